@@ -1,0 +1,1 @@
+"""SmileBench: configuration, training, sweeps and reports."""

@@ -1,0 +1,186 @@
+"""The configuration of one run, and its identity.
+
+Every key is typed and read; an unknown key or a wrong value is refused before any compute. ``run_id`` names a run
+by what determines its results: labels, paths, workers, threads and device are left out.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark import yamlio
+from benchmark.errors import UsageError, unknown
+from benchmark.plugins import method_info
+
+LOOP_VERSION = 1
+"""Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
+
+LEGACY: dict[str, Any] = {}
+"""Keys added later, as dotted paths, with the value that reproduces earlier behaviour: left out of the hash at it."""
+
+PROTOCOLS: dict[str, dict[str, Any]] = {"smile": {}}
+"""Presets of ``training`` and ``data``; ``smile`` is what the defaults below spell out."""
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict types, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(Section):
+    """Where images come from and how they are decoded. ``resize``: pixels, of the shorter side when ``keep_aspect``, else of both sides."""
+
+    use: str = ""
+    resize: Annotated[int, Field(ge=8)] | None = None
+    keep_aspect: bool = False
+    fast_decode: bool = False
+    exif: bool = False
+    sampling: Literal["stratified", "smile"] = "stratified"
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    test_images: Annotated[int, Field(ge=1)] | None = None
+
+
+class Training(Section):
+    """Optimisation. ``image_size`` in pixels; ``log_every`` in steps; ``schedule``: ``step`` multiplies lr by .1 from two thirds of the steps."""
+
+    steps: Annotated[int, Field(ge=1)] = 9000
+    batch_size: Annotated[int, Field(ge=2)] = 48
+    image_size: Annotated[int, Field(ge=8)] = 224
+    flip: bool = True
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    schedule: Literal["step", "cosine", "exp", "constant"] = "step"
+    log_every: Annotated[int, Field(ge=1)] = 50
+
+
+class Linearity(Section):
+    """Pairs measured per split (0: not measured) and points on [0, 1], both ends included."""
+
+    pairs: Annotated[int, Field(ge=0)] = 512
+    lambdas: Annotated[int, Field(ge=3)] = 11
+
+
+class Evaluation(Section):
+    """Images per forward in evaluation and linearity."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 64
+
+
+class Runtime(Section):
+    """How a run is carried out; none of it is part of its identity."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
+    keep_weights: Literal[False, "last"] = False
+
+
+class ComponentConfig(Section):
+    """One component: the name it was written with, the method it is, all its options, and its code version."""
+
+    name: str
+    use: str
+    options: dict[str, Any]
+    version: int
+
+
+class RunConfig(Section):
+    """Everything one run needs. ``sweep`` and ``method`` are labels."""
+
+    sweep: str
+    method: str
+    dataset: str
+    data: Data
+    fraction: Fraction
+    seed: Annotated[int, Field(ge=0)]
+    backbone: str
+    weights_id: str
+    pretrained: bool = True
+    components: list[ComponentConfig]
+    protocol: str = "smile"
+    training: Training
+    linearity: Linearity
+    evaluation: Evaluation
+    precision: Literal["fp32", "bf16"]
+    compile: Literal["off", "on"]
+    runtime: Runtime
+
+    def identity(self) -> dict[str, Any]:
+        """What the hash covers."""
+        config = self.model_dump(mode="json", exclude={"sweep", "method", "runtime", "backbone", "components", "protocol"})
+        del config["data"]["use"]
+        for path, value in LEGACY.items():
+            _drop(config, path.split("."), value)
+        config["components"] = [_component_identity(c) for c in self.components]
+        config["loop_version"] = LOOP_VERSION
+        return config
+
+    @property
+    def config_hash(self) -> str:
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        parts = [self.dataset, f"{self.fraction:g}", self.method, f"s{self.seed}", self.config_hash[:8]]
+        return "-".join(re.sub(r"[^A-Za-z0-9_.+]", "_", part) for part in parts)
+
+
+def _component_identity(component: ComponentConfig) -> dict[str, Any]:
+    legacy = method_info(component.use).declarations["legacy"]
+    options = {k: v for k, v in component.options.items() if k not in legacy or legacy[k] != v}
+    return {"use": component.use, "options": json.loads(json.dumps(options)), "version": component.version}
+
+
+def _drop(config: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        config = config[key]
+    if config[path[-1]] == value:
+        del config[path[-1]]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], value: Any, where: str) -> Model:
+    """``value`` as ``model``; errors name ``where``, the key path, the valid choices and the nearest match."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(model, item, where) for item in error.errors()]
+        raise UsageError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _explain(model: type[BaseModel], item: Mapping[str, Any], where: str) -> str:
+    loc = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or part in {"int", "str", "float", "bool"}))]
+    path = ".".join(str(part) for part in loc)
+    if item["type"] == "extra_forbidden":
+        return f"{where}: {path}: " + unknown("key", loc[-1], _keys(model, loc[:-1]))
+    if item["type"] == "missing":
+        return f"{where}: {path}: this key is missing"
+    return f"{where}: {path}: {item['input']!r}: {item['msg']}"
+
+
+def _keys(model: type[BaseModel], loc: list[Any]) -> list[str]:
+    for part in loc:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        inner = getattr(field, "annotation", None)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)
+
+
+def load_run(path: Path) -> RunConfig:
+    """The resolved config of a run folder's ``config.yaml``."""
+    return validate(RunConfig, yamlio.read(path), str(path))

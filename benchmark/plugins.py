@@ -1,0 +1,115 @@
+"""Method options and declarations, read from source text: planning a sweep imports neither torch nor a method.
+
+A method is ``module:Class``. Its options are the keyword-only arguments of ``__init__`` (annotation and literal
+default), its declarations the literal class attributes of :class:`methods.base.Component` that it overrides.
+"""
+
+import ast
+import functools
+import importlib.util
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+import methods
+from benchmark.errors import UsageError, unknown
+
+_BASE = "methods.base:Component"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its annotation as written, and its default value."""
+
+    annotation: str
+    default: Any
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What is known of a method without running it. ``target`` is ``module:Class``."""
+
+    name: str
+    target: str
+    options: Mapping[str, Option]
+    declarations: Mapping[str, Any]
+    doc: str
+
+    def resolve(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """All options with ``given`` filled in and coerced to their types."""
+        values = {name: option.default for name, option in self.options.items()}
+        for name, value in given.items():
+            if name not in self.options:
+                raise UsageError(f"{where}.{name}: " + unknown(f"option of {self.name}", name, self.options))
+            values[name] = _coerce(self.options[name].annotation, value, f"{where}.{name}")
+        return values
+
+
+@functools.cache
+def method_info(name: str) -> MethodInfo:
+    """Options and declarations of a built-in method or of an outside ``pkg.mod:Class``."""
+    target = methods.METHODS.get(name, name)
+    if ":" not in target:
+        raise UsageError(unknown("method", name, [*methods.METHODS, *methods.VARIANTS]))
+    module, _, class_name = target.partition(":")
+    tree = _parse(module, target)
+    node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None)
+    if node is None:
+        raise UsageError(f"method '{name}': {module} has no class '{class_name}'")
+    declarations = dict(_declarations(_parse(*_BASE.split(":")[:1], _BASE), "Component"))
+    declarations.update(_declarations(tree, class_name))
+    doc = "\n\n".join(filter(None, [ast.get_docstring(tree), ast.get_docstring(node)]))
+    return MethodInfo(name, target, types.MappingProxyType(_options(node, target)), types.MappingProxyType(declarations), doc)
+
+
+def _parse(module: str, target: str) -> ast.Module:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UsageError(f"method '{target}': no module '{module}' on the import path")
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
+
+
+def _declarations(tree: ast.Module, class_name: str) -> dict[str, Any]:
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)
+    found: dict[str, Any] = {}
+    for item in node.body:
+        names = item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
+        for target in names:
+            if isinstance(target, ast.Name) and item.value is not None:
+                found[target.id] = ast.literal_eval(item.value)
+    return found
+
+
+def _options(node: ast.ClassDef, target: str) -> dict[str, Option]:
+    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if init is None:
+        return {}
+    options = {}
+    for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
+        if arg.annotation is None or default is None:
+            raise UsageError(f"method '{target}': option '{arg.arg}' needs an annotation and a literal default")
+        options[arg.arg] = Option(ast.unparse(arg.annotation), ast.literal_eval(default))
+    return options
+
+
+@functools.cache
+def _adapter(annotation: str) -> TypeAdapter:
+    kind = eval(annotation, {"__builtins__": {}}, {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "Literal": Literal})
+    return TypeAdapter(kind, config=ConfigDict(strict=True))
+
+
+def _coerce(annotation: str, value: Any, where: str) -> Any:
+    if isinstance(value, list) and "tuple" in annotation:
+        value = tuple(value)
+    try:
+        value = _adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {value!r} is not a valid value; expected {annotation}") from error
+    return float(value) if "float" in annotation and isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,0 +1,1 @@
+"""Many runs: grid, plan, run folders, backends, status."""

@@ -1,0 +1,1 @@
+"""One run: backbone, loop, evaluation, linearity, checkpoints, record."""

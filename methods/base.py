@@ -1,0 +1,219 @@
+"""The contract between the training loop and a method.
+
+A method is a list of components in one fixed pipeline::
+
+    surgery -> setup -> (each step: mix -> before_forward -> forward -> penalties -> backward
+                         -> before_step -> optimizer step -> after_step)
+
+The loop knows these hooks and no method by name. A component overrides the hooks it needs; every
+other hook of :class:`Component` does nothing. Batches, outputs and steps are never modified.
+
+Options of a component are the keyword-only arguments of its ``__init__``, each with an annotation and
+a literal default; its declarations are literal class attributes. Both are also read from the source
+text, without importing torch, when a sweep is planned.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class MethodError(ValueError):
+    """A component cannot do what it is asked to; the message says why and what to choose instead."""
+
+
+class Batch(NamedTuple):
+    """Training images as the stream gives them.
+
+    x: float [B, 3, H, W], normalised. y: int64 [B]. index: int64 [B], position in the training split.
+    extra_views: further augmented views of the same images, each [B, 3, H, W].
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    extra_views: tuple[Tensor, ...] = ()
+
+
+class Edit(NamedTuple):
+    """A change of one intermediate map in the student's forward: ``fn(map) -> map`` at tap ``tap``."""
+
+    tap: str
+    fn: Callable[[Tensor], Tensor]
+
+
+class Mixed(NamedTuple):
+    """What the network sees at one step.
+
+    x: float [B, 3, H, W]. target: float [B, C], a distribution per sample. perm: int64 [B], the partner of each
+    sample, or None without mixing. lam: weight of the original sample in [0, 1]. edit: a change inside the network.
+    """
+
+    x: Tensor
+    target: Tensor
+    perm: Tensor | None = None
+    lam: float = 1.0
+    edit: Edit | None = None
+
+    def blend(self, t: Tensor) -> Tensor:
+        """``lam * t + (1 - lam) * t[perm]`` along the batch; ``t`` itself without mixing."""
+        if self.perm is None:
+            return t
+        return self.lam * t + (1.0 - self.lam) * t[self.perm]
+
+
+class Output(NamedTuple):
+    """A forward pass. logits: [B, C]. features: [B, F], pooled. maps: {tap: [B, c, h, w]}."""
+
+    logits: Tensor
+    features: Tensor
+    maps: dict[str, Tensor]
+
+
+class Net(Protocol):
+    """A backbone with its classifier, as the loop builds it (an ``nn.Module``).
+
+    ``body`` is the timm model, ``head`` its classifier. ``stages`` names the modules of timm's
+    ``feature_info``, shallow to deep; the tap ``"final"`` is the output of ``forward_features``.
+    """
+
+    body: nn.Module
+    stages: tuple[str, ...]
+
+    @property
+    def head(self) -> nn.Module: ...
+    def body_parameters(self) -> list[nn.Parameter]: ...
+    def head_parameters(self) -> list[nn.Parameter]: ...
+    def __call__(self, x: Tensor, edit: Edit | None = None) -> Output: ...
+
+
+class Rng(Protocol):
+    """Named random streams of one run; a draw depends on (stream, data set, fraction, seed, step) alone."""
+
+    def numpy(self, stream: str, step: int | None = None) -> np.random.Generator: ...
+    def torch(self, stream: str, step: int | None = None) -> torch.Generator: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a component may use, handed to ``setup`` and carried by every step.
+
+    net: the student. source: the frozen pre-trained network in eval mode, with its source classifier and the same taps.
+    train_pass(batch_size, augment=False, batches=None): one pass over the run's training images, shuffled by stream ``setup`` when
+    ``augment``, in order otherwise. cached(name, options, compute): ``compute()`` -> {str: Tensor}, kept on disk under the
+    hashes of weights, training subset, ``name`` and ``options``. optimizer: None during ``setup``.
+    """
+
+    net: Net
+    source: Net
+    train_pass: Callable[..., Iterator[Batch]]
+    num_classes: int
+    num_source_classes: int
+    total_steps: int
+    device: torch.device
+    rng: Rng
+    cached: Callable[[str, Mapping[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+    optimizer: torch.optim.Optimizer | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step: ``i`` counts from 0. ``scratch`` is a fresh dict, shared by the components of this step."""
+
+    i: int
+    ctx: Context
+    batch: Batch
+    mixed: Mixed
+    out: Output
+    scratch: dict[str, Any] = field(default_factory=dict)
+
+    def source(self, which: str) -> Output:
+        """The frozen source network on the ``"clean"`` or the ``"mixed"`` images, computed at most once per step, no gradient."""
+        x = {"clean": self.batch.x, "mixed": self.mixed.x}[which]
+        key = "source_clean" if x is self.batch.x else "source_mixed"
+        if key not in self.scratch:
+            with torch.no_grad():
+                self.scratch[key] = self.ctx.source(x)
+        return self.scratch[key]
+
+
+class Component:
+    """Base of every method component. Subclasses override what they need.
+
+    Declarations
+    ------------
+    version: bumped when the component's results change. paper: citation, shown by ``list methods``. mixer: overrides ``mix``. views: images
+    per sample it needs (2 adds one extra view). hard_labels: needs unmixed labels. needs_input_mixing: needs a component that
+    mixes inputs. needs_source_head: needs the source classifier. needs_val: needs ``val_fraction > 0``. neutral: the
+    options at which training equals fine-tuning at the same weight decay. legacy: per later-added option, the value that reproduces earlier
+    behaviour (left out of a run's hash). forwards, backwards: passes through the backbone per step, fine-tuning's being 1 and 1.
+    """
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str] = ""
+    mixer: ClassVar[bool] = False
+    views: ClassVar[int] = 1
+    hard_labels: ClassVar[bool] = False
+    needs_input_mixing: ClassVar[bool] = False
+    needs_source_head: ClassVar[bool] = False
+    needs_val: ClassVar[bool] = False
+    neutral: ClassVar[Mapping[str, Any] | None] = None
+    legacy: ClassVar[Mapping[str, Any]] = {}
+    forwards: ClassVar[int] = 1
+    backwards: ClassVar[int] = 1
+
+    def check(self, net: Net) -> None:
+        """Refuse what is undefined for this network with :class:`MethodError`; called before any compute."""
+
+    def taps(self, net: Net) -> tuple[str, ...]:
+        """Intermediate maps this component reads: ``"final"`` or module names inside ``net.body``."""
+        return ()
+
+    def weight_decay(self, group: str) -> float | None:
+        """Coupled L2 coefficient for ``"backbone"``, ``"head"`` or ``"extra"``; None leaves the run's own."""
+        return None
+
+    def surgery(self, net: Net) -> None:
+        """Change the student's modules in place, once, before the optimizer exists."""
+
+    def setup(self, ctx: Context) -> None:
+        """One-off passes and buffers, once; must leave the networks' weights and modes as found."""
+
+    def extra_modules(self) -> list[tuple[nn.Module, float]]:
+        """Trained modules beside the student, each with its learning-rate factor (group ``"extra"``); called after ``setup``."""
+        return []
+
+    def train_mode(self, net: Net) -> None:
+        """Called after ``net.train()``: put back what must not train (a frozen BatchNorm, say)."""
+
+    def mix(self, batch: Batch, num_classes: int, rng: np.random.Generator) -> Mixed:
+        """The mixer's hook. ``rng`` is stream ``mix`` at this step; draw u, then the permutation, then the rest."""
+        raise MethodError(f"{type(self).__name__} is not a mixer")
+
+    def before_forward(self, i: int, net: Net, rng: torch.Generator) -> None:
+        """Fill buffers that the forward reads; ``rng`` is stream ``noise`` at this step, on the CPU."""
+
+    def penalties(self, step: Step) -> dict[str, Tensor]:
+        """Scalar terms, already weighted, added to the cross-entropy; each is logged under its name."""
+        return {}
+
+    def monitor(self, step: Step) -> dict[str, Tensor]:
+        """Values of terms applied on the gradient side, for the log only; called at log points, without gradient."""
+        return {}
+
+    def before_step(self, step: Step) -> None:
+        """After backward, before the optimizer: gradient-side terms, moving averages."""
+
+    def after_step(self, step: Step) -> None:
+        """After the optimizer: re-initialisation, queues, projections."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs beyond ``setup`` and the extra modules' weights: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave; called after ``setup``."""
