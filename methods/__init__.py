@@ -1,0 +1,31 @@
+"""Transfer-learning methods: one file each, one table. Importing this package imports nothing else.
+
+``METHODS`` maps a name to ``module:Class``; ``VARIANTS`` maps a name to a method and the options that set it apart.
+"""
+
+METHODS = {
+    "fine_tuning": "methods.fine_tuning:FineTuning",
+    "linear_probe": "methods.linear_probe:LinearProbe",
+    "l2_sp": "methods.l2_sp:L2SP",
+    "delta": "methods.delta:Delta",
+    "rifle": "methods.rifle:Rifle",
+    "mixup": "methods.mixup:Mixup",
+    "cutmix": "methods.cutmix:CutMix",
+    "smile": "methods.smile:Smile",
+}
+
+VARIANTS = {
+    "linear_probe_bn_train": ("linear_probe", {"bn_train": True}),
+    "l2_sp_smile": ("l2_sp", {"alpha": 1e-3, "beta": 1e-4, "wd_backbone": 1e-4}),
+    "delta_smile": ("delta", {"layers": "final", "scale": "smile", "beta": 1e-4, "wd_backbone": 1e-4}),
+    "delta_plain": ("delta", {"attention": "uniform"}),
+    "rifle_cyclic": ("rifle", {"head_lr": "cyclic"}),
+    "cutmix_smile": ("cutmix", {"alpha": 0.2}),
+    "smile_cutmix": ("smile", {"mixer": "cutmix"}),
+    "smile_no_feature": ("smile", {"feature_weight": 0.0}),
+    "smile_no_source": ("smile", {"source_weight": 0.0}),
+    "smile_no_target_mix": ("smile", {"target_mix": False}),
+    "smile_fixed_teacher": ("smile", {"teacher": "fixed"}),
+    "smile_sq_mean": ("smile", {"feature_norm": "sq_mean"}),
+    "smile_code": ("smile", {"fold": True}),
+}

@@ -1,0 +1,263 @@
+"""DELTA: keep the feature maps near the source's, channel by channel as each matters.
+
+Li, Xiong, Wang, Rao, Liu, Huan: DELTA: Deep Learning Transfer using Feature Map with Attention for Convolutional
+Networks. ICLR 2019.
+
+    L = CE + alpha sum_j c_j/2 sum_{b,k} W_jk ||F_jk(x_b) - F*_jk(x_b)||^2 / (h_j w_j) + beta/2 ||v||^2
+    W_j = softmax_k((I_jk - mean I_j) / std I_j / tau),   I_jk = loss without channel k - loss
+
+F_j, F*_j: maps [c_j, h_j, w_j] of tapped layer j in the student and in the source network (eval mode) on the same images; b: image of
+the batch (summed, not averaged); k: channel; v: the classifier (weight and bias). I: increase of the source network's loss on the new
+task when a channel's map is zero, with a classifier trained on its features, averaged over 4 batches of 32 augmented
+training images; std: population. alpha and beta .01, tau 5. A value of alpha is valid only with its scaling and batch size.
+
+Deviations from the authors' code: its classifier for I is trained for 10 epochs with BatchNorm statistics that drift; here for 10
+epochs (SGD, momentum .9, rate .01 falling tenfold per 6 epochs, weight decay 1e-4) on features of unaugmented images, computed
+once in eval mode. Backbones other than bottleneck ResNets are tapped at their last four stages; there a removed channel is zero
+after the stage, while a ResNet's is zero before BatchNorm, in both codes. ``delta_smile`` is the SMILE repository's: the output map
+only, weighted by what was measured on the last ``conv3`` (on the map itself where there is none), without c and 1/2, plus weight decay 1e-4
+on all parameters. ``delta_plain`` has W = 1/c: with ``scale="fea_map"``, which omits 1/(h w), it is the authors' ``fea_map``.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from methods.base import Component, Context, Edit, MethodError, Net, Step
+from methods.shared import ensure, init_linear, wide
+
+HEAD_DECAY = 1e-4
+EPOCHS_PER_TENTH = 6
+MAP_BUDGET = 2**22
+
+
+def map_distance(student: Tensor, source: Tensor, weight: Tensor, scale: str, batch_reduction: str) -> Tensor:
+    """Weighted squared distance between maps [B, c, h, w] with channel weights [c], summed or averaged over the batch.
+
+    Factor by ``scale``: ``"delta"`` c / (2 h w), ``"fea_map"`` c / 2, ``"smile"`` 1 / (h w).
+    """
+    per_channel = (wide(student) - wide(source)).square().sum((2, 3))
+    channels, area = student.shape[1], student.shape[2:].numel()
+    factor = {"delta": channels / (2 * area), "fea_map": channels / 2, "smile": 1 / area}[scale]
+    total = factor * (per_channel * weight).sum()
+    return total / len(student) if batch_reduction == "mean" else total
+
+
+def attention(importance: Tensor, tau: float, standardise: bool = True) -> Tensor:
+    """Importances [c] -> weights [c] that sum to 1: softmax over channels at temperature ``tau``, of z-scores if ``standardise``."""
+    if standardise:
+        spread = importance.std(correction=0)
+        importance = (importance - importance.mean()) / spread.clamp_min(torch.finfo(spread.dtype).tiny)
+    return torch.softmax(importance / tau, dim=0)
+
+
+def train_head(features: Tensor, y: Tensor, num_classes: int, epochs: int, lr: float, rng: torch.Generator) -> nn.Linear:
+    """A linear classifier trained by SGD on fixed features [n, F], in batches of 32; ``rng`` draws its start and the order."""
+    head = nn.Linear(features.shape[1], num_classes).to(features)
+    init_linear(head, rng)
+    optimizer = torch.optim.SGD(head.parameters(), lr=lr, momentum=0.9, weight_decay=HEAD_DECAY)
+    for epoch in range(epochs):
+        optimizer.param_groups[0]["lr"] = lr * 0.1 ** (epoch / EPOCHS_PER_TENTH)
+        for rows in torch.randperm(len(y), generator=rng).to(y.device).split(32):
+            optimizer.zero_grad()
+            F.cross_entropy(head(features[rows]), y[rows]).backward()
+            optimizer.step()
+    return head.requires_grad_(False)
+
+
+@torch.no_grad()
+def naive_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) -> Tensor:
+    """Increase of the mean cross-entropy when channel k of the map at ``tap`` is zero, for every k: [c]. One whole forward per channel."""
+
+    def loss_without(channel: int) -> Tensor:
+        keep = torch.arange(channels, device=x.device).ne(channel).to(x.dtype)[:, None, None]
+        return F.cross_entropy(head(net(x, Edit(tap, lambda t: t * keep)).features), y)
+
+    out = net(x)
+    channels = out.maps[tap].shape[1]
+    losses = torch.stack([loss_without(channel) for channel in range(channels)])
+    return losses - F.cross_entropy(head(out.features), y)
+
+
+@torch.no_grad()
+def fast_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) -> Tensor:
+    """As :func:`naive_importance`, but runs only what lies behind the tap, many channels at a time, where the network allows it."""
+    out = net(x)
+    split = split_at(net, tap, x)
+    if split is None:
+        return naive_importance(net, head, tap, x, y)
+    tapped, rest = split
+    if tapped.shape != out.maps[tap].shape or not torch.allclose(rest(tapped, 1), out.features, rtol=1e-4, atol=1e-5):
+        return naive_importance(net, head, tap, x, y)
+    losses = []
+    for channels in torch.arange(tapped.shape[1], device=x.device).split(max(1, MAP_BUDGET // tapped.numel())):
+        copies = tapped.repeat(len(channels), 1, 1, 1)
+        copies.unflatten(0, (len(channels), len(x)))[torch.arange(len(channels)), :, channels] = 0
+        logits = head(rest(copies, len(channels)))
+        loss = F.cross_entropy(logits, y.repeat(len(channels)), reduction="none")
+        losses.append(loss.unflatten(0, (len(channels), len(x))).mean(1))
+    return torch.cat(losses) - F.cross_entropy(head(out.features), y)
+
+
+class _Pooled(nn.Module):
+    """Images to pooled features, for tracing."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body.forward_head(self.body.forward_features(x), pre_logits=True)
+
+
+class _TraceTo(fx.Tracer):
+    """Looks inside the modules that contain ``target``; every other module stays one node."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = target
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not self.target.startswith(module_qualified_name + ".")
+
+
+def split_at(net: Net, tap: str, x: Tensor) -> tuple[Tensor, Callable[[Tensor, int], Tensor]] | None:
+    """The output of ``tap`` for images ``x``, and a function from ``n`` stacked outputs to ``n`` stacked pooled features.
+
+    None where the network cannot be cut there: control flow that tracing cannot follow, or a module that runs other than once.
+    """
+    if tap == "final":
+        return net.body.forward_features(x), lambda t, n: net.body.forward_head(t, pre_logits=True)
+    root, target = _Pooled(net.body), f"body.{tap}"
+    try:
+        graph = _TraceTo(target).trace(root)
+    except (fx.proxy.TraceError, TypeError):
+        return None
+    nodes = list(graph.nodes)
+    cuts = [i for i, node in enumerate(nodes) if node.op == "call_module" and node.target == target]
+    if len(cuts) != 1:
+        return None
+    before, cut = _dependent(nodes[: cuts[0] + 1]), nodes[cuts[0]]
+    interpreter = fx.Interpreter(fx.GraphModule(root, graph), garbage_collect_values=False)
+    interpreter.run(x)
+    live = {node: interpreter.env[node] for node in before if node is not cut and any(user not in before for user in node.users)}
+    if not all(isinstance(value, Tensor) and value.shape[:1] == x.shape[:1] for value in live.values()):
+        return None
+
+    def rest(t: Tensor, n: int) -> Tensor:
+        env = dict.fromkeys(before)
+        env.update({node: value.repeat(n, *[1] * (value.ndim - 1)) for node, value in live.items()})
+        env[cut] = t
+        return fx.Interpreter(interpreter.module).run(t, initial_env=env)
+
+    return interpreter.env[cut], rest
+
+
+def _dependent(nodes: list[fx.Node]) -> set[fx.Node]:
+    """Those of ``nodes`` that depend on the network's input."""
+    found: set[fx.Node] = set()
+    for node in nodes:
+        if node.op == "placeholder" or any(source in found for source in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def conv3_paths(net: Net) -> tuple[str, ...]:
+    """The last ``conv3`` of each of a bottleneck ResNet's four layers, before BatchNorm; () for any other network."""
+    names = {name for name, _ in net.body.named_modules()}
+    layers = [getattr(net.body, f"layer{k}", ()) for k in range(1, 5)]
+    paths = tuple(f"layer{k}.{len(layer) - 1}.conv3" for k, layer in enumerate(layers, start=1))
+    return paths if names.issuperset(paths) else ()
+
+
+class Delta(Component):
+    """The feature-map penalty and its one-off measurement of channel importance.
+
+    alpha: weight of the penalty. beta: weight decay of the classifier. wd_backbone: of the backbone. layers: ``"delta_repo"`` taps
+    the last ``conv3`` of each layer of a bottleneck ResNet, ``"stages"`` the last four stages, ``"final"`` the output map,
+    ``"auto"`` the first where it exists, else the second. attention: channel weights from importance, or uniform.
+    scale, batch_reduction: see :func:`map_distance`. tau, standardise: see :func:`attention`. n_batches, batch_size: training images for
+    the importance. head_epochs, head_lr: of the classifier behind it.
+    """
+
+    paper = "Li et al., ICLR 2019"
+    neutral: ClassVar = {"alpha": 0.0, "beta": 1e-4, "wd_backbone": 1e-4}
+    forwards = 2
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.01,
+        beta: float = 0.01,
+        wd_backbone: float = 0.0,
+        layers: Literal["auto", "stages", "delta_repo", "final"] = "auto",
+        attention: Literal["importance", "uniform"] = "importance",
+        scale: Literal["delta", "fea_map", "smile"] = "delta",
+        batch_reduction: Literal["sum", "mean"] = "sum",
+        tau: float = 5.0,
+        standardise: bool = True,
+        n_batches: int = 4,
+        batch_size: int = 32,
+        head_epochs: int = 10,
+        head_lr: float = 0.01,
+    ) -> None:
+        ensure(min(alpha, beta, wd_backbone) >= 0, "alpha, beta and wd_backbone must be >= 0")
+        ensure(min(tau, head_lr) > 0, "tau and head_lr must be > 0")
+        ensure(min(n_batches, batch_size) >= 1 and head_epochs >= 0, "n_batches and batch_size must be >= 1, head_epochs >= 0")
+        self.alpha, self.beta, self.wd_backbone = alpha, beta, wd_backbone
+        self.layers, self.attention, self.scale, self.batch_reduction = layers, attention, scale, batch_reduction
+        self.tau, self.standardise = tau, standardise
+        self.n_batches, self.batch_size, self.head_epochs, self.head_lr = n_batches, batch_size, head_epochs, head_lr
+        self._weights: dict[str, Tensor] = {}
+
+    def check(self, net: Net) -> None:
+        if self.layers == "delta_repo" and not conv3_paths(net):
+            raise MethodError("layers='delta_repo' is for bottleneck ResNets; use 'auto', 'stages' or 'final' on this backbone")
+
+    def taps(self, net: Net) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([tap for pair in self._layers(net) for tap in pair])) if self.alpha > 0 else ()
+
+    def weight_decay(self, group: str) -> float | None:
+        return {"backbone": self.wd_backbone, "head": self.beta}.get(group)
+
+    def setup(self, ctx: Context) -> None:
+        if self.alpha == 0:
+            return
+        layers = self._layers(ctx.source)
+        if self.attention == "uniform":
+            maps = ctx.source(next(ctx.train_pass(2)).x).maps
+            self._weights = {tap: torch.full((maps[tap].shape[1],), 1 / maps[tap].shape[1], device=ctx.device) for tap, _ in layers}
+            return
+        measured = [at for _, at in layers]
+        options = {"taps": measured, "n_batches": self.n_batches, "batch_size": self.batch_size}
+        options |= {"head_epochs": self.head_epochs, "head_lr": self.head_lr, "draws": ctx.rng.seed("setup")}
+        importance = ctx.cached("delta_importance", options, lambda: self._measure(ctx, measured))
+        self._weights = {tap: attention(importance[at].to(ctx.device), self.tau, self.standardise) for tap, at in layers}
+
+    def penalties(self, step: Step) -> dict[str, Tensor]:
+        if self.alpha == 0:
+            return {}
+        student, source = step.out.maps, step.source("mixed").maps
+        distances = [
+            map_distance(student[tap], source[tap], weight, self.scale, self.batch_reduction) for tap, weight in self._weights.items()
+        ]
+        return {"delta": self.alpha * torch.stack(distances).sum()}
+
+    def _layers(self, net: Net) -> list[tuple[str, str]]:
+        """Pairs of the tap that is compared and the tap at which its channels' importance is measured."""
+        if self.layers == "final":
+            return [("final", (conv3_paths(net) or ("final",))[-1])]
+        paths = () if self.layers == "stages" else conv3_paths(net)
+        return [(tap, tap) for tap in paths or net.stages[-4:]]
+
+    def _measure(self, ctx: Context, taps: list[str]) -> dict[str, Tensor]:
+        rng = ctx.rng.torch("setup")
+        with torch.no_grad():
+            pooled = [(ctx.source(batch.x).features.float(), batch.y) for batch in ctx.train_pass(self.batch_size)]
+        features, y = (torch.cat(parts) for parts in zip(*pooled, strict=True))
+        head = train_head(features, y, ctx.num_classes, self.head_epochs, self.head_lr, rng)
+        batches = list(ctx.train_pass(self.batch_size, augment=True, batches=self.n_batches))
+        return {tap: torch.stack([fast_importance(ctx.source, head, tap, b.x, b.y) for b in batches]).mean(0) for tap in taps}

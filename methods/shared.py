@@ -1,0 +1,99 @@
+"""Pure functions that several methods use. Randomness comes in as a generator or as a value already drawn."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.special import betaincinv
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.base import Batch, MethodError, Mixed
+
+
+def ensure(condition: bool, message: str) -> None:
+    """Raise :class:`MethodError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise MethodError(message)
+
+
+def wide(t: Tensor) -> Tensor:
+    """``t`` in float32, or as it is when already float32 or float64: losses are never summed in half precision."""
+    return t if t.dtype in (torch.float32, torch.float64) else t.float()
+
+
+def one_hot(y: Tensor, num_classes: int) -> Tensor:
+    """int64 [B] -> float32 [B, num_classes]."""
+    return F.one_hot(y, num_classes).float()
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of logits [B, C] against distributions [B, C]: sum over classes, mean over the batch."""
+    return -(target * F.log_softmax(wide(logits), dim=1)).sum(1).mean()
+
+
+def init_linear(layer: nn.Module, generator: torch.Generator) -> None:
+    """Redraw a linear layer in place as torch does by default: weight and bias from U(-1/sqrt(d), 1/sqrt(d)), d inputs.
+
+    ``generator`` lives on the CPU, so that every device gets the same numbers.
+    """
+    if not isinstance(layer, nn.Linear):
+        raise MethodError(f"the classifier is a {type(layer).__name__}; only a linear layer can be redrawn")
+    bound = 1 / math.sqrt(layer.in_features)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.empty(p.shape).uniform_(-bound, bound, generator=generator))
+
+
+def draw_lam(rng: np.random.Generator, alpha: float, fold: bool = False) -> float:
+    """One lambda from Beta(alpha, alpha) by inversion of one uniform: equal draws give comparable lambdas at any alpha.
+
+    alpha = 0 is the neutral end of the family: lambda = 1, nothing is mixed. ``fold`` takes max(lambda, 1 - lambda).
+    """
+    u = rng.random()
+    lam = float(betaincinv(alpha, alpha, u)) if alpha > 0 else 1.0
+    return max(lam, 1.0 - lam) if fold else lam
+
+
+def draw_perm(rng: np.random.Generator, batch: Batch) -> Tensor:
+    """A random partner for every sample of the batch: int64 [B] on the batch's device."""
+    return torch.from_numpy(rng.permutation(len(batch.y))).to(batch.y.device, non_blocking=True)
+
+
+def mixup(batch: Batch, num_classes: int, rng: np.random.Generator, alpha: float, fold: bool = False) -> Mixed:
+    """Convex combination of two images and of their labels, one lambda per batch."""
+    lam, perm = draw_lam(rng, alpha, fold), draw_perm(rng, batch)
+    mixed = Mixed(batch.x, one_hot(batch.y, num_classes), perm, lam)
+    return mixed._replace(x=mixed.blend(mixed.x), target=mixed.blend(mixed.target))
+
+
+def cutmix(batch: Batch, num_classes: int, rng: np.random.Generator, alpha: float, prob: float) -> Mixed:
+    """With probability ``prob``, a box of the partner image is pasted in; lam is the area that is left of the original."""
+    lam, perm = draw_lam(rng, alpha), draw_perm(rng, batch)
+    target = one_hot(batch.y, num_classes)
+    height, width = batch.x.shape[2:]
+    apply, row, column = rng.random() < prob, int(rng.integers(height)), int(rng.integers(width))
+    if not apply:
+        return Mixed(batch.x, target)
+    top, bottom, left, right = cut_box(height, width, lam, row, column)
+    x = batch.x.clone()
+    x[:, :, top:bottom, left:right] = batch.x[perm, :, top:bottom, left:right]
+    mixed = Mixed(x, target, perm, 1.0 - (bottom - top) * (right - left) / (height * width))
+    return mixed._replace(target=mixed.blend(target))
+
+
+def cut_box(height: int, width: int, lam: float, row: int, column: int) -> tuple[int, int, int, int]:
+    """The box (top, bottom, left, right) of relative side sqrt(1 - lam) around a centre, clipped at the border.
+
+    A side of odd length c loses a pixel, as it spans centre - c//2 .. centre + c//2 (the rule of CutMix's authors).
+    """
+    side = math.sqrt(1.0 - lam)
+    half_h, half_w = int(height * side) // 2, int(width * side) // 2
+    return max(row - half_h, 0), min(row + half_h, height), max(column - half_w, 0), min(column + half_w, width)
+
+
+def squared_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Sum of squared differences between two equally long, non-empty lists of tensors, as one scalar."""
+    norms = torch._foreach_norm(torch._foreach_sub(list(a), list(b)))
+    return torch.stack(norms).square().sum()
