@@ -1,0 +1,291 @@
+"""The protocol of a run folder; every other part asks this file.
+
+A run's state follows from its files alone::
+
+    record.json                            done
+    failure.json                           failed
+    claims/<n> beating, no claims/<n>.end  running
+    claims/<n> ended or stale              interrupted
+    none of these                          new
+
+``claims/<n>`` is created exclusively and never removed, so n is a fencing token: the highest one owns the run. An owner writes
+to a temporary file, checks its claim, then renames. A new owner first removes its predecessor's temporary files and then
+looks for a record, so a process that was paused at any point and wakes after losing its claim publishes nothing.
+Only exclusive create, link and rename are used: no locks, which NFS can lose.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from benchmark.errors import UsageError
+from benchmark.sweep.process import identity, known_dead
+
+STATES = ("new", "running", "interrupted", "failed", "done")
+BEAT_SECONDS = 5.0
+STALE_SECONDS = 120.0
+"""A claim without a heartbeat for this long is stale. Above the 60 s for which an NFS client may answer from its cache."""
+MAX_DEATHS = 2
+TEMP = ".tmp-"
+
+Check = Callable[[], None]
+
+
+class ClaimLost(RuntimeError):
+    """Another process owns the run now; the receiver stops without writing."""
+
+
+@contextmanager
+def replacing(path: Path, *, check: Check | None = None, exclusive: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write ``path`` whole or not at all: under a temporary name beside it, renamed when the block ends without an error.
+
+    check: called just before the rename; its exception prevents it. exclusive: FileExistsError when ``path`` exists.
+    durable: flush to the disk before the rename.
+    """
+    temp = path.parent / f"{TEMP}{secrets.token_hex(8)}"
+    try:
+        with open(temp, "xb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        if check is not None:
+            check()
+        if exclusive:
+            _link(temp, path)
+        else:
+            os.replace(temp, path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def _link(temp: Path, path: Path) -> None:
+    """Hard link; NFS may answer a repeated request with "exists" although the link is the one just made."""
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        if not os.path.samefile(temp, path):
+            raise
+
+
+def write_text(path: Path, text: str, check: Check | None = None, *, exclusive: bool = False, durable: bool = True) -> None:
+    """Write ``text`` to ``path`` as UTF-8 with :func:`replacing`."""
+    with replacing(path, check=check, exclusive=exclusive, durable=durable) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any, check: Check | None = None, *, exclusive: bool = False, durable: bool = True) -> None:
+    """Write ``value`` to ``path`` as JSON with :func:`replacing`; NaN and infinity are refused."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, check, exclusive=exclusive, durable=durable)
+
+
+def write_record(folder: Path, record: Mapping[str, Any], check: Check | None = None) -> None:
+    """Write ``record.json``: from here on the run is done. There is never a second one: :class:`ClaimLost` instead."""
+    try:
+        write_json(folder / "record.json", record, check, exclusive=True)
+    except (FileExistsError, FileNotFoundError) as error:  # not found: a new owner has removed the temporary file
+        raise ClaimLost(f"{folder.name}: another process took over before its record was written") from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in ``path``; None when there is none, or when a crash of the whole machine left it damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a results folder in which runs could not be claimed."""
+    probe = folder / f".probe-{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(probe, "", exclusive=True, durable=False)
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"results cannot be written to {folder}: {error.strerror}") from error
+
+
+def clock(folder: Path) -> float:
+    """Now, by the clock of the file system that holds ``folder``: hosts that share it may disagree about the time."""
+    probe = folder / f"{TEMP}{secrets.token_hex(8)}"
+    try:
+        with open(probe, "xb") as file:
+            return os.fstat(file.fileno()).st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class ClaimFile:
+    """What ``claims/<n>`` and ``claims/<n>.end`` say. beat: time of the last heartbeat. ended: how its owner let go, or None."""
+
+    n: int
+    info: Mapping[str, Any]
+    beat: float
+    ended: Mapping[str, Any] | None
+
+    def alive(self, now: float) -> bool:
+        """Whether its owner still works on the run; ``now`` by the file system's clock."""
+        return self.ended is None and not known_dead(self.info) and now - self.beat < STALE_SECONDS
+
+
+class RunFolder:
+    """``results/<sweep>/runs/<run_id>``, as anyone may read it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.name
+        self.config_path = path / "config.yaml"
+        self.record_path = path / "record.json"
+        self.failure_path = path / "failure.json"
+        self.progress_path = path / "progress.json"
+        self.log_path = path / "log.txt"
+        self.claims = path / "claims"
+        self._checkpoint = path / "checkpoint"
+
+    def create(self, config: str) -> None:
+        """Make the folder with its ``config.yaml``; a finished run keeps the one it was run with."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.config_path.exists() or (not self.record_path.exists() and self.config_path.read_text("utf-8") != config):
+            write_text(self.config_path, config)
+
+    def state(self, now: float | None = None) -> str:
+        """One of :data:`STATES`. now: the file system's clock; looked up when needed and not given."""
+        if self.record_path.exists():
+            return "done"
+        if self.failure_path.exists():
+            return "failed"
+        last = self.last_claim()
+        if last is None:
+            return "new"
+        if last.ended is not None or known_dead(last.info):
+            return "interrupted"
+        return "running" if last.alive(clock(self.path) if now is None else now) else "interrupted"
+
+    def last_claim(self) -> ClaimFile | None:
+        """The claim with the highest number."""
+        try:
+            numbers = [int(name) for name in os.listdir(self.claims) if name.isdecimal()]
+        except FileNotFoundError:
+            return None
+        return self.read_claim(max(numbers)) if numbers else None
+
+    def read_claim(self, n: int) -> ClaimFile:
+        path = self.claims / str(n)
+        with open(path, "rb") as file:  # opening makes an NFS client ask the server for the true time of the last heartbeat
+            beat = os.fstat(file.fileno()).st_mtime
+        return ClaimFile(n, read_json(path) or {}, beat, read_json(self.claims / f"{n}.end"))
+
+    def saved_step(self) -> int:
+        """The step of the newest checkpoint, 0 without one."""
+        return (read_json(self._checkpoint / "step.json") or {"step": 0})["step"]
+
+    def failure(self) -> dict[str, Any]:
+        """``failure.json``: reason, kind, traceback, step, time, claim, session; empty when the run has not failed."""
+        return read_json(self.failure_path) or {}
+
+    def retry(self) -> None:
+        """Move a failure to ``failures/<claim>.json``, so that the run may be claimed again."""
+        if not self.failure_path.exists():
+            return
+        old = self.path / "failures"
+        old.mkdir(exist_ok=True)
+        try:
+            os.rename(self.failure_path, old / f"{self.failure().get('claim', 0)}.json")
+        except FileNotFoundError:
+            return  # another sweep command has just moved it
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self._checkpoint, ignore_errors=True)
+        self.progress_path.unlink(missing_ok=True)
+
+    def note_death(self, n: int, cause: str) -> None:
+        """Say how the owner of claim ``n`` died; for the parent that saw it."""
+        write_json(self.claims / f"{n}.death", {"cause": cause, "time": time.time()})
+
+    def deaths(self, session: str, before: int) -> list[str]:
+        """Causes of the deaths in ``session``, among claims below ``before``, since the newest checkpoint was written."""
+        step, causes = self.saved_step(), []
+        for n in range(1, before):
+            claim = self.read_claim(n)
+            if claim.ended is None and claim.info.get("session") == session and claim.info["start_step"] >= step:
+                causes.append((read_json(self.claims / f"{n}.death") or {"cause": "no sign of life"})["cause"])
+        return causes
+
+
+class Claim:
+    """Ownership of a run by this process, from :func:`claim`. ``n`` is its fencing token."""
+
+    def __init__(self, run: RunFolder, n: int, session: str, start_step: int) -> None:
+        self.run = run
+        self.n = n
+        self.session = session
+        self.start_step = start_step
+
+    def check(self) -> None:
+        """Raise :class:`ClaimLost` when a higher claim exists."""
+        if (self.run.claims / str(self.n + 1)).exists():
+            raise ClaimLost(f"{self.run.run_id}: claim {self.n} was superseded")
+
+    def beat(self, progress: Mapping[str, Any] | None = None) -> None:
+        """Show a sign of life, with ``progress`` for ``status``."""
+        self.check()
+        os.utime(self.run.claims / str(self.n))
+        if progress is not None:
+            write_json(self.run.progress_path, progress, self.check, durable=False)
+
+    def fail(self, failure: Mapping[str, Any]) -> None:
+        """Write ``failure.json`` and let go. failure: reason, kind, traceback, step."""
+        note = {**failure, "claim": self.n, "session": self.session, "time": time.time()}
+        write_json(self.run.failure_path, note, self.check)
+        self.end("failed")
+
+    def end(self, reason: str) -> None:
+        """Let go of the run: it is done, or anyone may claim it at once."""
+        note = {"reason": reason, "session": self.session, "time": time.time()}
+        write_json(self.run.claims / f"{self.n}.end", note, self.check)
+
+
+def claim(folder: Path, session: str, job: str | None = None, max_deaths: int = MAX_DEATHS) -> Claim | None:
+    """Own the run in ``folder``, or None when it is done, failed or owned by a live process.
+
+    After ``max_deaths`` deaths in this ``session`` (one ``sweep`` command) without a newer checkpoint the run is failed instead.
+    """
+    run = RunFolder(folder)
+    if run.state() in ("done", "failed", "running"):
+        return None
+    run.claims.mkdir(exist_ok=True)
+    last = run.last_claim()
+    own = Claim(run, last.n + 1 if last else 1, session, run.saved_step())
+    info = {**identity(), "job": job, "session": session, "start_step": own.start_step, "time": time.time()}
+    try:
+        write_json(run.claims / str(own.n), info, exclusive=True)
+    except FileExistsError:
+        return None
+    return own if _settle(own, max_deaths) else None
+
+
+def _settle(own: Claim, max_deaths: int) -> bool:
+    """Fence off the previous owner, then see whether there is still something to do."""
+    run = own.run
+    for path in run.path.glob(f"{TEMP}*"):
+        path.unlink(missing_ok=True)
+    if run.record_path.exists() or run.failure_path.exists():
+        own.end("superseded")
+        return False
+    causes = run.deaths(own.session, before=own.n)
+    if len(causes) < max_deaths:
+        return True
+    reason = f"died {len(causes)} times without progress at step {run.saved_step()}: {', '.join(causes)}"
+    own.fail({"reason": reason, "kind": "killed", "traceback": None, "step": run.saved_step()})
+    return False

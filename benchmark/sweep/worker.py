@@ -1,0 +1,262 @@
+"""One process that carries out many runs: ``python -m benchmark.sweep.worker QUEUE.json``.
+
+Its parent holds the other end of its standard input: a line ``go`` starts the runs, the end of the input (the parent closed it,
+or died) asks for a checkpoint and an orderly stop, as SIGTERM does. SIGINT is the parent's business. Events go
+to the parent as JSON lines on the original standard output; everything printed goes to standard error.
+"""
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.sweep.failures import describe, is_user_error
+from benchmark.sweep.state import BEAT_SECONDS, Claim, ClaimLost, RunFolder, claim, read_json, write_json
+from benchmark.training.session import Interrupted
+
+REFUSED = 2
+_TELL_SECONDS = 0.5
+_POLL_SECONDS = 0.5
+_LONGEST_POLL = 5.0
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What a worker is asked to do.
+
+    runs: run ids, longest first. session: one ``sweep`` command. preflight: look at all configs before the first run. alone: no other
+    worker of this session runs, so running out of memory is final. program: module with ``train`` and ``preflight``; load: reads a config.
+    """
+
+    sweep_dir: str
+    runs: list[str]
+    session: str
+    job: str | None = None
+    preflight: bool = False
+    alone: bool = False
+    program: str = "benchmark.training.run"
+    load: str = "benchmark.config:load_run"
+
+    @classmethod
+    def read(cls, path: Path) -> "Queue":
+        content = read_json(path)
+        if content is None:
+            raise FileNotFoundError(f"no queue in {path}")
+        return cls(**content)
+
+    def write(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    def folder(self, run_id: str) -> RunFolder:
+        return RunFolder(Path(self.sweep_dir) / "runs" / run_id)
+
+
+class Parent:
+    """The line to the process that started this one. ``go`` and ``stop`` are plain flags, safe to set in a signal handler."""
+
+    def __init__(self) -> None:
+        self.go = False
+        self.stop = False
+        self._events = os.dup(1)
+        os.dup2(2, 1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: self._ask_to_stop())
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _ask_to_stop(self) -> None:
+        self.stop = True
+
+    def _listen(self) -> None:
+        while os.read(0, 64):  # not sys.stdin, whose lock a waiting thread would hold at exit
+            self.go = True
+        self.stop = True
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, less when asked to stop."""
+        until = time.monotonic() + seconds
+        while not self.stop and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def tell(self, event: str, **fields: Any) -> None:
+        try:
+            os.write(self._events, (json.dumps({"event": event, **fields}) + "\n").encode())
+        except BrokenPipeError:
+            self.stop = True
+
+
+class Session:
+    """What training sees of its claim (the protocol in ``benchmark.training.session``), and the heartbeat."""
+
+    def __init__(self, own: Claim, parent: Parent) -> None:
+        self.folder = own.run.path
+        self.claim = own.n
+        self.check = own.check
+        self.latest: dict[str, Any] = {"step": own.start_step, "total": None, "phase": "start", "images_per_second": None}
+        self._own = own
+        self._parent = parent
+        self._told = 0.0
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "Session":
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._heart.join()
+
+    def progress(self, step: int, total: int, phase: str, images_per_second: float) -> None:
+        """Say how far the run is; cheap enough for every step."""
+        self.latest = {"step": step, "total": total, "phase": phase, "images_per_second": round(images_per_second, 1)}
+        if time.monotonic() - self._told >= _TELL_SECONDS:
+            self._told = time.monotonic()
+            self._parent.tell("progress", run_id=self.folder.name, **self.latest)
+
+    def stop_requested(self) -> bool:
+        return self._parent.stop
+
+    def log(self, text: str) -> None:
+        """A line for ``log.txt``."""
+        self.check()
+        with self._own.run.log_path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def _beat(self) -> None:
+        while True:
+            try:
+                self._own.beat({**self.latest, "updated": time.time()})
+            except ClaimLost:
+                return  # training meets the same answer at its next check
+            except OSError as error:
+                print(f"{self.folder.name}: heartbeat: {error}", file=sys.stderr)
+            if self._over.wait(BEAT_SECONDS):
+                return
+
+
+class Worker:
+    """Goes through the queue until every run is finished, taking what is free; what others hold is looked at again."""
+
+    def __init__(self, queue: Queue, parent: Parent) -> None:
+        self.queue = queue
+        self.parent = parent
+        self.program = importlib.import_module(queue.program)
+        self.load = pkgutil.resolve_name(queue.load)
+
+    def run(self) -> int:
+        """The process's exit code."""
+        if self.queue.preflight and not self._preflight():
+            return REFUSED
+        self.parent.tell("ready")
+        while not (self.parent.go or self.parent.stop):
+            self.parent.wait(0.05)
+        waiting = list(self.queue.runs)
+        pause = _POLL_SECONDS
+        while waiting and not self.parent.stop:
+            left = [run_id for run_id in waiting if self.parent.stop or not self._finished(run_id)]
+            pause = _POLL_SECONDS if len(left) < len(waiting) else min(1.5 * pause, _LONGEST_POLL)
+            waiting = left
+            if waiting:
+                self.parent.wait(pause)
+        return 0
+
+    def _preflight(self) -> bool:
+        try:
+            self.program.preflight([self.load(self.queue.folder(run_id).config_path) for run_id in self.queue.runs])
+        except ValueError as error:
+            if not is_user_error(error):
+                raise
+            self.parent.tell("refused", reason=str(error))
+            return False
+        return True
+
+    def _finished(self, run_id: str) -> bool:
+        """Carry the run out if it is free; whether this worker need not look at it again."""
+        run = self.queue.folder(run_id)
+        if run.record_path.exists() or run.failure_path.exists():
+            self.parent.tell("seen", run_id=run_id, state=run.state(), reason=run.failure().get("reason"))
+            return True
+        try:
+            if not self.queue.alone and self._postponed(run):
+                return True
+            own = claim(run.path, self.queue.session, self.queue.job)
+            if own is None:
+                return False
+            return self._carry_out(own)
+        except ClaimLost as lost:
+            self.parent.tell("lost", run_id=run_id, reason=str(lost))
+            return False
+        except OSError as error:  # the folder cannot even be claimed, or the failure not be written
+            self.parent.tell("failed", run_id=run_id, **{**describe(error), "traceback": None})
+            return True
+
+    def _postponed(self, run: RunFolder) -> bool:
+        last = run.last_claim()
+        ended = last.ended if last else None
+        return ended is not None and ended["reason"] == "out_of_memory" and ended["session"] == self.queue.session
+
+    def _carry_out(self, own: Claim) -> bool:
+        run_id, started = own.run.run_id, time.monotonic()
+        self.parent.tell("start", run_id=run_id, claim=own.n, step=own.start_step)
+        with Session(own, self.parent) as session:
+            try:
+                session.log(f"claim {own.n} by process {os.getpid()} on {socket.gethostname()}")
+                self.program.train(self.load(own.run.config_path), session)
+                failure = None if own.run.record_path.exists() else describe(RuntimeError("training returned without a record"))
+            except Interrupted:
+                session.log(f"interrupted at step {session.latest['step']}")
+                own.end("interrupted")
+                self.parent.tell("interrupted", run_id=run_id, step=session.latest["step"])
+                return False
+            except ClaimLost:
+                raise
+            except (Exception, SystemExit) as error:
+                own.check()  # an error after losing the claim is its consequence
+                failure = describe(error)
+            if failure is not None:
+                return self._failed(own, session, {**failure, "step": session.latest["step"]})
+        own.end("done")
+        own.run.tidy()
+        self.parent.tell("done", run_id=run_id, seconds=time.monotonic() - started)
+        return True
+
+    def _failed(self, own: Claim, session: Session, failure: Mapping[str, Any]) -> bool:
+        release_memory()
+        if failure["kind"] == "out_of_memory" and not self.queue.alone:
+            session.log(f"out of memory, to be tried again alone: {failure['reason']}")
+            own.end("out_of_memory")
+            self.parent.tell("postponed", run_id=own.run.run_id, reason=failure["reason"])
+            return True
+        self.parent.tell("failed", run_id=own.run.run_id, reason=failure["reason"], kind=failure["kind"])
+        try:
+            session.log(f"failed: {failure['reason']}\n{failure['traceback']}")
+        finally:
+            own.fail(failure)
+        return True
+
+
+def release_memory() -> None:
+    """Give back what a failed run held, so that the next one starts as in a fresh process."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def main(path: str) -> int:
+    parent = Parent()
+    return Worker(Queue.read(Path(path)), parent).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

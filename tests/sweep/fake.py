@@ -1,0 +1,97 @@
+"""A training program without torch, for the sweep's tests; the run's ``config.yaml`` is JSON that says how it behaves.
+
+steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, once
+per run. error: an exception to raise at step 2.
+"""
+
+import errno
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UsageError
+from benchmark.sweep.state import write_json, write_record, write_text
+from benchmark.training.session import Interrupted
+
+
+class Diverged(RuntimeError):
+    pass
+
+
+class DataError(ValueError):
+    pass
+
+
+ERRORS = {
+    "nan": lambda: Diverged("loss is not finite at step 2"),
+    "memory": lambda: MemoryError("no room"),
+    "disk": lambda: OSError(errno.ENOSPC, "No space left on device"),
+    "data": lambda: DataError("cannot read a.png"),
+    "bug": lambda: KeyError("x"),
+    "exit": lambda: SystemExit(3),
+}
+
+
+def load(path: Path) -> dict[str, Any]:
+    return {"steps": 10, "seconds": 0.002, "every": 3, "die": None, "times": 1, "error": None, **json.loads(path.read_text())}
+
+
+def preflight(configs: list[dict[str, Any]]) -> None:
+    for config in configs:
+        if config["error"] == "refuse":
+            raise UsageError("method 'x': refused")
+        if config["error"] == "crash":
+            raise KeyError("a defect")
+
+
+def train(config: dict[str, Any], session: Any) -> None:
+    point(config, session, "setup")
+    saved = session.folder / "checkpoint" / "step.json"
+    step, total = 0, 0
+    if saved.exists():
+        state = json.loads(saved.read_text())
+        step, total = state["step"], state["total"]
+        session.log(f"resumed at step {step}")
+    while step < config["steps"]:
+        if step == 2 and config["error"] in ERRORS and not (config["error"] == "memory" and alone(session)):
+            raise ERRORS[config["error"]]()
+        time.sleep(config["seconds"])
+        total += step * step
+        step += 1
+        session.log(f"did step {step}")
+        session.progress(step, config["steps"], "train", 100.0)
+        stop = session.stop_requested()
+        if stop or step % config["every"] == 0:
+            session.check()
+            save(config, session, {"step": step, "total": total})
+        if stop and step < config["steps"]:
+            raise Interrupted
+    write_text(session.folder / "curves.jsonl", f"{total}\n", session.check)
+    point(config, session, "files")
+
+    def before_link() -> None:
+        session.check()
+        point(config, session, "link")
+
+    write_record(session.folder, {"run_id": session.folder.name, "total": total}, before_link)
+    point(config, session, "record")
+
+
+def save(config: dict[str, Any], session: Any, state: dict[str, Any]) -> None:
+    (session.folder / "checkpoint").mkdir(exist_ok=True)
+    (session.folder / "checkpoint" / ".tmp-half").write_text("{")
+    point(config, session, "checkpoint")
+    write_json(session.folder / "checkpoint" / "step.json", state)
+
+
+def alone(session: Any) -> bool:
+    return (session.folder / "fits-alone").exists() and session.claim > 1
+
+
+def point(config: dict[str, Any], session: Any, name: str) -> None:
+    """Die here, if the config says so, on the first ``times`` claims."""
+    if config["die"] == name and session.claim <= config["times"]:
+        os.kill(os.getpid(), signal.SIGKILL)
