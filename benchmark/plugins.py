@@ -8,7 +8,7 @@ import ast
 import functools
 import importlib.util
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -101,7 +101,9 @@ def _options(node: ast.ClassDef, target: str) -> dict[str, Option]:
 
 @functools.cache
 def _adapter(annotation: str) -> TypeAdapter:
-    kind = eval(annotation, {"__builtins__": {}}, {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "Literal": Literal})
+    kind = eval(
+        annotation, {"__builtins__": {}}, {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "Literal": Literal}
+    )
     return TypeAdapter(kind, config=ConfigDict(strict=True))
 
 
@@ -113,3 +115,20 @@ def _coerce(annotation: str, value: Any, where: str) -> Any:
     except ValidationError as error:
         raise UsageError(f"{where}: {value!r} is not a valid value; expected {annotation}") from error
     return float(value) if "float" in annotation and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def check_composition(label: str, infos: Sequence[MethodInfo], val_fraction: float, where: str) -> None:
+    """Refuse a composition that is undefined whatever the network, with the reason."""
+    mixers = [info.name for info in infos if info.declarations["mixer"]]
+    refusal = None
+    if len(mixers) > 1:
+        refusal = f"{' and '.join(mixers)} both mix inputs; a run has at most one mixer"
+    for info in infos:
+        if info.declarations["needs_input_mixing"] and not mixers:
+            refusal = f"{info.name} needs a component that mixes inputs"
+        if info.declarations["hard_labels"] and mixers:
+            refusal = f"{info.name} needs unmixed labels, and {mixers[0]} mixes them"
+        if info.declarations["needs_val"] and val_fraction == 0:
+            refusal = f"{info.name} needs a validation part (data.val_fraction above 0)"
+    if refusal:
+        raise UsageError(f"{where}: method '{label}': {refusal}")

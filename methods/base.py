@@ -94,6 +94,7 @@ class Net(Protocol):
 class Rng(Protocol):
     """Named random streams of one run; a draw depends on (stream, data set, fraction, seed, step) alone."""
 
+    def seed(self, stream: str, step: int | None = None) -> int: ...
     def numpy(self, stream: str, step: int | None = None) -> np.random.Generator: ...
     def torch(self, stream: str, step: int | None = None) -> torch.Generator: ...
 
@@ -189,6 +190,10 @@ class Component:
 
     def train_mode(self, net: Net) -> None:
         """Called after ``net.train()``: put back what must not train (a frozen BatchNorm, say)."""
+
+    def head_lr_factor(self, i: int, total_steps: int) -> float:
+        """Factor on the head's learning rate at step ``i``; those of several components multiply."""
+        return 1.0
 
     def mix(self, batch: Batch, num_classes: int, rng: np.random.Generator) -> Mixed:
         """The mixer's hook. ``rng`` is stream ``mix`` at this step; draw u, then the permutation, then the rest."""

@@ -1,0 +1,269 @@
+"""A sweep file, and the runs it stands for: lists are a cross product, overrides change the cells they match."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+import datasets
+import methods
+from benchmark import weights, yamlio
+from benchmark.config import PROTOCOLS, Data, Evaluation, Fraction, Linearity, RunConfig, Runtime, Section, Training, validate
+from benchmark.devices import visible_gpus
+from benchmark.errors import UsageError, unknown
+from benchmark.plugins import check_composition, method_info
+
+SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
+_SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
+_SCALARS = ("precision", "compile", "pretrained")
+_MATCHES = ("method", "dataset", "fraction", "seed", "backbone")
+
+
+class Override(Section):
+    """``set`` dotted keys in every cell that fits all of ``match``; a match that hits nothing is an error unless ``optional``."""
+
+    match: dict[str, Any] = {}
+    set: dict[str, Any]
+    optional: bool = False
+
+
+class SweepFile(Section):
+    """The keys of a sweep file. ``seeds``: a count, or a list of seed indices; an entry of ``datasets`` or ``methods`` is a name or a mapping."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    backbone: str | list[str] = weights.EMBEDDED
+    pretrained: bool = True
+    datasets: list[str | dict[str, Any]] = Field(min_length=1)
+    fractions: list[Fraction] = Field([1.0], min_length=1)
+    seeds: int | list[int] = 5
+    baseline: str = "fine_tuning"
+    methods: list[str | dict[str, Any]] = Field(min_length=1)
+    protocol: str = "smile"
+    precision: str = "auto"
+    compile: str = "auto"
+    training: dict[str, Any] = {}
+    linearity: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+    runtime: dict[str, Any] = {}
+    overrides: list[Override] = []
+
+
+@dataclass(frozen=True)
+class Component:
+    """One written component of an entry: its name there, the method it is, the options that differ from the defaults."""
+
+    name: str
+    use: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of ``methods``: its label and components."""
+
+    label: str
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A resolved sweep. ``runs`` in grid order; ``methods``: labels in the order of the file."""
+
+    name: str
+    path: Path
+    baseline: str
+    protocol: str
+    methods: tuple[str, ...]
+    runs: tuple[RunConfig, ...]
+
+
+def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
+    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
+    path = find(name)
+    raw = yamlio.read(path)
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path}: a sweep file is a mapping of keys")
+    extra = [_assign(raw, assignment) for assignment in assignments]
+    where = str(path) if not assignments else f"{path} with {' '.join(assignments)}"
+    file = validate(SweepFile, raw, where)
+    return expand(file, path, [override for override in extra if override], where)
+
+
+def find(name: str) -> Path:
+    """The file of a sweep given as a path or as the name of a built-in one."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SWEEPS / f"{name}.yaml"
+    if not path.is_file():
+        raise UsageError(unknown("sweep", name, [p.stem for p in SWEEPS.glob("*.yaml")]) + ", or a path to a .yaml file")
+    return path
+
+
+def expand(file: SweepFile, path: Path, extra: Sequence[Override], where: str) -> Sweep:
+    """The cross product of the file's lists, overrides applied in order (those of the command line last)."""
+    entries = [parse_entry(item, f"{where}: methods.{i}") for i, item in enumerate(file.methods)]
+    _unique([entry.label for entry in entries], f"{where}: methods")
+    labels = tuple(entry.label for entry in entries)
+    if file.baseline not in labels:
+        raise UsageError(f"{where}: baseline: " + unknown("method of this sweep", file.baseline, labels))
+    if file.protocol not in PROTOCOLS:
+        raise UsageError(f"{where}: protocol: " + unknown("protocol", file.protocol, PROTOCOLS))
+    sets = [_parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
+    _unique([name for name, _ in sets], f"{where}: datasets")
+    backbones = [file.backbone] if isinstance(file.backbone, str) else file.backbone
+    seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
+    overrides = [*file.overrides, *extra]
+    hits = [0] * len(overrides)
+    runs = []
+    for backbone, dataset, fraction, entry, seed in itertools.product(backbones, sets, file.fractions, entries, seeds):
+        cell = {"method": entry.label, "dataset": dataset[0], "fraction": fraction, "seed": seed, "backbone": backbone}
+        chosen = []
+        for n, override in enumerate(overrides):
+            if _matches(override, cell, entry, where):
+                hits[n] += 1
+                chosen.append(override)
+        runs.append(_resolve(file, cell, dataset[1], entry, chosen, where))
+    for hit, override in zip(hits, overrides, strict=True):
+        if not hit and not override.optional:
+            raise UsageError(
+                f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
+            )
+    return Sweep(file.name, path, file.baseline, file.protocol, labels, tuple(runs))
+
+
+def parse_entry(item: str | Mapping[str, Any], where: str) -> Entry:
+    """A row of ``methods``: ``a+b``, a named variant, ``pkg.mod:Class``, or ``{name, use, option: value}``."""
+    if isinstance(item, str):
+        return Entry(item, _components(item, {}, where))
+    given = dict(item)
+    label, use = given.pop("name", None), given.pop("use", None)
+    if not isinstance(label, str) or not isinstance(use, str):
+        raise UsageError(f"{where}: an entry with options needs 'name' (a label of its own) and 'use' (a method)")
+    if label in methods.METHODS or label in methods.VARIANTS:
+        raise UsageError(f"{where}: name '{label}' is that of a built-in method; give the entry a name of its own")
+    return Entry(label, _components(use, given, where))
+
+
+def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[Component, ...]:
+    names = use.split("+")
+    _unique(names, where)
+    options: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, value in given.items():
+        owner, dot, option = key.rpartition(".")
+        if not dot and len(names) > 1:
+            raise UsageError(f"{where}.{key}: write component.option ({', '.join(names)}) in a composition")
+        if dot and owner not in options:
+            raise UsageError(f"{where}.{key}: " + unknown("component of this entry", owner, names))
+        options[owner if dot else names[0]][option] = value
+    parts = []
+    for name in names:
+        base, preset = methods.VARIANTS.get(name, (name, {}))
+        if name not in methods.METHODS and name not in methods.VARIANTS and ":" not in name:
+            raise UsageError(f"{where}: " + unknown("method", name, [*methods.METHODS, *methods.VARIANTS]))
+        parts.append(Component(name, base, {**preset, **options[name]}))
+    return tuple(parts)
+
+
+def _parse_dataset(item: str | Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(item, str):
+        use, name, keys = item, item, {}
+    else:
+        keys = dict(item)
+        use, name = keys.pop("use", None), keys.pop("name", None)
+        if not isinstance(use, str) or not isinstance(name, str):
+            raise UsageError(f"{where}: a data set with options needs 'name' (its identity) and 'use' (a data set, or folder:PATH)")
+    kind = use.partition(":")[0]
+    if kind not in datasets.DATASETS:
+        raise UsageError(f"{where}: " + unknown("data set", kind, datasets.DATASETS))
+    if ":" in name:
+        raise UsageError(f"{where}: '{name}' needs a name that is no path: {{name: my_images, use: '{use}'}}")
+    return name, {"use": use, **keys}
+
+
+def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
+    for key, wanted in override.match.items():
+        if key not in _MATCHES:
+            raise UsageError(f"{where}: overrides: match.{key}: " + unknown("key", key, _MATCHES))
+        values = wanted if isinstance(wanted, list) else [wanted]
+        names = {cell[key], *(c.name for c in entry.components)} if key == "method" else {cell[key]}
+        if names.isdisjoint(values):
+            return False
+    return True
+
+
+def _resolve(
+    file: SweepFile, cell: Mapping[str, Any], dataset: Mapping[str, Any], entry: Entry, overrides: Sequence[Override], where: str
+) -> RunConfig:
+    given = {name: {**PROTOCOLS[file.protocol].get(name, {}), **getattr(file, name)} for name in _SECTIONS}
+    given["data"].update(dataset)
+    scalars = {name: getattr(file, name) for name in _SCALARS}
+    options = {c.name: dict(c.options) for c in entry.components}
+    for override in overrides:
+        for path, value in override.set.items():
+            owner, _, key = path.rpartition(".")
+            target = given.get(owner) if owner in given else options.get(owner) if owner else scalars if key in scalars else None
+            if target is None:
+                raise UsageError(
+                    f"{where}: overrides: set.{path}: " + unknown("section or component", owner or key, [*given, *options, *scalars])
+                )
+            target[key] = value
+    sections = {name: validate(model, given[name], f"{where}: {name}") for name, model in _SECTIONS.items()}
+    device = resolve_device(sections["runtime"].device)
+    sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
+    if sections["data"].resize is None:
+        sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
+    components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
+    check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
+    backbone = weights.parse(cell["backbone"])
+    values = {
+        "sweep": file.name,
+        **cell,
+        **{name: section.model_dump() for name, section in sections.items()},
+        "weights_id": backbone.id,
+        "components": components,
+        "protocol": file.protocol,
+        "pretrained": scalars["pretrained"],
+        "precision": {"auto": "bf16" if device == "cuda" else "fp32"}.get(scalars["precision"], scalars["precision"]),
+        "compile": _compile(scalars["compile"], device, sections["training"].steps),
+    }
+    return validate(RunConfig, values, where)
+
+
+def _component(component: Component, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    info = method_info(component.use)
+    resolved = info.resolve(options, where)
+    return {"name": component.name, "use": component.use, "options": resolved, "version": info.declarations["version"]}
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` is a GPU where one is visible, else the CPU."""
+    return device if device != "auto" else "cuda" if visible_gpus() else "cpu"
+
+
+def _compile(value: str, device: str, steps: int) -> str:
+    """``auto`` compiles on a GPU when a run is long enough to pay for it."""
+    return value if value != "auto" else "on" if device == "cuda" and steps >= 1000 else "off"
+
+
+def _assign(raw: dict[str, Any], assignment: str) -> Override | None:
+    """Apply ``key=value`` of the command line to the raw file, or return it as an override of a component's option."""
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise UsageError(f"'{assignment}': write key=value")
+    value = yamlio.parse(text, f"'{assignment}'")
+    owner, dot, option = key.rpartition(".")
+    if not dot:
+        raw[key] = value
+    elif owner in _SECTIONS:
+        raw[owner] = {**(raw.get(owner) or {}), option: value}
+    else:
+        return Override(match={"method": owner}, set={key: value})
+    return None
+
+
+def _unique(names: Sequence[str], where: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{where}: '{name}' is given twice")

@@ -1,0 +1,121 @@
+"""What a sweep would do: which runs are new, done, stale or failed, what they cost, and which assets are missing.
+
+Reads files only: no torch, nothing is changed.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmark import weights
+from benchmark.config import RunConfig
+from benchmark.plugins import method_info
+from benchmark.sweep.grid import Sweep
+from benchmark.sweep.state import RunFolder, clock, read_json
+from datasets.arena import Decode, find
+from datasets.base import DataError, open_dataset
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of the sweep. ``state``: one of ``state.STATES``, or ``stale``: done with other data or other weights than those now prepared."""
+
+    config: RunConfig
+    folder: Path
+    state: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``missing``: one line per asset that is not prepared, with the command that prepares it. ``leftover``: run folders that are none of the
+    sweep's (its settings changed since). ``speed``: seconds per unit of :func:`work`, the median over the sweep's finished runs.
+    """
+
+    sweep: Sweep
+    out: Path
+    runs: tuple[Planned, ...]
+    missing: tuple[str, ...]
+    leftover: int
+    speed: float | None
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(run.state for run in self.runs)
+
+    @property
+    def todo(self) -> list[Planned]:
+        return [run for run in self.runs if run.state != "done"]
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimated worker-seconds of what is to do; None before any run of the sweep is measured."""
+        return None if self.speed is None else self.speed * sum(work(run.config) for run in self.todo)
+
+
+def make(sweep: Sweep, out: Path) -> Plan:
+    """The plan of ``sweep`` in the results folder ``out``."""
+    arenas = {key: _arena_hash(*key) for key in dict.fromkeys(_data_key(config) for config in sweep.runs)}
+    missing = [line for _, line in arenas.values() if line]
+    hashes, lines = _weights(sweep.runs)
+    missing += lines
+    folder = out / "runs"
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    now = clock(folder) if names else 0.0
+    runs, speeds = [], []
+    for config in sweep.runs:
+        path, state = folder / config.run_id, "new"
+        if config.run_id in names:
+            run = RunFolder(path)
+            state = run.state(now)
+            if state == "done":
+                record = read_json(run.record_path) or {}
+                speeds.append(record["wall_seconds"] / work(config))
+                state = _freshness(record, arenas[_data_key(config)][0], hashes.get(config.backbone))
+        runs.append(Planned(config, path, state))
+    speed = median(speeds) if speeds else None
+    return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed)
+
+
+def work(config: RunConfig) -> float:
+    """Relative cost of a run: pixels through the backbone, a backward pass counting two forwards; also the longest-first order."""
+    infos = [method_info(component.use).declarations for component in config.components]
+    passes = 3 + sum(info["forwards"] - 1 + 2 * (info["backwards"] - 1) for info in infos)
+    training = config.training
+    pixels = training.image_size**2
+    linearity = 2 * config.linearity.pairs * (config.linearity.lambdas + 2)
+    return pixels * (passes * training.steps * training.batch_size + linearity)
+
+
+def _freshness(record: Mapping[str, Any], data_hash: str | None, weights_hash: str | None) -> str:
+    prepared = {"data_hash": data_hash, "weights_hash": weights_hash}
+    return "stale" if any(value and record.get(key) != value for key, value in prepared.items()) else "done"
+
+
+def _data_key(config: RunConfig) -> tuple[str, Decode]:
+    data = config.data
+    assert data.resize is not None
+    return data.use, Decode(data.resize, data.keep_aspect, data.fast_decode, data.exif)
+
+
+def _arena_hash(use: str, decode: Decode) -> tuple[str | None, str | None]:
+    """Hash of the prepared data set, or a line that says what is missing."""
+    try:
+        dataset = open_dataset(use)
+    except DataError as error:
+        return None, str(error)
+    arena = find(dataset, decode)
+    return (arena.data_hash if arena else None), None
+
+
+def _weights(configs: Iterable[RunConfig]) -> tuple[dict[str, str], list[str]]:
+    hashes, missing = {}, []
+    for name in dict.fromkeys(config.backbone for config in configs if config.pretrained):
+        found = weights.parse(name)
+        if found.prepared:
+            hashes[name] = found.sha256
+        else:
+            missing.append(f"backbone {name} is not prepared; run: {found.prepare_command}")
+    return hashes, missing

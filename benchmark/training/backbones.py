@@ -1,0 +1,131 @@
+"""Build networks from prepared weights; prepare timm tags."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from benchmark.errors import UsageError, unknown
+from benchmark.sweep.state import write_json
+from benchmark.training.net import Net
+from benchmark.training.seeding import Streams
+from benchmark.weights import EMBEDDED, Weights, parse, store
+
+
+@dataclass(frozen=True)
+class Source:
+    """A pre-trained network with its classifier, and how its inputs are normalised."""
+
+    net: Net
+    num_classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    sha256: str
+
+
+def load_source(name: str) -> Source:
+    """The pre-trained network that ``name`` means, in eval mode, on the CPU. Needs prepared weights, no network."""
+    weights = parse(name)
+    if not weights.prepared:
+        raise UsageError(f"backbone '{name}' is not prepared; run: {weights.prepare_command}")
+    state = _read(weights)
+    body = _create(weights, _num_classes(weights, state))
+    if name == EMBEDDED:
+        state = dict(zip(body.state_dict(), state.values(), strict=True))
+    try:
+        body.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()
+        raise UsageError(f"backbone '{name}': {weights.file} does not fit {weights.architecture}: {' '.join(reason[:3])[:400]}") from error
+    return _source(body, weights.sha256)
+
+
+def random_source(name: str, streams: Streams) -> Source:
+    """The same architecture with random weights drawn from stream ``init``: the control without transfer."""
+    weights = parse(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.seed("init", -1))
+        body = _create(weights, None)
+    return _source(body, f"random:{streams.seed('init', -1):x}")
+
+
+def prepare(tag: str, from_file: Path | None = None) -> Weights:
+    """Fetch a timm tag (or read ``from_file``) into the store, with its sha256; the architecture is checked."""
+    weights = parse(tag)
+    if weights.tag is None or weights.tag == EMBEDDED:
+        return weights
+    body = _create(weights, None)
+    if from_file is not None:
+        body = load_source(f"{weights.architecture}@{from_file}").net.body
+    else:
+        try:
+            body = timm.create_model(weights.architecture, pretrained=True)
+        except Exception as error:
+            raise UsageError(f"backbone '{tag}' could not be fetched: {error}; bring the file and use --from FILE") from error
+    store().mkdir(parents=True, exist_ok=True)
+    temporary = weights.file.with_suffix(".tmp")
+    save_file({k: v.contiguous() for k, v in body.state_dict().items()}, temporary)
+    temporary.replace(weights.file)
+    config = body.pretrained_cfg
+    facts = {
+        "sha256": weights.sha256,
+        "source": str(from_file or config.get("hf_hub_id") or config.get("url")),
+        "licence": config.get("license"),
+    }
+    write_json(weights.file.with_suffix(".json"), facts)
+    return weights
+
+
+def verify(name: str) -> str:
+    """sha256 of the prepared weights, after a check against the store's record and a full load."""
+    weights = parse(name)
+    source = load_source(name)
+    recorded = weights.file.with_suffix(".json")
+    if weights.tag and recorded.is_file():
+        expected = json.loads(recorded.read_text(encoding="utf-8"))["sha256"]
+        if expected != source.sha256:
+            raise UsageError(f"backbone '{name}': {weights.file} has sha256 {source.sha256}, but {expected} was prepared")
+    return source.sha256
+
+
+def _create(weights: Weights, num_classes: int | None) -> nn.Module:
+    base = weights.architecture.split(".")[0]
+    if base not in timm.list_models():
+        raise UsageError(f"backbone '{weights.name}': " + unknown("timm architecture", base, timm.list_models(f"{base[:4]}*")))
+    try:
+        return timm.create_model(weights.architecture, pretrained=False, **({} if num_classes is None else {"num_classes": num_classes}))
+    except RuntimeError as error:
+        raise UsageError(f"backbone '{weights.name}': {error}") from error
+
+
+def _read(weights: Weights) -> dict[str, Tensor]:
+    try:
+        if weights.file.suffix == ".safetensors":
+            state = load_file(weights.file)
+        else:
+            state = torch.load(weights.file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(f"backbone '{weights.name}': {weights.file} cannot be read as weights: {error}") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UsageError(f"backbone '{weights.name}': {weights.file} holds no state dict of tensors")
+    return state
+
+
+def _num_classes(weights: Weights, state: dict[str, Tensor]) -> int | None:
+    config = timm.get_pretrained_cfg(weights.architecture)
+    key = f"{config.classifier}.weight" if config is not None and isinstance(config.classifier, str) else None
+    return state[key].shape[0] if key in state else None
+
+
+def _source(body: nn.Module, sha256: str) -> Source:
+    head = body.get_classifier()
+    num_classes = head.out_features if isinstance(head, nn.Linear) else 0
+    config = body.pretrained_cfg
+    net = Net(body).eval().requires_grad_(False)
+    mean, std = config.get("mean", (0.485, 0.456, 0.406)), config.get("std", (0.229, 0.224, 0.225))
+    return Source(net, num_classes, tuple(mean), tuple(std), sha256)

@@ -1,0 +1,45 @@
+"""Checkpoints: everything a killed run needs to go on bit for bit.
+
+One file per claim (``checkpoint/<n>.pt``), renamed into place. Any claim's file is valid, since all of them lie
+on the same trajectory; the one with most steps is resumed from.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.sweep.state import replacing, write_json
+
+
+class Checkpoints:
+    """The checkpoints of one run folder, written at most every ``seconds`` and for at most 2 % of the time."""
+
+    def __init__(self, folder: Path, claim: int, seconds: float) -> None:
+        self._folder = folder / "checkpoint"
+        self._claim = claim
+        self._seconds = seconds
+        self._last = time.monotonic()
+        self._cost = 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() - self._last >= max(self._seconds, 50 * self._cost)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write ``state`` (tensors and plain values, with ``step``) and drop older claims' files."""
+        started = time.monotonic()
+        self._folder.mkdir(exist_ok=True)
+        with replacing(self._folder / f"{self._claim}.pt") as file:
+            torch.save(state, file)
+        write_json(self._folder / "step.json", {"step": state["step"]})
+        for other in self._folder.glob("*.pt"):
+            if int(other.stem) < self._claim:
+                other.unlink(missing_ok=True)
+        self._last = time.monotonic()
+        self._cost = self._last - started
+
+    def load(self) -> dict[str, Any] | None:
+        """The most advanced checkpoint, or None."""
+        states = [torch.load(file, map_location="cpu", weights_only=True) for file in self._folder.glob("*.pt")]
+        return max(states, key=lambda state: state["step"], default=None)

@@ -1,0 +1,119 @@
+"""The training loop that all methods share.
+
+mix -> before_forward -> forward -> penalties -> backward -> before_step -> optimizer step -> after_step
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.config import Training
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.evaluate import autocast
+from benchmark.training.net import Net
+from benchmark.training.optim import lr_factor, set_lr
+from benchmark.training.pipeline import Pipeline
+from benchmark.training.session import Interrupted, Session
+from datasets.stream import TrainStream
+from methods.base import Batch, Context, Step
+
+
+class Diverged(RuntimeError):
+    """A loss term is no longer finite."""
+
+    kind = "nan"
+
+
+@dataclass
+class Fit:
+    """What training consists of, and how far it is. ``elapsed``: seconds in the loop over all claims; ``curves``: one row per log point."""
+
+    config: Training
+    ctx: Context
+    pipeline: Pipeline
+    stream: TrainStream
+    optimizer: torch.optim.Optimizer
+    precision: str
+    forward: Callable[..., Any]
+    step: int = 0
+    elapsed: float = 0.0
+    resumes: int = 0
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def net(self) -> Net:
+        return self.ctx.net
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "resumes": self.resumes,
+            "curves": self.curves,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pipeline": self.pipeline.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step, self.elapsed, self.curves = state["step"], state["elapsed"], state["curves"]
+        self.resumes = state["resumes"] + 1
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.pipeline.load_state_dict(state["pipeline"])
+
+
+def train(fit: Fit, session: Session, checkpoints: Checkpoints) -> None:
+    """Train ``fit`` to its last step, saving when due and when asked to stop (then raising ``Interrupted``)."""
+    total = fit.config.steps
+    fit.net.train()
+    fit.pipeline.train_mode(fit.net)
+    started, offset, first = time.monotonic(), fit.elapsed, fit.step
+    while fit.step < total:
+        train_step(fit, fit.step)
+        fit.step += 1
+        fit.elapsed = offset + time.monotonic() - started
+        rate = (fit.step - first) * fit.stream.batch_size / max(fit.elapsed - offset, 1e-9)
+        session.progress(fit.step, total, "train", rate)
+        stop = session.stop_requested()
+        if stop or fit.step == total or checkpoints.due():
+            session.check()
+            checkpoints.save(fit.state_dict())
+        if stop and fit.step < total:
+            raise Interrupted(f"stopped at step {fit.step} of {total}")
+
+
+def train_step(fit: Fit, i: int) -> None:
+    """Step ``i`` (from 0): it depends on ``i`` and the state alone."""
+    ctx, pipeline, config = fit.ctx, fit.pipeline, fit.config
+    torch.manual_seed(ctx.rng.seed("noise", i))
+    head_factor = pipeline.head_lr_factor(i, config.steps)
+    set_lr(fit.optimizer, lr_factor(config.schedule, i, config.steps), head_factor)
+    batch = Batch(*fit.stream.batch(i))
+    mixed = pipeline.mix(batch, ctx.num_classes, ctx, i)
+    pipeline.before_forward(i, ctx)
+    with autocast(ctx.device, fit.precision):
+        out = fit.forward(mixed.x, mixed.edit)
+        step = Step(i, ctx, batch, mixed, out)
+        terms = pipeline.losses(step)
+    loss = torch.stack(list(terms.values())).sum()
+    fit.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    pipeline.before_step(step)
+    if (i + 1) % config.log_every == 0 or i + 1 == config.steps:
+        _log(fit, step, {"total": loss, **terms, **pipeline.monitor(step)})
+    fit.optimizer.step()
+    pipeline.after_step(step)
+
+
+def _log(fit: Fit, step: Step, terms: dict[str, Tensor]) -> None:
+    values = dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
+    row = {"step": step.i + 1, "lr": fit.optimizer.param_groups[-1]["lr"], **{f"loss/{name}": value for name, value in values.items()}}
+    fit.curves.append({**row, "images_per_second": (step.i + 1) * fit.stream.batch_size / fit.elapsed if fit.elapsed else 0.0})
+    broken = [name for name, value in values.items() if name != "total" and not abs(value) < float("inf")]
+    if broken or not abs(values["total"]) < float("inf"):
+        raise Diverged(f"loss is not finite at step {step.i + 1}: {', '.join(broken) or 'total'}")

@@ -1,0 +1,106 @@
+"""A timm model as the loop sees it: logits, pooled features and the maps that a method taps.
+
+Depends on timm's contract only: ``forward_features``, ``forward_head``, ``get_classifier``, ``reset_classifier``, ``feature_info``.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Edit, MethodError, Output
+
+
+class _Recorder:
+    """What the tap hooks share during one forward. An object, so that a deep copy of a net gets its own."""
+
+    def __init__(self) -> None:
+        self.edit: Edit | None = None
+        self.maps: dict[str, Tensor] = {}
+
+
+class _Tap:
+    """Forward hook of one tapped module: applies the edit, then records the output."""
+
+    def __init__(self, name: str, recorder: _Recorder, prefix_tokens: int) -> None:
+        self.name, self.recorder, self.prefix_tokens = name, recorder, prefix_tokens
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        edit = self.recorder.edit
+        if edit is not None and edit.tap == self.name:
+            output = _edited(output, edit, self.prefix_tokens)
+        self.recorder.maps[self.name] = as_map(output, self.prefix_tokens)
+        return output
+
+
+class Net(nn.Module):
+    """A backbone ``body`` with its classifier ``head``; implements :class:`methods.base.Net`."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.stages = tuple(info["module"] for info in body.feature_info)
+        self._prefix_tokens = int(getattr(body, "num_prefix_tokens", 0))
+        self._recorder = _Recorder()
+        self._hooks: dict[str, Any] = {}
+
+    @property
+    def head(self) -> nn.Module:
+        return self.body.get_classifier()
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        return list(self.head.parameters())
+
+    def body_parameters(self) -> list[nn.Parameter]:
+        head = {id(p) for p in self.head.parameters()}
+        return [p for p in self.body.parameters() if id(p) not in head]
+
+    def tap(self, names: tuple[str, ...]) -> None:
+        """Record the outputs of these modules of ``body`` in every forward (``"final"`` always is)."""
+        modules = dict(self.body.named_modules())
+        for name in names:
+            if name == "final" or name in self._hooks:
+                continue
+            if name not in modules:
+                raise MethodError(f"this backbone has no module '{name}' to tap (stages: {', '.join(self.stages)})")
+            self._hooks[name] = modules[name].register_forward_hook(_Tap(name, self._recorder, self._prefix_tokens))
+
+    def forward(self, x: Tensor, edit: Edit | None = None) -> Output:
+        """x: [B, 3, H, W] -> logits [B, C], pooled features [B, F], maps {tap: [B, c, h, w]}."""
+        self._recorder.edit = edit
+        self._recorder.maps = {}
+        final = self.body.forward_features(x)
+        if edit is not None and edit.tap == "final":
+            final = _edited(final, edit, self._prefix_tokens)
+        features = self.body.forward_head(final, pre_logits=True)
+        maps = {**self._recorder.maps, "final": as_map(final, self._prefix_tokens)}
+        self._recorder.maps = {}
+        return Output(self.head(features), features, maps)
+
+
+def as_map(t: Tensor, prefix_tokens: int) -> Tensor:
+    """Tokens [B, n, c] laid out as a map [B, c, h, w] without prefix tokens (h = w); a map is returned as it is."""
+    if t.ndim != 3:
+        return t
+    tokens = t[:, prefix_tokens:]
+    side = math.isqrt(tokens.shape[1])
+    return tokens.transpose(1, 2).unflatten(2, (side, side))
+
+
+def _edited(t: Tensor, edit: Edit, prefix_tokens: int) -> Tensor:
+    if t.ndim != 3:
+        return edit.fn(t)
+    tokens = edit.fn(as_map(t, prefix_tokens)).flatten(2).transpose(1, 2)
+    return torch.cat([t[:, :prefix_tokens], tokens], dim=1)
+
+
+def init_linear(head: nn.Module, generator: torch.Generator) -> None:
+    """torch's default for a linear layer, U(-1/sqrt(d), 1/sqrt(d)) for weight and bias, drawn from ``generator`` on the CPU."""
+    if not isinstance(head, nn.Linear):
+        raise MethodError(f"the classifier is a {type(head).__name__}, not a linear layer")
+    bound = 1 / math.sqrt(head.in_features)
+    with torch.no_grad():
+        for parameter in (head.weight, head.bias):
+            draw = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+            parameter.copy_(draw)

@@ -1,0 +1,134 @@
+"""The components of one run, called in the fixed order of :mod:`methods.base`."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.config import ComponentConfig
+from benchmark.errors import UsageError
+from benchmark.plugins import method_info
+from methods.base import Batch, Component, Context, MethodError, Mixed, Net, Step
+
+
+class Pipeline:
+    """A list of components that acts as one. Knows the hooks and no method by name."""
+
+    def __init__(self, named: Sequence[tuple[str, Component]]) -> None:
+        self._named = list(named)
+        self._mixer = next((component for _, component in named if component.mixer), None)
+
+    @classmethod
+    def build(cls, configs: Sequence[ComponentConfig]) -> "Pipeline":
+        """Instantiate the configured components; a refused option names its component."""
+        return cls([(config.name, _instantiate(config)) for config in configs])
+
+    @property
+    def views(self) -> int:
+        return max(component.views for _, component in self._named)
+
+    def check(self, net: Net, num_source_classes: int) -> None:
+        """Refuse what cannot run on this network, before any compute."""
+        for name, component in self._named:
+            if component.needs_source_head and num_source_classes == 0:
+                raise UsageError(f"method '{name}' needs the source classifier, but this backbone comes without one")
+            try:
+                component.check(net)
+            except MethodError as error:
+                raise UsageError(f"method '{name}': {error}") from error
+        for group in ("backbone", "head", "extra"):
+            claims = [name for name, component in self._named if component.weight_decay(group) is not None]
+            if len(claims) > 1:
+                raise UsageError(f"{' and '.join(claims)} both set the weight decay of the {group}: they cannot be combined")
+
+    def taps(self, net: Net) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(tap for _, component in self._named for tap in component.taps(net)))
+
+    def weight_decay(self, default: float) -> Callable[[str], float]:
+        """Group name -> coefficient: the one component that claims the group, else ``default``."""
+
+        def of(group: str) -> float:
+            claims = [claim for _, component in self._named if (claim := component.weight_decay(group)) is not None]
+            return claims[0] if claims else default
+
+        return of
+
+    def surgery(self, net: Net) -> None:
+        for _, component in self._named:
+            component.surgery(net)
+
+    def setup(self, ctx: Context) -> None:
+        for _, component in self._named:
+            component.setup(ctx)
+
+    def extra_modules(self) -> list[tuple[nn.Module, float]]:
+        return [pair for _, component in self._named for pair in component.extra_modules()]
+
+    def train_mode(self, net: Net) -> None:
+        for _, component in self._named:
+            component.train_mode(net)
+
+    def head_lr_factor(self, i: int, total_steps: int) -> float:
+        factor = 1.0
+        for _, component in self._named:
+            factor *= component.head_lr_factor(i, total_steps)
+        return factor
+
+    def mix(self, batch: Batch, num_classes: int, ctx: Context, i: int) -> Mixed:
+        if self._mixer is None:
+            return Mixed(batch.x, F.one_hot(batch.y, num_classes).float())
+        return self._mixer.mix(batch, num_classes, ctx.rng.numpy("mix", i))
+
+    def before_forward(self, i: int, ctx: Context) -> None:
+        for _, component in self._named:
+            component.before_forward(i, ctx.net, ctx.rng.torch("noise", i))
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """The cross-entropy and every component's terms, all scalars in float32."""
+        terms = {"cross_entropy": soft_cross_entropy(step.out.logits, step.mixed.target)}
+        for name, component in self._named:
+            for term, value in component.penalties(step).items():
+                if term in terms:
+                    raise MethodError(f"method '{name}' gives a second loss term '{term}'")
+                terms[term] = value
+        return terms
+
+    def monitor(self, step: Step) -> dict[str, Tensor]:
+        return {term: value for _, component in self._named for term, value in component.monitor(step).items()}
+
+    def before_step(self, step: Step) -> None:
+        for _, component in self._named:
+            component.before_step(step)
+
+    def after_step(self, step: Step) -> None:
+        for _, component in self._named:
+            component.after_step(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "components": [component.state_dict() for _, component in self._named],
+            "extra": [module.state_dict() for module, _ in self.extra_modules()],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for (_, component), saved in zip(self._named, state["components"], strict=True):
+            component.load_state_dict(saved)
+        for (module, _), saved in zip(self.extra_modules(), state["extra"], strict=True):
+            module.load_state_dict(saved)
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of logits [B, C] against distributions [B, C]: sum over classes, mean over the batch, in float32."""
+    return -(target * torch.log_softmax(logits.float(), dim=1)).sum(1).mean()
+
+
+def _instantiate(config: ComponentConfig) -> Component:
+    module, _, name = method_info(config.use).target.partition(":")
+    component_class = getattr(importlib.import_module(module), name)
+    try:
+        return component_class(**config.options)
+    except MethodError as error:
+        raise UsageError(f"method '{config.name}': {error}") from error

@@ -1,0 +1,147 @@
+"""The files of a finished run. ``record.json`` comes last: its presence means done."""
+
+import csv
+import datetime
+import functools
+import io
+import json
+import platform
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+
+from benchmark.config import RunConfig
+from benchmark.sweep.state import replacing, write_record, write_text
+from benchmark.training import memory
+from benchmark.training.backbones import Source
+from benchmark.training.evaluate import Evaluation
+from benchmark.training.linearity import MEASURES, summary
+from benchmark.training.loop import Fit
+from benchmark.training.session import Session
+
+if TYPE_CHECKING:
+    from benchmark.training.run import Images
+
+
+@dataclass(frozen=True)
+class Results:
+    """A trained network and what was measured of it. ``linearity``: rows per split, empty when not measured."""
+
+    fit: Fit
+    images: "Images"
+    source: Source
+    train: Evaluation
+    val: Evaluation | None
+    test: Evaluation
+    linearity: dict[str, list[dict]]
+    wall_seconds: float = 0.0
+    started_at: datetime.datetime | None = None
+
+
+def write(config: RunConfig, session: Session, results: Results) -> None:
+    """Write every file of the run, the record last, then drop its checkpoints."""
+    folder = session.folder
+    session.check()
+    write_text(folder / "curves.jsonl", "".join(json.dumps(row) + "\n" for row in results.fit.curves))
+    write_text(folder / "linearity.csv", _linearity_csv(results.linearity))
+    _write_predictions(folder / "predictions.parquet", results.test)
+    if config.runtime.keep_weights == "last":
+        save_file({k: v.contiguous() for k, v in results.fit.net.state_dict().items()}, folder / "weights.safetensors")
+    write_record(folder, build(config, results), session.check)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def build(config: RunConfig, results: Results) -> dict[str, Any]:
+    """The record's fields; accuracies are fractions, times are seconds."""
+    fit, device = results.fit, results.fit.ctx.device
+    assert results.started_at is not None
+    return {
+        "run_id": config.run_id,
+        "sweep": config.sweep,
+        "dataset": config.dataset,
+        "fraction": config.fraction,
+        "method": config.method,
+        "components": [c.model_dump(mode="json", exclude={"use"}) for c in config.components],
+        "seed": config.seed,
+        "backbone": config.backbone,
+        "weights_hash": results.source.sha256,
+        "data_hash": results.images.arena.data_hash,
+        "subset_hash": results.images.subset_hash,
+        "protocol": config.protocol,
+        "num_classes": fit.ctx.num_classes,
+        "num_train": len(results.images.train_index),
+        "steps": fit.step,
+        "batch_size": fit.stream.batch_size,
+        "lr": config.training.lr,
+        "precision": config.precision,
+        "compile": config.compile,
+        "threads": torch.get_num_threads(),
+        "train_loss": results.train.loss,
+        "train_accuracy": results.train.accuracy,
+        "test_accuracy": results.test.accuracy,
+        "test_mean_class_accuracy": results.test.mean_class_accuracy,
+        "val_accuracy": results.val.accuracy if results.val else None,
+        "linearity": {split: summary(rows) for split, rows in results.linearity.items()},
+        "wall_seconds": round(results.wall_seconds, 3),
+        "images_per_second": round(fit.step * fit.stream.batch_size / fit.elapsed, 3),
+        "peak_memory_bytes": memory.peak_bytes(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "hostname": socket.gethostname(),
+        "resumes": fit.resumes,
+        "versions": versions(),
+        "git_commit": _git_commit(),
+        "config_hash": config.config_hash,
+        "started_at": results.started_at.isoformat(timespec="seconds"),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str | None]:
+    """Versions of what determines results."""
+    names = ("smilebench", "torch", "torchvision", "timm", "numpy", "scipy", "pillow")
+    found: dict[str, str | None] = {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **found, "cuda": torch.version.cuda if torch.cuda.is_available() else None}
+
+
+def _linearity_csv(linearity: dict[str, list[dict]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["split", "lam", *MEASURES, "n_pairs"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"split": split, **row} for split, rows in linearity.items() for row in rows)
+    return text.getvalue()
+
+
+def _write_predictions(path: Path, test: Evaluation) -> None:
+    table = pa.table({"index": test.index, "label": test.label, "top1": test.top1, "probability": test.probability})
+    with replacing(path) as file:
+        pq.write_table(table, file)
+
+
+@functools.cache
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), platform.machine())
+
+
+@functools.cache
+def _git_commit() -> str | None:
+    """Commit of the code that ran, with ``-dirty`` when it was changed; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,208 @@
+"""One run, from its config to its record. The only door that sweeps and ``train`` come through."""
+
+import copy
+import datetime
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.config import RunConfig
+from benchmark.errors import UsageError
+from benchmark.training import assets, memory
+from benchmark.training.backbones import Source
+from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.evaluate import Evaluation, evaluate
+from benchmark.training.linearity import draw_pairs, measure
+from benchmark.training.loop import Fit
+from benchmark.training.loop import train as fit_train
+from benchmark.training.net import Net, init_linear
+from benchmark.training.optim import build_optimizer
+from benchmark.training.pipeline import Pipeline
+from benchmark.training.record import Results, write
+from benchmark.training.seeding import Streams
+from benchmark.training.session import Interrupted, Session
+from datasets.arena import Arena, ArenaSplit
+from datasets.stream import Sample, TrainStream, eval_batches, train_batches
+from datasets.subsets import carve, limit, subset, subset_hash, subset_smile
+from methods.base import Batch, Context
+
+TRAIN_IMAGES_EVALUATED = 2000
+
+__all__ = ["Images", "Interrupted", "preflight", "train"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one run. Training code is handed ``train`` and ``val`` only. Indices: int64, positions in their split."""
+
+    arena: Arena
+    train: ArenaSplit
+    train_index: np.ndarray
+    val: ArenaSplit | None
+    val_index: np.ndarray
+    test_index: np.ndarray
+    subset_hash: str
+
+
+def train(config: RunConfig, session: Session) -> None:
+    """Carry out one run inside ``session.folder``; returns when its record is written.
+
+    Raises ``Interrupted`` after a checkpoint when the session asks to stop.
+    """
+    started_at = datetime.datetime.now(datetime.UTC)
+    started = time.monotonic()
+    memory.reset_peak()
+    fit, images, source = assemble(config)
+    checkpoints = Checkpoints(session.folder, session.claim, config.runtime.checkpoint_seconds)
+    saved = checkpoints.load()
+    if saved is not None:
+        fit.load_state_dict(saved)
+        session.log(f"resumed at step {fit.step} of {config.training.steps} (claim {session.claim})")
+    else:
+        session.log(f"started (claim {session.claim})")
+    before = fit.elapsed
+    fit_train(fit, session, checkpoints)
+    results = assess(config, fit, images, source, session)
+    wall = before + time.monotonic() - started
+    write(config, session, replace(results, wall_seconds=wall, started_at=started_at))
+
+
+def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
+    """Everything a run needs before its first step, set-up passes included."""
+    device = torch.device(config.runtime.device)
+    streams = Streams(config.dataset, config.fraction, config.seed)
+    images = load_images(config, streams)
+    source = assets.source(config, streams)
+    pipeline = Pipeline.build(config.components)
+    num_classes = len(images.arena.classes)
+    student = _student(source, num_classes, streams)
+    pipeline.check(student, source.num_classes)
+    source.net.tap(pipeline.taps(student))
+    student.tap(pipeline.taps(student))
+    pipeline.surgery(student)
+    for net in (student, source.net):
+        net.to(device=device, memory_format=torch.channels_last)
+    pixels = {"crop": config.training.image_size, "mean": source.mean, "std": source.std, "device": device}
+    ctx = Context(
+        net=student,
+        source=source.net,
+        train_pass=_train_pass(config, images, streams, pixels),
+        num_classes=num_classes,
+        num_source_classes=source.num_classes,
+        total_steps=config.training.steps,
+        device=device,
+        rng=streams,
+        cached=assets.setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device),
+    )
+    pipeline.setup(ctx)
+    optimizer = _optimizer(config, student, pipeline, device)
+    stream = TrainStream(
+        images.train,
+        images.train_index,
+        batch_size=config.training.batch_size,
+        flip=config.training.flip,
+        rng=streams,
+        views=pipeline.views,
+        **pixels,
+    )
+    forward = torch.compile(student) if config.compile == "on" else student
+    fit = Fit(config.training, replace(ctx, optimizer=optimizer), pipeline, stream, optimizer, config.precision, forward)
+    return fit, images, source
+
+
+def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session: Session) -> Results:
+    """Evaluation and linearity of the trained network: the one place that reads ``test``."""
+    pixels = {
+        "crop": config.training.image_size,
+        "mean": source.mean,
+        "std": source.std,
+        "device": fit.ctx.device,
+        "batch_size": config.evaluation.batch_size,
+    }
+    test = images.arena.split("test")
+
+    def evaluated(phase: str, split: ArenaSplit, index: np.ndarray) -> Evaluation:
+        session.progress(fit.step, fit.step, phase, 0.0)
+        return evaluate(fit.net, eval_batches(split, index, **pixels), config.precision)
+
+    shown = images.train_index[np.unique(np.linspace(0, len(images.train_index) - 1, TRAIN_IMAGES_EVALUATED).round().astype(int))]
+    on_train = evaluated("evaluate train", images.train, shown)
+    on_val = evaluated("evaluate val", images.val, images.val_index) if images.val is not None and len(images.val_index) else None
+    on_test = evaluated("evaluate test", test, images.test_index)
+    linearity = {}
+    if config.linearity.pairs:
+        rng = fit.ctx.rng.numpy("pairs")
+        for name, split, index in (("train", images.train, images.train_index), ("test", test, images.test_index)):
+            session.progress(fit.step, fit.step, f"linearity {name}", 0.0)
+            pairs = index[draw_pairs(len(index), config.linearity.pairs, rng)]
+            batches = lambda chosen, split=split: eval_batches(split, chosen, **pixels)
+            linearity[name] = measure(fit.net, batches, pairs, config.linearity, config.precision)
+    return Results(fit, images, source, on_train, on_val, on_test, linearity)
+
+
+def load_images(config: RunConfig, streams: Streams) -> Images:
+    """The run's subset, its validation part and its test images."""
+    arena = assets.arena(config.data.use, assets.decode_options(config))
+    split, data = arena.split("train"), config.data
+    sample = {"stratified": subset, "smile": subset_smile}[data.sampling]
+    train, val = carve(split.labels, sample(split.labels, config.fraction, streams.numpy("subset")), data.val_fraction)
+    test = arena.split("test")
+    test_index = limit(test.labels, test.keys, data.test_images) if data.test_images else np.arange(len(test))
+    return Images(arena, split, train, split if len(val) else None, val, test_index, subset_hash([split.keys[i] for i in train]))
+
+
+def preflight(configs: Sequence[RunConfig]) -> None:
+    """Refuse what cannot run, before any compute: each distinct backbone, method and data set is looked at once."""
+    seen = set()
+    for config in configs:
+        names = [repr((c.use, sorted(c.options.items()))) for c in config.components]
+        key = (config.backbone, config.pretrained, config.data.use, config.training.image_size, *names)
+        if key in seen:
+            continue
+        seen.add(key)
+        streams = Streams(config.dataset, config.fraction, config.seed)
+        source = assets.source(config, streams)
+        arena = assets.arena(config.data.use, assets.decode_options(config))
+        pipeline = Pipeline.build(config.components)
+        student = _student(source, len(arena.classes), streams)
+        pipeline.check(student, source.num_classes)
+        student.tap(pipeline.taps(student))
+        if config.runtime.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("runtime.device: 'cuda', but no GPU is visible")
+
+
+def _student(source: Source, num_classes: int, streams: Streams) -> Net:
+    body = copy.deepcopy(source.net.body)
+    with torch.random.fork_rng(devices=[]):
+        body.reset_classifier(num_classes)
+    net = Net(body).requires_grad_(True)
+    init_linear(net.head, streams.torch("init"))
+    return net
+
+
+def _optimizer(config: RunConfig, student: Net, pipeline: Pipeline, device: torch.device) -> torch.optim.Optimizer:
+    extra = pipeline.extra_modules()
+    for module, _ in extra:
+        module.to(device)
+    decay = pipeline.weight_decay(config.training.weight_decay)
+    return build_optimizer(config.training, student.body_parameters(), student.head_parameters(), extra, decay)
+
+
+def _train_pass(config: RunConfig, images: Images, streams: Streams, pixels: dict[str, Any]) -> Any:
+    def train_pass(batch_size: int, augment: bool = False, batches: int | None = None) -> Iterator[Batch]:
+        samples: Iterator[Sample]
+        if augment:
+            rng, flip = streams.numpy("setup"), config.training.flip
+            samples = train_batches(images.train, images.train_index, batch_size=batch_size, flip=flip, rng=rng, batches=batches, **pixels)
+        else:
+            samples = eval_batches(images.train, images.train_index, batch_size=batch_size, **pixels)
+        for n, sample in enumerate(samples):
+            if batches is not None and n >= batches:
+                return
+            yield Batch(*sample)
+
+    return train_pass
