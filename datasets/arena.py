@@ -1,0 +1,190 @@
+"""The decoded cache: every image of a data set, resized once, as ``uint8`` pixels in one memory-mapped file per split.
+
+Resizing equals torchvision's ``Resize`` on a PIL image (bilinear, antialiased) pixel for pixel; random crops are then slices. An arena
+lies in ``cache_root()/arenas/<key>/``: ``<split>.bin`` and ``manifest.json``. It is built under a temporary name and renamed.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+from datasets.base import DataError, DataSet, cache_root
+from datasets.decode import Chunk, Decode, chunks
+from datasets.files import building
+
+ARENA_VERSION = 1
+"""Bumped when the same files and options would give other pixels."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ArenaSplit:
+    """The images of one split, sorted by key.
+
+    pixels: uint8, flat and read-only; image ``i`` is the [H, W, 3] block at ``offsets[i]``. offsets: int64 [n]. heights, widths: int32 [n].
+    labels: int64 [n].
+    """
+
+    name: str
+    pixels: np.ndarray
+    offsets: np.ndarray
+    heights: np.ndarray
+    widths: np.ndarray
+    labels: np.ndarray
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, i: int) -> np.ndarray:
+        """Image ``i`` as a uint8 [H, W, 3] view."""
+        height, width, start = self.heights[i], self.widths[i], self.offsets[i]
+        return self.pixels[start : start + 3 * height * width].reshape(height, width, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Arena:
+    """A prepared data set. data_hash: of image contents, labels, class names and decode options; independent of paths and file order."""
+
+    path: Path
+    data_hash: str
+    classes: tuple[str, ...]
+    splits: dict[str, ArenaSplit]
+
+    def split(self, name: str) -> ArenaSplit:
+        """The split ``train``, ``test`` or, where the data set has one, ``val``."""
+        if name not in self.splits:
+            raise DataError(f"no split '{name}' (the data set has: {', '.join(self.splits)})")
+        return self.splits[name]
+
+
+def prepare(dataset: DataSet, decode: Decode, workers: int = 1, progress: Progress | None = None) -> Arena:
+    """The arena of ``dataset``, built by ``workers`` processes unless it exists; every byte of it is checked either way.
+
+    progress(done, total) counts images while building. A damaged arena or an image that cannot be read is a DataError that names the file.
+    """
+    folder = _folder(dataset, decode)
+    if not folder.is_dir():
+        with building(folder) as temporary:
+            _build(dataset, decode, temporary, workers, progress)
+    arena = _open(folder)
+    verify(arena)
+    return arena
+
+
+def find(dataset: DataSet, decode: Decode) -> Arena | None:
+    """The arena if it is prepared, else None. Sizes are checked, pixel checksums are not: see :func:`verify`."""
+    folder = _folder(dataset, decode)
+    return _open(folder) if folder.is_dir() else None
+
+
+def verify(arena: Arena) -> None:
+    """Compare the checksum of every pixel file; DataError names the one that differs."""
+    manifest = _manifest(arena.path)
+    for name, split in arena.splits.items():
+        if hashlib.sha256(split.pixels).hexdigest() != manifest["splits"][name]["sha256"]:
+            raise _damaged(arena.path / f"{name}.bin", "its checksum differs")
+
+
+def _folder(dataset: DataSet, decode: Decode) -> Path:
+    text = json.dumps([ARENA_VERSION, dataset.fingerprint(), asdict(decode)], sort_keys=True)
+    return cache_root() / "arenas" / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _build(dataset: DataSet, decode: Decode, folder: Path, workers: int, progress: Progress | None) -> None:
+    total = sum(len(items) for items in dataset.splits.values())
+    done = 0
+    splits: dict[str, Any] = {}
+    contents: list[str] = []
+    for name, items in dataset.splits.items():
+        parts: list[Chunk] = []
+        checksum = hashlib.sha256()
+        with (folder / f"{name}.bin").open("wb") as file:
+            for chunk in chunks(dataset, items, decode, workers):
+                file.write(chunk.pixels)
+                checksum.update(chunk.pixels)
+                parts.append(Chunk(b"", chunk.sizes, chunk.hashes))
+                done += len(chunk.sizes)
+                if progress:
+                    progress(done, total)
+            _flush(file)
+        sizes = [size for part in parts for size in part.sizes]
+        hashes = [digest for part in parts for digest in part.hashes]
+        contents += [f"{name} {item.label} {digest}" for item, digest in zip(items, hashes, strict=True)]
+        splits[name] = {
+            "sha256": checksum.hexdigest(),
+            "keys": [item.key for item in items],
+            "labels": [item.label for item in items],
+            "heights": [height for height, _ in sizes],
+            "widths": [width for _, width in sizes],
+        }
+    identity = json.dumps([ARENA_VERSION, asdict(decode), dataset.classes, sorted(contents)], sort_keys=True)
+    manifest = {
+        "version": ARENA_VERSION,
+        "data_hash": hashlib.sha256(identity.encode()).hexdigest(),
+        "decode": asdict(decode),
+        "classes": dataset.classes,
+        "written_with": {"pillow": PIL.__version__, "numpy": np.__version__},
+        "splits": splits,
+    }
+    with (folder / "manifest.json").open("w", encoding="utf-8") as file:
+        json.dump({"sha256": _checksum(manifest), "manifest": manifest}, file)
+        _flush(file)
+
+
+def _flush(file: io.IOBase) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    file = folder / "manifest.json"
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        manifest, checksum = stored["manifest"], stored["sha256"]
+    except FileNotFoundError as error:
+        raise _damaged(file, "it is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(file, f"it cannot be read ({error})") from error
+    if _checksum(manifest) != checksum:
+        raise _damaged(file, "its checksum differs")
+    return manifest
+
+
+def _open(folder: Path) -> Arena:
+    manifest = _manifest(folder)
+    splits = {name: _open_split(folder, name, fields) for name, fields in manifest["splits"].items()}
+    return Arena(folder, manifest["data_hash"], tuple(manifest["classes"]), splits)
+
+
+def _open_split(folder: Path, name: str, fields: dict[str, Any]) -> ArenaSplit:
+    file = folder / f"{name}.bin"
+    heights, widths = np.array(fields["heights"], np.int32), np.array(fields["widths"], np.int32)
+    lengths = 3 * heights.astype(np.int64) * widths
+    ends = np.cumsum(lengths)
+    if not file.is_file():
+        raise _damaged(file, "it is missing")
+    if file.stat().st_size != ends[-1]:
+        raise _damaged(file, f"it has {file.stat().st_size} bytes instead of {ends[-1]}")
+    pixels = np.asarray(np.memmap(file, np.uint8, mode="r"))
+    return ArenaSplit(name, pixels, ends - lengths, heights, widths, np.array(fields["labels"], np.int64), tuple(fields["keys"]))
+
+
+def _damaged(file: Path, what: str) -> DataError:
+    return DataError(f"decoded data is damaged: {file}: {what}; remove the folder {file.parent} and prepare the data set again")
+
+
+__all__ = ["ARENA_VERSION", "Arena", "ArenaSplit", "Decode", "find", "prepare", "verify"]

@@ -1,0 +1,246 @@
+"""Batches from the arena: integer crops and flips of decoded images, normalised in one fused step.
+
+Batch ``i`` depends on ``i`` and the random streams alone, so a resumed run needs no state from the past. On the CPU an image is one slice;
+on a device the split lies there as ``uint8`` and a batch is one gather, or, where it does not fit, is cut on the host and copied.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.arena import ArenaSplit
+from datasets.base import DataError
+
+RESIDENT_SHARE = 0.25
+"""Part of a device's free memory that a split may take."""
+
+
+class Sample(NamedTuple):
+    """A batch on the device.
+
+    x: float32 [B, 3, crop, crop], normalised, channels_last. y: int64 [B]. index: int64 [B], position in the split. extra_views: like x.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    extra_views: tuple[Tensor, ...] = ()
+
+
+class Streams(Protocol):
+    """Named random streams of one run."""
+
+    def numpy(self, stream: str, step: int | None = None) -> np.random.Generator: ...
+
+
+class Windows(NamedTuple):
+    """Which square of each image a batch shows. top, left: int64 [B], pixels. flip: bool [B], mirrored left to right."""
+
+    top: np.ndarray
+    left: np.ndarray
+    flip: np.ndarray
+
+
+def random_windows(heights: np.ndarray, widths: np.ndarray, crop: int, flip: bool, rng: np.random.Generator) -> Windows:
+    """Crops uniform over all positions, flips with probability one half. ``crop``, ``flip`` and the sizes do not change what is drawn."""
+    u = rng.random((3, len(heights)))
+    top, left = (u[:2] * (np.stack([heights, widths]) - crop + 1)).astype(np.int64)
+    return Windows(top, left, (u[2] < 0.5) & flip)
+
+
+def center_windows(heights: np.ndarray, widths: np.ndarray, crop: int) -> Windows:
+    """torchvision's ``CenterCrop``, which rounds halves to even."""
+    top, left = np.round((np.stack([heights, widths]) - crop) / 2.0).astype(np.int64)
+    return Windows(top, left, np.zeros(len(heights), bool))
+
+
+def cut(split: ArenaSplit, indices: np.ndarray, windows: Windows, out: np.ndarray) -> None:
+    """Write the windows of the images ``indices`` to ``out``, uint8 [B, crop, crop, 3]: one slice per image."""
+    crop = out.shape[1]
+    for b, (i, top, left, flip) in enumerate(zip(indices, *windows, strict=True)):
+        window = split.image(i)[top : top + crop, left : left + crop]
+        out[b] = window[:, ::-1] if flip else window
+
+
+def gather(pixels: Tensor, start: Tensor, width: Tensor, flip: Tensor, crop: int) -> Tensor:
+    """The same by index arithmetic, without a loop: uint8 [B, crop, crop, 3] from the flat ``pixels``.
+
+    start: int64 [B], position of each window's first byte. width: int64 [B], pixels in a row of the image. flip: int64 [B], 0 or 1.
+    """
+    steps = torch.arange(crop, device=pixels.device)
+    columns = torch.where(flip[:, None].bool(), crop - 1 - steps, steps)
+    corner = start[:, None, None] + 3 * (steps[:, None] * width[:, None, None] + columns[:, None, :])
+    return pixels[corner[..., None] + torch.arange(3, device=pixels.device)]
+
+
+class Normalise:
+    """uint8 [B, h, w, 3] to float32 [B, 3, h, w] in channels_last: ``(x / 255 - mean) / std`` as one multiply-add.
+
+    The factors are laid out for a whole row of pixels, so that the inner loop runs over ``3 * w`` neighbouring values instead of 3.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], width: int, device: torch.device) -> None:
+        scale = 1.0 / (255.0 * np.array(std, np.float64))
+        shift = -np.array(mean, np.float64) / np.array(std, np.float64)
+        self.scale, self.shift = (torch.from_numpy(np.tile(v, width).astype(np.float32)).to(device) for v in (scale, shift))
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        flat = raw.reshape(-1, len(self.scale)).to(torch.float32)
+        return torch.addcmul(self.shift, flat, self.scale).view(raw.shape).permute(0, 3, 1, 2)
+
+
+class Cutter:
+    """Cuts windows of one split and delivers them on a device."""
+
+    def __init__(self, split: ArenaSplit, crop: int, device: torch.device, resident: bool) -> None:
+        self.split, self.crop, self.device = split, crop, torch.device(device)
+        self.pixels = torch.from_numpy(np.array(split.pixels)).to(device) if resident else None
+
+    def __call__(self, indices: np.ndarray, windows: Windows) -> Tensor:
+        """uint8 [B, crop, crop, 3] on the device."""
+        if self.pixels is None:
+            on_device = self.device.type != "cpu"
+            out = torch.empty((len(indices), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=on_device)
+            cut(self.split, indices, windows, out.numpy())
+            return out.to(self.device, non_blocking=True)
+        width = self.split.widths[indices].astype(np.int64)
+        start = self.split.offsets[indices] + 3 * (windows.top * width + windows.left)
+        return gather(self.pixels, *to_device(np.stack([start, width, windows.flip.astype(np.int64)]), self.device), self.crop)
+
+
+class TrainStream:
+    """An endless stream of augmented batches over ``indices``, in a fresh order each epoch; an epoch's last, incomplete batch is dropped.
+
+    crop: pixels. flip: mirror with probability one half. mean, std: per channel, of values in [0, 1]. rng: stream ``order`` at the
+    epoch's number gives the order, stream ``augment`` at ``i`` the crops and flips, view after view. With fewer images than
+    ``batch_size`` a batch is all of them; a single image is refused.
+    """
+
+    def __init__(
+        self,
+        split: ArenaSplit,
+        indices: np.ndarray,
+        *,
+        crop: int,
+        batch_size: int,
+        flip: bool,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device | str,
+        rng: Streams,
+        views: int = 1,
+    ) -> None:
+        if len(indices) < 2:
+            raise DataError(f"{len(indices)} training images are too few: at least 2 are needed; choose a larger fraction")
+        check_size(split, indices, crop)
+        self.split, self.indices, self.crop, self.flip, self.rng, self.views = split, indices, crop, flip, rng, views
+        self.batch_size = min(batch_size, len(indices))
+        self.steps_per_epoch = len(indices) // self.batch_size
+        self.device = torch.device(device)
+        self._cut = Cutter(split, crop, self.device, fits(split, self.device))
+        self._normalise = Normalise(mean, std, crop, self.device)
+        self._labels = torch.from_numpy(split.labels).to(self.device)
+        self._order: tuple[int, np.ndarray] = (-1, indices)
+
+    def batch(self, i: int) -> Sample:
+        """Training batch ``i`` >= 0."""
+        chosen = self._chosen(i)
+        (index,) = to_device(chosen[None], self.device)
+        x, *extra = (self._normalise(self._cut(chosen, windows)) for windows in self._windows(i, chosen))
+        return Sample(x, self._labels[index], index, tuple(extra))
+
+    def raw(self, i: int) -> Tensor:
+        """The first view of batch ``i`` before normalisation: uint8 [B, 3, crop, crop]."""
+        chosen = self._chosen(i)
+        return self._cut(chosen, next(self._windows(i, chosen))).permute(0, 3, 1, 2)
+
+    def _chosen(self, i: int) -> np.ndarray:
+        epoch, position = divmod(i, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, self.rng.numpy("order", epoch).permutation(self.indices))
+        return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+
+    def _windows(self, i: int, chosen: np.ndarray) -> Iterator[Windows]:
+        rng = self.rng.numpy("augment", i)
+        heights, widths = self.split.heights[chosen], self.split.widths[chosen]
+        return (random_windows(heights, widths, self.crop, self.flip, rng) for _ in range(self.views))
+
+
+def eval_batches(
+    split: ArenaSplit,
+    indices: np.ndarray,
+    *,
+    crop: int,
+    batch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str,
+) -> Iterator[Sample]:
+    """The images ``indices`` in the order given, centre-cropped; the last batch may be smaller."""
+    return _pass(split, indices, crop, batch_size, mean, std, device, center_windows)
+
+
+def train_batches(
+    split: ArenaSplit,
+    indices: np.ndarray,
+    *,
+    crop: int,
+    batch_size: int,
+    flip: bool,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str,
+    rng: np.random.Generator,
+    batches: int | None = None,
+) -> Iterator[Sample]:
+    """One shuffled pass with random crops and flips: every image once (the last batch may be smaller), or the first ``batches`` batches."""
+    order = rng.permutation(indices)[: None if batches is None else batches * batch_size]
+    return _pass(split, order, crop, batch_size, mean, std, device, lambda h, w, size: random_windows(h, w, size, flip, rng))
+
+
+def _pass(
+    split: ArenaSplit,
+    indices: np.ndarray,
+    crop: int,
+    batch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str,
+    windows: Callable[[np.ndarray, np.ndarray, int], Windows],
+) -> Iterator[Sample]:
+    check_size(split, indices, crop)
+    device = torch.device(device)
+    cutter, normalise = Cutter(split, crop, device, resident=False), Normalise(mean, std, crop, device)
+    for start in range(0, len(indices), batch_size):
+        chosen = indices[start : start + batch_size]
+        x = normalise(cutter(chosen, windows(split.heights[chosen], split.widths[chosen], crop)))
+        index, y = to_device(np.stack([chosen, split.labels[chosen]]), device)
+        yield Sample(x, y, index)
+
+
+def check_size(split: ArenaSplit, indices: np.ndarray, crop: int) -> None:
+    """DataError when one of the images is smaller than the crop; names it."""
+    sides = np.minimum(split.heights[indices], split.widths[indices])
+    if len(sides) and sides.min() < crop:
+        i = indices[sides.argmin()]
+        raise DataError(
+            f"{split.name}/{split.keys[i]} is {split.widths[i]}x{split.heights[i]} pixels after resizing, smaller than the crop of {crop}: "
+            f"raise data.resize to at least {crop} or lower training.image_size"
+        )
+
+
+def fits(split: ArenaSplit, device: torch.device) -> bool:
+    """Whether the split may stay on ``device`` as a whole; never on the CPU, where a slice is cheaper than a gather."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return split.pixels.nbytes <= RESIDENT_SHARE * free
+
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """An int64 array on ``device``, in one copy that the host does not wait for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values, np.int64))
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

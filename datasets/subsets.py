@@ -1,0 +1,74 @@
+"""Which images a run trains on: subsets of a split, its validation share, and a fixed part of a large test split.
+
+Every function returns int64 positions in the split.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+
+def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """One random order of each class's images, drawn in the order of the class numbers."""
+    return [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+
+
+def subset(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """The first ceil(fraction * n_c) images of each class's order, so that subsets of one rng state are nested.
+
+    ``fraction`` counts as the decimal it is written as: 0.07 of 100 is 7. The result is in drawing order, which :func:`carve` reads;
+    what that returns is sorted.
+    """
+    share = _exact(fraction)
+    return np.concatenate([order[: math.ceil(share * len(order))] for order in stratified_order(labels, rng)])
+
+
+def subset_smile(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """The rule of the SMILE authors' code: the first 1 + int(fraction * n) of one shuffle of all images, whatever their class; at 1 all.
+
+    In drawing order, like :func:`subset`.
+    """
+    count = min(1 + int(_exact(fraction) * len(labels)), len(labels))
+    return rng.permutation(len(labels))[:count]
+
+
+def carve(labels: np.ndarray, indices: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Split a subset, given in drawing order, into (train, validation), both sorted.
+
+    Validation gets the last round(val_fraction * n) of each class's n images in the subset: at least one where n >= 2, and never all.
+    """
+    if val_fraction == 0:
+        return np.sort(indices), np.empty(0, np.int64)
+    train, val = [], []
+    for label in np.unique(labels[indices]):
+        order = indices[labels[indices] == label]
+        count = min(max(round(_exact(val_fraction) * len(order)), 1), len(order) - 1)
+        train.append(order[: len(order) - count])
+        val.append(order[len(order) - count :])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
+
+
+def limit(labels: np.ndarray, keys: Sequence[str], n: int) -> np.ndarray:
+    """``n`` images spread over the classes in proportion, the same for every seed; sorted, and nested over ``n``.
+
+    Images of a class are ranked by the sha256 of their key, and ranks interleaved over the classes.
+    """
+    digests = np.array([hashlib.sha256(key.encode()).hexdigest() for key in keys])
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members[np.argsort(digests[members])]] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(np.lexsort((digests, place))[:n])
+
+
+def subset_hash(keys: Sequence[str]) -> str:
+    """sha256 of the set of keys, whatever their order."""
+    return hashlib.sha256(json.dumps(sorted(keys)).encode()).hexdigest()
+
+
+def _exact(fraction: float) -> Fraction:
+    return Fraction(str(float(fraction)))

@@ -1,0 +1,169 @@
+"""Archives cannot write outside their folder, and CIFAR-10 is read from its binary release or from images, never from a pickle."""
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.archive import extract
+from datasets.arena import Decode, prepare
+from datasets.base import DataError, open_dataset, remember
+from datasets.cifar10 import CLASSES
+
+
+def make_tar(path: Path, *members: tuple[str, bytes] | tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                tar.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                tar.addfile(info, io.BytesIO(member[1]))
+    return path
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def test_a_plain_archive_unpacks(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a.tar.gz", special("deep", tarfile.DIRTYPE), ("deep/er/file", b"content"), ("./top", b""))
+    extract(archive, tmp_path / "out", max_bytes=100)
+    assert (tmp_path / "out" / "deep" / "er" / "file").read_bytes() == b"content"
+    assert (tmp_path / "out" / "top").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        ("../outside", b"x"),
+        ("in/../../outside", b"x"),
+        ("/tmp/smilebench-outside", b"x"),
+        ("..\\outside", b"x"),
+        special("link", tarfile.SYMTYPE, "/"),
+        special("link", tarfile.SYMTYPE, "good"),
+        special("link", tarfile.LNKTYPE, "good"),
+        special("pipe", tarfile.FIFOTYPE),
+        special("device", tarfile.CHRTYPE),
+        ("good", b"again"),
+        ("good/below-a-file", b"x"),
+        ("large", bytes(200)),
+    ],
+    ids=str,
+)
+def test_a_malicious_archive_is_refused_whole(tmp_path: Path, evil) -> None:
+    archive = make_tar(tmp_path / "a.tar.gz", ("good", b"x"), evil)
+    with pytest.raises(DataError, match=r"a\.tar\.gz"):
+        extract(archive, tmp_path / "out" / "data", max_bytes=100)
+    assert set(tmp_path.iterdir()) == {archive, tmp_path / "out"}
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not Path("/tmp/smilebench-outside").exists()
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda content: b"no tar at all", lambda content: b""])
+def test_a_damaged_archive_is_named(tmp_path: Path, damage) -> None:
+    archive = make_tar(tmp_path / "a.tar.gz", ("good", bytes(range(256)) * 100))
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(DataError, match=r"a\.tar\.gz"):
+        extract(archive, tmp_path / "out", max_bytes=1 << 20)
+    assert not (tmp_path / "out").exists()
+
+
+def binary_members(per_file: int = 20) -> list[tuple[str, bytes]]:
+    """A small archive in CIFAR-10's binary layout; record r of a file has label r mod 10."""
+    rng = np.random.default_rng(0)
+    members = []
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        records = rng.integers(0, 256, (per_file, 3073), np.uint8)
+        records[:, 0] = np.arange(per_file) % 10
+        members.append((f"cifar-10-batches-bin/{name}", records.tobytes()))
+    return [*members, ("cifar-10-batches-bin/readme.html", b"")]
+
+
+def test_the_binary_release_is_read(tmp_path: Path) -> None:
+    members = binary_members()
+    archive = make_tar(tmp_path / "cifar-10-binary.tar.gz", *members)
+    dataset = open_dataset(f"cifar10:{archive}")
+    assert dataset.classes == CLASSES
+    assert (len(dataset.splits["train"]), len(dataset.splits["test"])) == (100, 20)
+    item = next(item for item in dataset.splits["train"] if item.key == "dog/data_batch_2-00015")
+    record = np.frombuffer(members[1][1], np.uint8)[15 * 3073 : 16 * 3073]
+    assert item.label == record[0] == 5
+    assert np.array_equal(np.asarray(dataset.open(item)), record[1:].reshape(3, 32, 32).transpose(1, 2, 0))
+    split = prepare(dataset, Decode(32, keep_aspect=False)).split("train")
+    assert np.array_equal(split.image(split.keys.index(item.key)), np.asarray(dataset.open(item)))
+
+
+def test_the_archive_its_folder_and_a_remembered_place_are_one(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "cifar-10-binary.tar.gz", *binary_members())
+    extract(archive, tmp_path / "unpacked", max_bytes=1 << 22)
+    remember("cifar10", archive)
+    uses = ("cifar10", f"cifar10:{archive}", f"cifar10:{tmp_path / 'unpacked'}", f"cifar10:{tmp_path / 'unpacked/cifar-10-batches-bin'}")
+    arenas = [prepare(open_dataset(use), Decode(32, keep_aspect=False)) for use in uses]
+    assert len({arena.data_hash for arena in arenas}) == 1
+    assert len({arena.split("train").keys for arena in arenas}) == 1
+
+
+def test_an_image_folder_copy_is_read_packed_or_not(image_folder, tmp_path: Path) -> None:
+    root = image_folder()
+    with tarfile.open(tmp_path / "copy.tar.xz", "w:xz") as tar:
+        for split in ("train", "test"):
+            tar.add(root / split, split)
+    arenas = [prepare(open_dataset(f"cifar10:{path}"), Decode(32, keep_aspect=False)) for path in (root, tmp_path / "copy.tar.xz")]
+    assert arenas[0].classes == ("cat", "dog")
+    assert arenas[0].data_hash == arenas[1].data_hash
+
+
+def test_the_pickled_release_is_refused_unread(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    content = pickle.dumps(Bomb())
+    names = ["cifar-10-batches-py/batches.meta", "cifar-10-batches-py/data_batch_1"]
+    archive = make_tar(tmp_path / "cifar-10-python.tar.gz", *((name, content) for name in names))
+    extract(archive, tmp_path / "unpacked", max_bytes=1 << 20)
+    for path in (archive, tmp_path / "unpacked", tmp_path / "unpacked" / "cifar-10-batches-py"):
+        with pytest.raises(DataError, match=r"pickle.*cifar-10-binary\.tar\.gz"):
+            open_dataset(f"cifar10:{path}")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda folder: (folder / "data_batch_3.bin").unlink(), ["data_batch_3.bin", "missing"]),
+        (lambda folder: (folder / "data_batch_3.bin").write_bytes(bytes(3074)), ["data_batch_3.bin", "multiple of 3073"]),
+        (lambda folder: (folder / "test_batch.bin").write_bytes(bytes([10]) + bytes(3072)), ["test_batch.bin", "label 10"]),
+        (lambda folder: (folder / "data_batch_1.bin").unlink(), ["data_batch_1.bin"]),
+    ],
+)
+def test_a_damaged_binary_release_is_named(tmp_path: Path, break_it, words: list[str]) -> None:
+    extract(make_tar(tmp_path / "a.tar.gz", *binary_members()), tmp_path / "data", max_bytes=1 << 22)
+    break_it(tmp_path / "data" / "cifar-10-batches-bin")
+    with pytest.raises(DataError) as error:
+        open_dataset(f"cifar10:{tmp_path / 'data'}")
+    assert all(word in str(error.value) for word in words)
+
+
+def test_the_jpeg_copy_of_cifar10_prepares(tmp_path: Path) -> None:
+    archive = Path(__file__).parents[3] / "shared" / "data" / "cifar10_jpg.tar.xz"
+    if not archive.is_file():
+        pytest.skip("the JPEG copy of CIFAR-10 is not beside the repository")
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile() and member.name.endswith("000.jpg"):
+                (tmp_path / "part" / member.name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / "part" / member.name).write_bytes(tar.extractfile(member).read())
+    dataset = open_dataset(f"cifar10:{tmp_path / 'part'}")
+    assert dataset.classes == CLASSES
+    split = prepare(dataset, Decode(32, keep_aspect=False)).split("train")
+    for i in range(len(split)):
+        assert np.array_equal(split.image(i), np.asarray(Image.open(tmp_path / "part" / "train" / split.keys[i]).convert("RGB")))

@@ -1,0 +1,171 @@
+"""Naming, listing and reading data sets."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.base import DataError, open_dataset, recorded_place, remember
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    reference = load_digits()
+    digits = open_dataset("digits")
+    items = digits.splits["train"] + digits.splits["test"]
+    assert sorted(item.row for item in items) == list(range(1797))
+    for item in items[::37]:
+        pixels = np.asarray(digits.open(item))
+        assert item.label == reference.target[item.row]
+        assert pixels.shape == (8, 8, 3)
+        assert np.array_equal(pixels[:, :, 0], np.floor(reference.images[item.row] * 255 / 16 + 0.5))
+
+
+def test_digits_split_is_stratified_and_disjoint() -> None:
+    digits = open_dataset("digits")
+    train, test = digits.splits["train"], digits.splits["test"]
+    assert {item.key for item in train}.isdisjoint(item.key for item in test)
+    for label in range(10):
+        n_train, n_test = (sum(item.label == label for item in items) for items in (train, test))
+        assert n_train == int(0.8 * (n_train + n_test))
+
+
+def test_folder_lists_sorted_keys_at_any_depth(image_folder) -> None:
+    root = image_folder()
+    (root / "train" / "dog" / "deep").mkdir()
+    (root / "train" / "dog" / "1.jpg").rename(root / "train" / "dog" / "deep" / "x.JPG")
+    (root / "train" / "dog" / "notes.txt").write_text("no image")
+    (root / "train" / "dog" / "._0.jpg").write_text("no image either")
+    dataset = open_dataset(f"folder:{root}")
+    keys = [item.key for item in dataset.splits["train"] if item.label == 1]
+    assert dataset.classes == ("cat", "dog")
+    assert keys == ["dog/0.jpg", "dog/2.jpg", "dog/3.jpg", "dog/deep/x.JPG"]
+    assert dataset.open(dataset.splits["train"][0]).mode == "RGB"
+
+
+def test_folder_agrees_with_torchvision(image_folder) -> None:
+    from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    from datasets.folder import EXTENSIONS
+
+    root = image_folder(classes=("b", "a", "C"))
+    ours = open_dataset(f"folder:{root}")
+    theirs = ImageFolder(root / "train")
+    assert tuple(theirs.classes) == ours.classes
+    assert [(str(item.path), item.label) for item in ours.splits["train"]] == theirs.samples
+    assert EXTENSIONS == IMG_EXTENSIONS
+
+
+def test_official_val_split_is_listed(image_folder) -> None:
+    root = image_folder()
+    (root / "val").symlink_to(root / "test", target_is_directory=True)
+    assert len(open_dataset(f"folder:{root}").splits["val"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        ("digit", ["did you mean 'digits'", "cifar10", "folder"]),
+        ("digits:somewhere", ["takes no path"]),
+        ("folder", ["folder:PATH"]),
+        ("folder:/not/there", ["/not/there", "train/<class>"]),
+        ("cifar10", ["data prepare cifar10"]),
+        ("cifar10:/not/there", ["/not/there"]),
+    ],
+)
+def test_what_cannot_be_opened_is_explained(use: str, words: list[str]) -> None:
+    with pytest.raises(DataError) as error:
+        open_dataset(use)
+    assert all(word in str(error.value) for word in words)
+
+
+def _remove(path: Path) -> None:
+    for file in sorted(path.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    path.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda root: _remove(root / "test"), ["no test/", "found: train"]),
+        (lambda root: _remove(root / "train"), ["no train/"]),
+        (lambda root: _remove(root / "test" / "dog"), ["test", "missing ['dog']"]),
+        (lambda root: (root / "test" / "eel").mkdir(), ["test", "not in train ['eel']"]),
+        (lambda root: [_remove(root / split / "dog") for split in ("train", "test")], ["1 class folders"]),
+        (lambda root: [file.unlink() for file in (root / "train" / "cat").iterdir()], ["train/cat holds no image", ".webp"]),
+    ],
+)
+def test_a_folder_that_is_no_data_set_is_explained(image_folder, break_it, words: list[str]) -> None:
+    root = image_folder()
+    break_it(root)
+    with pytest.raises(DataError) as error:
+        open_dataset(f"folder:{root}")
+    assert all(word in str(error.value) for word in words)
+
+
+def test_fingerprint_sees_a_change_behind_a_restored_time(image_folder) -> None:
+    import os
+
+    root = image_folder()
+    before = open_dataset(f"folder:{root}").fingerprint()
+    assert open_dataset(f"folder:{root}").fingerprint() == before
+    file = root / "train" / "cat" / "0.jpg"
+    stat, content = file.stat(), bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert open_dataset(f"folder:{root}").fingerprint() != before
+
+
+def test_an_unreadable_image_is_named(image_folder) -> None:
+    root = image_folder()
+    (root / "train" / "cat" / "0.jpg").write_bytes(b"not an image")
+    dataset = open_dataset(f"folder:{root}")
+    with pytest.raises(DataError, match=r"train/cat/0\.jpg"):
+        dataset.open(dataset.splits["train"][0])
+
+
+def test_places_are_remembered(tmp_path: Path, cache: Path) -> None:
+    assert recorded_place("cifar10") is None
+    remember("cifar10", tmp_path / "a")
+    remember("cifar10", tmp_path / "b")
+    assert recorded_place("cifar10") == tmp_path / "b"
+    (cache / "places" / "cifar10.json").write_text("{")
+    with pytest.raises(DataError, match="data prepare cifar10"):
+        recorded_place("cifar10")
+
+
+def test_a_pickled_data_set_is_small_and_still_reads(image_folder) -> None:
+    dataset = open_dataset(f"folder:{image_folder()}")
+    item = dataset.splits["test"][3]
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy.splits == {}
+    assert np.array_equal(np.asarray(copy.open(item)), np.asarray(dataset.open(item)))
+
+
+def test_grey_and_transparent_images_become_rgb_as_in_torchvision(image_folder) -> None:
+    from torchvision.datasets.folder import default_loader
+
+    root = image_folder()
+    noise = np.random.default_rng(1).integers(0, 256, (20, 20, 4), np.uint8)
+    for n, mode in enumerate(["L", "RGBA", "LA", "P", "1", "CMYK"]):
+        suffix = "jpg" if mode == "CMYK" else "png"
+        Image.fromarray(noise).convert("RGB" if mode in "P1CMYK" else mode).convert(mode).save(root / "train" / "cat" / f"m{n}.{suffix}")
+    dataset = open_dataset(f"folder:{root}")
+    for item in dataset.splits["train"]:
+        assert np.array_equal(np.asarray(dataset.open(item)), np.asarray(default_loader(str(item.path))))
+
+
+def test_listing_and_preparing_import_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, datasets.subsets; from datasets.base import open_dataset; from datasets.arena import Decode, prepare\n"
+        "prepare(open_dataset('digits'), Decode(16, False)); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
