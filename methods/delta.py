@@ -31,7 +31,7 @@ from methods.shared import ensure, init_linear, wide
 
 HEAD_DECAY = 1e-4
 EPOCHS_PER_TENTH = 6
-MAP_BUDGET = 2**22
+CPU_BUDGET, DEVICE_BUDGET = 2**19, 2**26
 
 
 def map_distance(student: Tensor, source: Tensor, weight: Tensor, scale: str, batch_reduction: str) -> Tensor:
@@ -84,7 +84,10 @@ def naive_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) 
 
 @torch.no_grad()
 def fast_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) -> Tensor:
-    """As :func:`naive_importance`, but runs only what lies behind the tap, many channels at a time, where the network allows it."""
+    """As :func:`naive_importance`, but runs only what lies behind the tap, where the network allows it.
+
+    As many channels at a time as keep the tapped maps within a budget of elements: what a CPU's cache, or a device, likes.
+    """
     out = net(x)
     split = split_at(net, tap, x)
     if split is None:
@@ -92,8 +95,8 @@ def fast_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) -
     tapped, rest = split
     if tapped.shape != out.maps[tap].shape or not torch.allclose(rest(tapped, 1), out.features, rtol=1e-4, atol=1e-5):
         return naive_importance(net, head, tap, x, y)
-    losses = []
-    for channels in torch.arange(tapped.shape[1], device=x.device).split(max(1, MAP_BUDGET // tapped.numel())):
+    losses, budget = [], CPU_BUDGET if x.device.type == "cpu" else DEVICE_BUDGET
+    for channels in torch.arange(tapped.shape[1], device=x.device).split(max(1, budget // tapped.numel())):
         copies = tapped.repeat(len(channels), 1, 1, 1)
         copies.unflatten(0, (len(channels), len(x)))[torch.arange(len(channels)), :, channels] = 0
         logits = head(rest(copies, len(channels)))

@@ -85,7 +85,7 @@ def test_head_is_trained_as_stated():
     [("test_resnet", True), ("test_efficientnet", True), ("test_convnext", True), ("test_vit", False), ("resnet26", True)],
 )
 def test_fast_importance_is_the_naive_one(architecture, cuts, monkeypatch):
-    monkeypatch.setattr("methods.delta.MAP_BUDGET", 10_000)
+    monkeypatch.setattr("methods.delta.CPU_BUDGET", 10_000)
     options = {"test_vit": {"img_size": 32}, "resnet26": BOTTLENECK}.get(architecture, {})
     component = Delta(layers="auto")
     _, source = pair(**{"architecture": architecture, **options}, component=component)

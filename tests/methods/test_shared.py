@@ -29,7 +29,7 @@ def test_soft_cross_entropy_and_its_gradient_by_hand():
             gradient[b, c] = (p - float(target[b, c])) / 4
     loss = soft_cross_entropy(logits, target)
     loss.backward()
-    assert float(loss) == pytest.approx(expected, rel=1e-12)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
     torch.testing.assert_close(logits.grad, gradient, rtol=1e-10, atol=1e-12)
 
 
@@ -149,4 +149,4 @@ def test_equal_draws_pair_lambda_and_partners_across_mixers():
 def test_squared_distance_by_hand():
     a, b = [torch.randn(2, 3).double(), torch.randn(4).double()], [torch.randn(2, 3).double(), torch.randn(4).double()]
     expected = sum((float(x) - float(y)) ** 2 for s, t in zip(a, b, strict=True) for x, y in zip(s.flatten(), t.flatten(), strict=True))
-    assert float(squared_distance(a, b)) == pytest.approx(expected, rel=1e-12)
+    assert squared_distance(a, b).item() == pytest.approx(expected, rel=1e-12)
