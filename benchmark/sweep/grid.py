@@ -267,3 +267,16 @@ def _unique(names: Sequence[str], where: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{where}: '{name}' is given twice")
+
+
+def single(assignments: Sequence[str]) -> Sweep:
+    """The sweep of one run: ``method=``, ``dataset=``, ``seed=``, ``fraction=`` and any key of a sweep file."""
+    raw: dict[str, Any] = {"name": "single", "seeds": [0]}
+    lists = {"method": "methods", "dataset": "datasets", "seed": "seeds", "fraction": "fractions"}
+    extra = [_assign(raw, assignment) for assignment in assignments]
+    for key, plural in lists.items():
+        if key in raw:
+            raw[plural] = [raw.pop(key)]
+    raw.setdefault("baseline", next(iter(raw.get("methods", [])), ""))
+    where = "command line"
+    return expand(validate(SweepFile, raw, where), Path(where), [override for override in extra if override], where)

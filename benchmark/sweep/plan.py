@@ -27,6 +27,11 @@ class Planned:
     folder: Path
     state: str
 
+    @property
+    def work(self) -> float:
+        """Relative cost: pixels through the backbone, a backward pass counting two forwards."""
+        return work(self.config)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -52,12 +57,12 @@ class Plan:
     @property
     def seconds(self) -> float | None:
         """Estimated worker-seconds of what is to do; None before any run of the sweep is measured."""
-        return None if self.speed is None else self.speed * sum(work(run.config) for run in self.todo)
+        return None if self.speed is None else self.speed * sum(run.work for run in self.todo)
 
 
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
-    arenas = {key: _arena_hash(*key) for key in dict.fromkeys(_data_key(config) for config in sweep.runs)}
+    arenas = {key: _arena_hash(*key) for key in dict.fromkeys(data_key(config) for config in sweep.runs)}
     missing = [line for _, line in arenas.values() if line]
     hashes, lines = _weights(sweep.runs)
     missing += lines
@@ -73,14 +78,14 @@ def make(sweep: Sweep, out: Path) -> Plan:
             if state == "done":
                 record = read_json(run.record_path) or {}
                 speeds.append(record["wall_seconds"] / work(config))
-                state = _freshness(record, arenas[_data_key(config)][0], hashes.get(config.backbone))
+                state = _freshness(record, arenas[data_key(config)][0], hashes.get(config.backbone))
         runs.append(Planned(config, path, state))
     speed = median(speeds) if speeds else None
     return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed)
 
 
 def work(config: RunConfig) -> float:
-    """Relative cost of a run: pixels through the backbone, a backward pass counting two forwards; also the longest-first order."""
+    """Relative cost of a run, linear in the pixels that pass through the backbone; also the longest-first order."""
     infos = [method_info(component.use).declarations for component in config.components]
     passes = 3 + sum(info["forwards"] - 1 + 2 * (info["backwards"] - 1) for info in infos)
     training = config.training
@@ -94,7 +99,8 @@ def _freshness(record: Mapping[str, Any], data_hash: str | None, weights_hash: s
     return "stale" if any(value and record.get(key) != value for key, value in prepared.items()) else "done"
 
 
-def _data_key(config: RunConfig) -> tuple[str, Decode]:
+def data_key(config: RunConfig) -> tuple[str, Decode]:
+    """What is decoded for a run, and how."""
     data = config.data
     assert data.resize is not None
     return data.use, Decode(data.resize, data.keep_aspect, data.fast_decode, data.exif)

@@ -1,0 +1,5 @@
+"""``python -m benchmark`` is ``smilebench``."""
+
+from benchmark.cli import main
+
+main()
