@@ -1,27 +1,22 @@
 """Runs of a sweep on this machine: worker processes, restarted when they die, stopped in order when the user asks."""
 
 import contextlib
-import json
-import os
 import queue
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.sweep.state import RunFolder
+from benchmark.sweep.child import Child
+from benchmark.sweep.state import RunFolder, check_writable
 from benchmark.sweep.view import View
-from benchmark.sweep.worker import REFUSED, Queue
+from benchmark.sweep.worker import Queue
 
 OK, SOME_FAILED, USAGE, INTERRUPTED, KILLED = 0, 1, 2, 75, 130
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _STARTS_WITHOUT_A_RUN = 2
 _TICK_SECONDS = 0.2
 
@@ -52,8 +47,9 @@ def run_local(
     """Carry out what is not done of ``run_ids`` (longest first); their ``config.yaml`` exist already.
 
     threads: per worker. devices: ``"cpu"``, or entries for ``CUDA_VISIBLE_DEVICES`` (an index, a UUID), given to workers in turn.
-    Failures of earlier commands are moved aside and tried again.
+    Failures of earlier commands are moved aside and tried again. Runs that another command holds are waited for.
     """
+    check_writable(sweep_dir)
     todo = []
     for run_id in run_ids:
         run = RunFolder(sweep_dir / "runs" / run_id)
@@ -62,13 +58,12 @@ def run_local(
         else:
             run.retry()
             todo.append(run_id)
-    view.begin(todo, already=len(run_ids) - len(todo))
     if not todo:
-        view.end()
         return Outcome(OK, done=tuple(run_ids))
     session = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     jobs = Queue(str(sweep_dir), todo, session, job, program=program, load=load)
     runner = _Runner(jobs, sweep_dir / "logs" / session, threads, list(devices), view)
+    view.begin(todo, already=len(run_ids) - len(todo))
     try:
         with runner.signals():
             runner.go(min(workers, len(todo)))
@@ -78,43 +73,27 @@ def run_local(
     return runner.outcome(run_ids)
 
 
-class _Process:
-    """A worker process and what is known of it. ``run_id``, ``claim``: what it works on now."""
-
-    def __init__(self, index: int, process: subprocess.Popen, log: Path) -> None:
-        self.index = index
-        self.process = process
-        self.log = log
-        self.ready = False
-        self.run_id: str | None = None
-        self.claim = 0
-        self.runs = 0
-
-    def go(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it has died; its end of the event pipe tells
-            os.write(self.process.stdin.fileno(), b"go\n")
-
-    def stop(self) -> None:
-        self.process.stdin.close()
-
-
 class _Runner:
+    """alive: workers by index. open: runs not finished. told: failures as the workers told them. passed: the preflight is over.
+    barren: workers in a row that died before any run.
+    """
+
     def __init__(self, jobs: Queue, logs: Path, threads: int, devices: list[str], view: View) -> None:
         self.jobs = jobs
         self.logs = logs
         self.threads = threads
         self.devices = devices
         self.view = view
-        self.events: queue.SimpleQueue[tuple[_Process, dict[str, Any] | None]] = queue.SimpleQueue()
-        self.alive: dict[int, _Process] = {}
+        self.events: queue.SimpleQueue[tuple[Child, dict[str, Any] | None]] = queue.SimpleQueue()
+        self.alive: dict[int, Child] = {}
         self.open = set(jobs.runs)
         self.postponed: list[str] = []
         self.told: dict[str, str] = {}
         self.refusal: str | None = None
         self.passed = False
+        self.barren = 0
         self.signalled = 0
         self.stopping = False
-        self.barren = 0
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -132,60 +111,35 @@ class _Runner:
 
     def go(self, workers: int) -> None:
         """All runs with ``workers`` processes, then one process for those that ran out of memory beside others."""
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True)
         for index in range(workers):
-            self.start(index, preflight=index == 0)
+            self.start(index)
         self.watch()
         if self.postponed and not self.stopping:
-            self.jobs = Queue(**{**vars(self.jobs), "runs": self.postponed, "alone": True})
+            self.jobs = replace(self.jobs, runs=self.postponed, alone=True)
             self.open = set(self.postponed)
             self.view.note(f"{len(self.postponed)} runs that ran out of memory are tried again, one at a time")
             self.start(0)
             self.watch()
-        self.clear_logs()
+        if not any(log.stat().st_size for log in self.logs.iterdir()):
+            shutil.rmtree(self.logs, ignore_errors=True)
 
-    def start(self, index: int, preflight: bool = False) -> None:
-        queue_path = self.logs / f"queue-{index}.json"
-        Queue(**{**vars(self.jobs), "preflight": preflight}).write(queue_path)
-        log = self.logs / f"worker-{index}.log"
-        command = [sys.executable, "-P", "-m", "benchmark.sweep.worker", str(queue_path)]
-        with log.open("ab") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=self.environment(index),
-                start_new_session=True,  # Ctrl-C in the terminal reaches the runner alone
-            )
-        worker = _Process(index, process, log)
-        self.alive[index] = worker
-        threading.Thread(target=self.listen, args=(worker,), daemon=True).start()
-
-    def environment(self, index: int) -> dict[str, str]:
-        device = self.devices[index % len(self.devices)]
-        return {
-            **os.environ,
-            **dict.fromkeys(_THREAD_VARIABLES, str(self.threads)),
-            "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device,
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        }
-
-    def listen(self, worker: _Process) -> None:
-        for line in worker.process.stdout:
-            self.events.put((worker, json.loads(line)))
-        self.events.put((worker, None))
+    def start(self, index: int) -> None:
+        """Start worker ``index``; worker 0 looks at all configs before any worker is told to go."""
+        child = Child(index, self.devices[index % len(self.devices)], self.threads, self.logs / f"worker-{index}.log")
+        self.alive[index] = child
+        child.listen(lambda child, event: self.events.put((child, event)))
+        child.send(asdict(replace(self.jobs, preflight=index == 0 and not self.passed)))
 
     def watch(self) -> None:
         """Handle events until no worker is left."""
         while self.alive:
             with contextlib.suppress(queue.Empty):
-                worker, event = self.events.get(timeout=_TICK_SECONDS)
+                child, event = self.events.get(timeout=_TICK_SECONDS)
                 if event is None:
-                    self.bury(worker)
+                    self.bury(child)
                 else:
-                    self.handle(worker, event)
+                    self.handle(child, event)
             if self.signalled and not self.stopping:
                 self.view.note("stopping: every worker saves a checkpoint first (a second signal stops at once)")
                 self.stop()
@@ -195,34 +149,33 @@ class _Runner:
 
     def stop(self) -> None:
         self.stopping = True
-        for worker in self.alive.values():
-            worker.stop()
+        for child in self.alive.values():
+            child.stop()
 
     def kill(self) -> None:
-        for worker in self.alive.values():
-            worker.process.kill()
-            worker.process.wait()
+        for child in self.alive.values():
+            child.kill()
         self.alive.clear()
 
-    def handle(self, worker: _Process, event: dict[str, Any]) -> None:
+    def handle(self, child: Child, event: dict[str, Any]) -> None:
         kind, run_id = event["event"], event.get("run_id")
         if kind == "ready":
-            worker.ready = True
-            self.passed = self.passed or worker.index == 0
+            child.ready = True
+            self.passed = self.passed or child.index == 0
             for each in self.alive.values():
                 if self.passed and each.ready and not self.stopping:
-                    each.go()
+                    each.send("go")
         elif kind == "refused":
             self.refusal = event["reason"]
             self.stop()
         elif kind == "start":
-            worker.run_id, worker.claim = run_id, event["claim"]
-            worker.runs += 1
+            child.run_id, child.claim = run_id, event["claim"]
+            child.runs += 1
             self.view.started(run_id, event["step"])
         elif kind == "progress":
             self.view.progress(run_id, event)
         else:
-            worker.run_id = None
+            child.run_id = None
             self.close(kind, run_id, event)
 
     def close(self, kind: str, run_id: str, event: dict[str, Any]) -> None:
@@ -238,52 +191,44 @@ class _Runner:
         elif kind in ("interrupted", "lost"):
             self.view.released(run_id, kind)
 
-    def bury(self, worker: _Process) -> None:
+    def bury(self, child: Child) -> None:
         """A worker has ended, by itself or not."""
-        cause = _cause_of_death(worker.process)
-        if worker.run_id is not None:
-            RunFolder(Path(self.jobs.sweep_dir) / "runs" / worker.run_id).note_death(worker.claim, cause)
-            self.view.released(worker.run_id, f"worker died ({cause})")
-        code = worker.process.wait()  # from here on other workers may see that it is dead
-        self.alive.pop(worker.index, None)
-        if code in (0, REFUSED) and worker.run_id is None:
+        if child.index not in self.alive:
+            return  # killed by this runner
+        cause = child.cause_of_death()
+        if child.run_id is not None and cause is not None:
+            self.note_death(child, cause)
+        child.reap()  # from here on other workers may see that it is dead
+        del self.alive[child.index]
+        if self.stopping or cause is None:
             return
-        self.barren = 0 if worker.runs else self.barren + 1
+        self.barren = 0 if child.runs else self.barren + 1
         if self.barren >= _STARTS_WITHOUT_A_RUN:
-            self.refusal = f"workers die before their first run ({cause}); the last lines of {worker.log}:\n{_tail(worker.log)}"
+            self.refusal = f"workers die before their first run ({cause}); the end of {child.log}:\n{child.last_words()}"
             self.stop()
-        elif not self.stopping and len(self.alive) < len(self.open):  # else the workers that wait for its run take it over
-            self.start(worker.index, preflight=not self.passed and worker.index == 0)
+        elif len(self.alive) < len(self.open):  # else the workers that wait for its run take it over
+            self.start(child.index)
 
-    def clear_logs(self) -> None:
-        """Keep logs only where a worker printed something."""
-        if not any(log.stat().st_size for log in self.logs.glob("worker-*.log")):
-            shutil.rmtree(self.logs)
+    def note_death(self, child: Child, cause: str) -> None:
+        self.view.released(child.run_id, f"worker died ({cause})")
+        try:
+            self.jobs.folder(child.run_id).note_death(child.claim, cause)
+        except OSError as error:
+            self.view.note(f"{child.run_id}: its death could not be noted: {error}")
 
     def outcome(self, run_ids: Sequence[str]) -> Outcome:
         """From the files; a failure that could not be written (a full disk) from what the worker told."""
-        runs = [RunFolder(Path(self.jobs.sweep_dir) / "runs" / run_id) for run_id in run_ids]
+        runs = [self.jobs.folder(run_id) for run_id in run_ids]
         states = {run.run_id: run.state() for run in runs}
         failed = {run.run_id: run.failure().get("reason", "") for run in runs if states[run.run_id] == "failed"}
         failed |= {run_id: reason for run_id, reason in self.told.items() if states[run_id] not in ("done", "failed")}
         done = tuple(run_id for run_id in run_ids if states[run_id] == "done")
         unfinished = tuple(run_id for run_id in run_ids if states[run_id] != "done" and run_id not in failed)
+        code, message = SOME_FAILED if failed else OK, ""
         if self.refusal is not None:
-            return Outcome(USAGE if not self.barren else SOME_FAILED, done, failed, unfinished, self.refusal)
-        if self.signalled > 1:
-            return Outcome(KILLED, done, failed, unfinished, "stopped at once; the same command resumes from the last checkpoints")
-        if self.stopping and unfinished:
-            return Outcome(INTERRUPTED, done, failed, unfinished, "interrupted; the same command resumes where this one stopped")
-        return Outcome(SOME_FAILED if failed or unfinished else OK, done, failed, unfinished)
-
-
-def _cause_of_death(process: subprocess.Popen) -> str:
-    """The signal's name or the exit code; the process stays a zombie."""
-    status = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    if status.si_code == os.CLD_EXITED:
-        return f"exit code {status.si_status}"
-    return signal.Signals(status.si_status).name
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+            code, message = SOME_FAILED if self.barren else USAGE, self.refusal
+        elif self.signalled > 1:
+            code, message = KILLED, "stopped at once; the same command resumes from the last checkpoints"
+        elif unfinished:
+            code, message = INTERRUPTED, f"{len(unfinished)} runs are not finished; the same command resumes them"
+        return Outcome(code, done, failed, unfinished, message)

@@ -115,13 +115,18 @@ def check_writable(folder: Path) -> None:
 
 
 def clock(folder: Path) -> float:
-    """Now, by the clock of the file system that holds ``folder``: hosts that share it may disagree about the time."""
+    """Now, by the clock of the file system that holds ``folder``: hosts that share it may disagree about the time.
+
+    Where nothing can be written this host's clock has to do; no run can be claimed there either.
+    """
     probe = folder / f"{TEMP}{secrets.token_hex(8)}"
     try:
         with open(probe, "xb") as file:
-            return os.fstat(file.fileno()).st_mtime
-    finally:
+            now = os.fstat(file.fileno()).st_mtime
         probe.unlink(missing_ok=True)
+    except OSError:
+        return time.time()
+    return now
 
 
 @dataclass(frozen=True)

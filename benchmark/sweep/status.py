@@ -54,7 +54,7 @@ class Status:
 
 def collect(sweep_dir: Path, run_ids: Iterable[str]) -> Status:
     """The states of ``run_ids``; other folders in ``sweep_dir`` are not looked at."""
-    now = _now(sweep_dir)
+    now = clock(sweep_dir)
     counts: Counter[str] = Counter()
     rows = []
     for run_id in run_ids:
@@ -65,13 +65,6 @@ def collect(sweep_dir: Path, run_ids: Iterable[str]) -> Status:
             rows.append(_row(run, state, now))
     rows.sort(key=lambda row: (STATES.index(row.state), row.run_id))
     return Status({state: counts[state] for state in STATES}, tuple(rows))
-
-
-def _now(sweep_dir: Path) -> float:
-    try:
-        return clock(sweep_dir)
-    except OSError:  # not ours to write in, or not there yet: this host's clock has to do
-        return time.time()
 
 
 def _row(run: RunFolder, state: str, now: float) -> Row:

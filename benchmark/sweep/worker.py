@@ -1,8 +1,8 @@
-"""One process that carries out many runs: ``python -m benchmark.sweep.worker QUEUE.json``.
+"""One process that carries out many runs: ``python -m benchmark.sweep.worker``, started by :mod:`benchmark.sweep.local`.
 
-Its parent holds the other end of its standard input: a line ``go`` starts the runs, the end of the input (the parent closed it,
-or died) asks for a checkpoint and an orderly stop, as SIGTERM does. SIGINT is the parent's business. Events go
-to the parent as JSON lines on the original standard output; everything printed goes to standard error.
+Standard input comes from the parent: first the :class:`Queue` as one line of JSON, then a line ``go`` that starts the runs. Its end (the
+parent closed it, or died) asks for a checkpoint and an orderly stop, as SIGTERM does. SIGINT is the parent's business.
+Events go to the parent as JSON lines on the original standard output; everything printed goes to standard error.
 """
 
 import gc
@@ -16,15 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.sweep.failures import describe, is_user_error
-from benchmark.sweep.state import BEAT_SECONDS, Claim, ClaimLost, RunFolder, claim, read_json, write_json
+from benchmark.sweep.state import BEAT_SECONDS, Claim, ClaimLost, RunFolder, claim
 from benchmark.training.session import Interrupted
 
-REFUSED = 2
 _TELL_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 _LONGEST_POLL = 5.0
@@ -47,16 +46,6 @@ class Queue:
     program: str = "benchmark.training.run"
     load: str = "benchmark.config:load_run"
 
-    @classmethod
-    def read(cls, path: Path) -> "Queue":
-        content = read_json(path)
-        if content is None:
-            raise FileNotFoundError(f"no queue in {path}")
-        return cls(**content)
-
-    def write(self, path: Path) -> None:
-        write_json(path, asdict(self))
-
     def folder(self, run_id: str) -> RunFolder:
         return RunFolder(Path(self.sweep_dir) / "runs" / run_id)
 
@@ -67,6 +56,7 @@ class Parent:
     def __init__(self) -> None:
         self.go = False
         self.stop = False
+        self.queue = Queue(**json.loads(_read_line()))
         self._events = os.dup(1)
         os.dup2(2, 1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -77,7 +67,7 @@ class Parent:
         self.stop = True
 
     def _listen(self) -> None:
-        while os.read(0, 64):  # not sys.stdin, whose lock a waiting thread would hold at exit
+        while os.read(0, 64):
             self.go = True
         self.stop = True
 
@@ -147,16 +137,16 @@ class Session:
 class Worker:
     """Goes through the queue until every run is finished, taking what is free; what others hold is looked at again."""
 
-    def __init__(self, queue: Queue, parent: Parent) -> None:
-        self.queue = queue
+    def __init__(self, parent: Parent) -> None:
         self.parent = parent
-        self.program = importlib.import_module(queue.program)
-        self.load = pkgutil.resolve_name(queue.load)
+        self.queue = parent.queue
+        self.program = importlib.import_module(self.queue.program)
+        self.load = pkgutil.resolve_name(self.queue.load)
 
-    def run(self) -> int:
-        """The process's exit code."""
+    def run(self) -> None:
+        """Until the queue is empty or the parent asks to stop."""
         if self.queue.preflight and not self._preflight():
-            return REFUSED
+            return
         self.parent.tell("ready")
         while not (self.parent.go or self.parent.stop):
             self.parent.wait(0.05)
@@ -168,7 +158,6 @@ class Worker:
             waiting = left
             if waiting:
                 self.parent.wait(pause)
-        return 0
 
     def _preflight(self) -> bool:
         try:
@@ -245,6 +234,17 @@ class Worker:
         return True
 
 
+def _read_line() -> bytes:
+    """From standard input, unbuffered: the lock of ``sys.stdin`` would be held by the listening thread at exit."""
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(0, 1 << 16)
+        if not part:
+            sys.exit(0)
+        line += part
+    return line
+
+
 def release_memory() -> None:
     """Give back what a failed run held, so that the next one starts as in a fresh process."""
     gc.collect()
@@ -253,10 +253,5 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def main(path: str) -> int:
-    parent = Parent()
-    return Worker(Queue.read(Path(path)), parent).run()
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    Worker(Parent()).run()

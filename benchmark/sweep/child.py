@@ -1,0 +1,93 @@
+"""A worker process as its parent sees it: started, spoken to, listened to, and how it died."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class Child:
+    """A running worker. run_id, claim: what it works on now. runs: how many it has begun. ready: it has imported what it needs.
+
+    log: file for what it prints, appended to.
+    """
+
+    def __init__(self, index: int, device: str, threads: int, log: Path) -> None:
+        self.index = index
+        self.log = log
+        self.ready = False
+        self.run_id: str | None = None
+        self.claim = 0
+        self.runs = 0
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "benchmark.sweep.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                stderr=errors,
+                env=_environment(device, threads),
+                start_new_session=True,  # Ctrl-C in the terminal reaches the parent alone
+            )
+
+    def send(self, value: Any) -> None:
+        """One line of JSON. To a dead worker nothing is sent: the end of its events tells."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(value).encode() + b"\n")
+
+    def listen(self, put: Callable[["Child", dict[str, Any] | None], None]) -> None:
+        """Hand every event to ``put`` from a thread of its own, and None after the last one."""
+
+        def read() -> None:
+            for line in io.BufferedReader(self._process.stdout):
+                put(self, json.loads(line))
+            put(self, None)
+
+        threading.Thread(target=read, daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask for a checkpoint and an orderly end; a worker that is still starting has nothing to save."""
+        if self.ready:
+            self._process.stdin.close()
+        else:
+            self._process.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.reap()
+
+    def cause_of_death(self) -> str | None:
+        """Wait for the end: the signal's name, the exit code, or None after an orderly end.
+
+        The process stays a zombie, which other workers do not take for dead before :meth:`reap`.
+        """
+        status = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        if status.si_code != os.CLD_EXITED:
+            return signal.Signals(status.si_status).name
+        return f"exit code {status.si_status}" if status.si_status else None
+
+    def reap(self) -> None:
+        self._process.wait()
+
+    def last_words(self, lines: int = 15) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _environment(device: str, threads: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device,
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+    }
