@@ -1,7 +1,9 @@
 """Unpacking downloaded archives without trusting them."""
 
+import lzma
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -38,8 +40,20 @@ def _unpack(archive: Path, folder: Path, max_bytes: int, refuse: Callable[[str],
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with tar.extractfile(member) as source, path.open("xb") as copy:
                     shutil.copyfileobj(source, copy)
-    except (tarfile.TarError, EOFError, FileExistsError) as error:
-        raise DataError(f"{archive} is damaged or not a tar archive: {error}") from error
+            # The compressor's checksum stands behind tar's end mark; only reading on to there compares it.
+            while tar.fileobj.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, FileExistsError, NotADirectoryError) as error:
+        raise _damaged(archive, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # gzip and bz2 report damage as an OSError without a number; one with a number is the disk's.
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    return DataError(f"{archive} is damaged or not a tar archive: {error}")
 
 
 def _unsafe(member: tarfile.TarInfo) -> str | None:
@@ -48,4 +62,6 @@ def _unsafe(member: tarfile.TarInfo) -> str | None:
         return f"member '{member.name}' is a link or a special file; only plain files are unpacked"
     if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
         return f"member '{member.name}' points outside the archive"
+    if member.size < 0:
+        return f"member '{member.name}' has a negative size"
     return None

@@ -53,12 +53,17 @@ class ArenaSplit:
 
 @dataclass(frozen=True, eq=False)
 class Arena:
-    """A prepared data set. data_hash: of image contents, labels, class names and decode options; independent of paths and file order."""
+    """A prepared data set.
+
+    data_hash: of image contents, labels, class names and decode options; independent of paths and file order. checksums: sha256 that
+    each split's pixel file had when written.
+    """
 
     path: Path
     data_hash: str
     classes: tuple[str, ...]
     splits: dict[str, ArenaSplit]
+    checksums: dict[str, str]
 
     def split(self, name: str) -> ArenaSplit:
         """The split ``train``, ``test`` or, where the data set has one, ``val``."""
@@ -89,9 +94,8 @@ def find(dataset: DataSet, decode: Decode) -> Arena | None:
 
 def verify(arena: Arena) -> None:
     """Compare the checksum of every pixel file; DataError names the one that differs."""
-    manifest = _manifest(arena.path)
     for name, split in arena.splits.items():
-        if hashlib.sha256(split.pixels).hexdigest() != manifest["splits"][name]["sha256"]:
+        if hashlib.sha256(split.pixels).hexdigest() != arena.checksums[name]:
             raise _damaged(arena.path / f"{name}.bin", "its checksum differs")
 
 
@@ -167,7 +171,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _open(folder: Path) -> Arena:
     manifest = _manifest(folder)
     splits = {name: _open_split(folder, name, fields) for name, fields in manifest["splits"].items()}
-    return Arena(folder, manifest["data_hash"], tuple(manifest["classes"]), splits)
+    checksums = {name: fields["sha256"] for name, fields in manifest["splits"].items()}
+    return Arena(folder, manifest["data_hash"], tuple(manifest["classes"]), splits, checksums)
 
 
 def _open_split(folder: Path, name: str, fields: dict[str, Any]) -> ArenaSplit:

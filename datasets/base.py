@@ -68,14 +68,21 @@ class DataSet:
         for split in sorted(self.splits):
             for item in self.splits[split]:
                 if item.path not in stamps:
-                    stat = item.path.stat()
-                    stamps[item.path] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-                digest.update(f"{split}\0{item.key}\0{item.label}\0{item.row}\0{stamps[item.path]}\n".encode())
+                    stamps[item.path] = _stamp(item)
+                digest.update(f"{split}\0{item.key}\0{item.label}\0{item.row}\0{stamps[item.path]}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, object]:
         """Decoding processes are handed their items chunk by chunk: a pickled data set leaves its lists behind."""
         return {**self.__dict__, "splits": {}}
+
+
+def _stamp(item: Item) -> tuple[int, int, int]:
+    try:
+        stat = item.path.stat()
+    except OSError as error:
+        raise unreadable(item, error) from error
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def unreadable(item: Item, error: Exception) -> DataError:

@@ -4,6 +4,7 @@ Batch ``i`` depends on ``i`` and the random streams alone, so a resumed run need
 on a device the split lies there as ``uint8`` and a batch is one gather, or, where it does not fit, is cut on the host and copied.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -92,12 +93,23 @@ class Normalise:
         return torch.addcmul(self.shift, flat, self.scale).view(raw.shape).permute(0, 3, 1, 2)
 
 
-class Cutter:
-    """Cuts windows of one split and delivers them on a device."""
+@functools.lru_cache(maxsize=1)
+def resident(split: ArenaSplit, device: torch.device) -> Tensor | None:
+    """The split's flat pixels on ``device``, kept for later runs; None where they do not fit, and on the CPU: a slice is cheaper."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.from_numpy(np.array(split.pixels)).to(device) if split.pixels.nbytes <= RESIDENT_SHARE * free else None
 
-    def __init__(self, split: ArenaSplit, crop: int, device: torch.device, resident: bool) -> None:
-        self.split, self.crop, self.device = split, crop, torch.device(device)
-        self.pixels = torch.from_numpy(np.array(split.pixels)).to(device) if resident else None
+
+class Cutter:
+    """Cuts windows of one split and delivers them on a device: from ``pixels`` there, or else from the host.
+
+    The host's copies go through pinned memory and are not waited for, so that it cuts the next batch while the device computes.
+    """
+
+    def __init__(self, split: ArenaSplit, crop: int, device: torch.device, pixels: Tensor | None) -> None:
+        self.split, self.crop, self.device, self.pixels = split, crop, device, pixels
 
     def __call__(self, indices: np.ndarray, windows: Windows) -> Tensor:
         """uint8 [B, crop, crop, 3] on the device."""
@@ -140,7 +152,7 @@ class TrainStream:
         self.batch_size = min(batch_size, len(indices))
         self.steps_per_epoch = len(indices) // self.batch_size
         self.device = torch.device(device)
-        self._cut = Cutter(split, crop, self.device, fits(split, self.device))
+        self._cut = Cutter(split, crop, self.device, resident(split, self.device))
         self._normalise = Normalise(mean, std, crop, self.device)
         self._labels = torch.from_numpy(split.labels).to(self.device)
         self._order: tuple[int, np.ndarray] = (-1, indices)
@@ -213,7 +225,7 @@ def _pass(
 ) -> Iterator[Sample]:
     check_size(split, indices, crop)
     device = torch.device(device)
-    cutter, normalise = Cutter(split, crop, device, resident=False), Normalise(mean, std, crop, device)
+    cutter, normalise = Cutter(split, crop, device, None), Normalise(mean, std, crop, device)
     for start in range(0, len(indices), batch_size):
         chosen = indices[start : start + batch_size]
         x = normalise(cutter(chosen, windows(split.heights[chosen], split.widths[chosen], crop)))
@@ -230,14 +242,6 @@ def check_size(split: ArenaSplit, indices: np.ndarray, crop: int) -> None:
             f"{split.name}/{split.keys[i]} is {split.widths[i]}x{split.heights[i]} pixels after resizing, smaller than the crop of {crop}: "
             f"raise data.resize to at least {crop} or lower training.image_size"
         )
-
-
-def fits(split: ArenaSplit, device: torch.device) -> bool:
-    """Whether the split may stay on ``device`` as a whole; never on the CPU, where a slice is cheaper than a gather."""
-    if device.type != "cuda":
-        return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return split.pixels.nbytes <= RESIDENT_SHARE * free
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

@@ -57,7 +57,7 @@ def limit(labels: np.ndarray, keys: Sequence[str], n: int) -> np.ndarray:
 
     Images of a class are ranked by the sha256 of their key, and ranks interleaved over the classes.
     """
-    digests = np.array([hashlib.sha256(key.encode()).hexdigest() for key in keys])
+    digests = np.array([hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest() for key in keys])
     place = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -15,8 +15,8 @@ from datasets.base import DataError, open_dataset, remember
 from datasets.cifar10 import CLASSES
 
 
-def make_tar(path: Path, *members: tuple[str, bytes] | tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
+def make_tar(path: Path, *members: tuple[str, bytes] | tarfile.TarInfo, compression: str = "gz") -> Path:
+    with tarfile.open(path, f"w:{compression}") as tar:
         for member in members:
             if isinstance(member, tarfile.TarInfo):
                 tar.addfile(member)
@@ -54,6 +54,7 @@ def test_a_plain_archive_unpacks(tmp_path: Path) -> None:
         special("device", tarfile.CHRTYPE),
         ("good", b"again"),
         ("good/below-a-file", b"x"),
+        ("good/far/below-a-file", b"x"),
         ("large", bytes(200)),
     ],
     ids=str,
@@ -67,11 +68,26 @@ def test_a_malicious_archive_is_refused_whole(tmp_path: Path, evil) -> None:
     assert not Path("/tmp/smilebench-outside").exists()
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda content: b"no tar at all", lambda content: b""])
-def test_a_damaged_archive_is_named(tmp_path: Path, damage) -> None:
-    archive = make_tar(tmp_path / "a.tar.gz", ("good", bytes(range(256)) * 100))
+def flip(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 255]) + content[position + 1 :]
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: flip(content, len(content) // 2),
+        lambda content: flip(content, 3 * len(content) // 4),
+        lambda content: b"no tar at all",
+        lambda content: b"",
+    ],
+)
+def test_a_damaged_archive_is_named(tmp_path: Path, damage, compression: str) -> None:
+    noise = np.random.default_rng(0).bytes(1 << 16)
+    archive = make_tar(tmp_path / "a.tar", ("good", noise), ("better", noise), compression=compression)
     archive.write_bytes(damage(archive.read_bytes()))
-    with pytest.raises(DataError, match=r"a\.tar\.gz"):
+    with pytest.raises(DataError, match=r"a\.tar is damaged"):
         extract(archive, tmp_path / "out", max_bytes=1 << 20)
     assert not (tmp_path / "out").exists()
 

@@ -1,5 +1,6 @@
 """Naming, listing and reading data sets."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -111,8 +112,6 @@ def test_a_folder_that_is_no_data_set_is_explained(image_folder, break_it, words
 
 
 def test_fingerprint_sees_a_change_behind_a_restored_time(image_folder) -> None:
-    import os
-
     root = image_folder()
     before = open_dataset(f"folder:{root}").fingerprint()
     assert open_dataset(f"folder:{root}").fingerprint() == before
@@ -122,6 +121,13 @@ def test_fingerprint_sees_a_change_behind_a_restored_time(image_folder) -> None:
     file.write_bytes(content)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert open_dataset(f"folder:{root}").fingerprint() != before
+
+
+def test_a_broken_link_is_named(image_folder) -> None:
+    root = image_folder()
+    (root / "test" / "cat" / "9.jpg").symlink_to(root / "gone.jpg")
+    with pytest.raises(DataError, match=r"test/cat/9\.jpg"):
+        open_dataset(f"folder:{root}").fingerprint()
 
 
 def test_an_unreadable_image_is_named(image_folder) -> None:

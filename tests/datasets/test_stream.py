@@ -116,7 +116,8 @@ def test_gather_on_a_resident_split_equals_slicing(photos) -> None:
     _, _, split = photos
     indices = np.array([5, 0, 15, 5])
     windows = random_windows(split.heights[indices], split.widths[indices], 20, True, np.random.default_rng(1))
-    slices, gathered = (Cutter(split, 20, torch.device("cpu"), resident)(indices, windows) for resident in (False, True))
+    pixels = torch.from_numpy(np.array(split.pixels))
+    slices, gathered = (Cutter(split, 20, torch.device("cpu"), source)(indices, windows) for source in (None, pixels))
     assert windows.flip.any()
     assert torch.equal(slices, gathered)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from datasets.subsets import carve, limit, subset, subset_hash, subset_smile
 
+quick = settings(max_examples=50, deadline=None)
 labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(lambda values: np.array(values, np.int64))
 
 
@@ -18,6 +19,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+@quick
 @given(labels_of, st.sampled_from([0.01, 0.07, 0.15, 0.3, 0.5, 0.7, 1.0]))
 def test_every_class_gives_the_ceiling_of_its_share(labels: np.ndarray, fraction: float) -> None:
     chosen = subset(labels, fraction, rng())
@@ -33,6 +35,7 @@ def test_fractions_are_decimals() -> None:
     assert len(subset(np.zeros(100, np.int64), np.float64(0.07), rng())) == 7
 
 
+@quick
 @given(labels_of, st.integers(0, 5))
 def test_fractions_are_nested(labels: np.ndarray, seed: int) -> None:
     sets = [set(subset(labels, fraction, rng(seed))) for fraction in (0.15, 0.3, 0.5, 1.0)]
@@ -55,7 +58,7 @@ def test_smile_sampling_has_the_sizes_of_the_authors_code(n: int, sizes: tuple[i
     assert all(set(small) <= set(large) for small, large in itertools.pairwise(chosen))
 
 
-@settings(max_examples=50)
+@quick
 @given(labels_of, st.sampled_from([0.15, 0.5, 1.0]), st.sampled_from([0.05, 0.1, 0.5, 0.9]))
 def test_carve_takes_from_the_subset_alone(labels: np.ndarray, fraction: float, val_fraction: float) -> None:
     chosen = subset(labels, fraction, rng())
