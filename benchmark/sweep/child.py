@@ -70,10 +70,14 @@ class Child:
 
         The process stays a zombie, which other workers do not take for dead before :meth:`reap`.
         """
-        status = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        if status.si_code != os.CLD_EXITED:
-            return signal.Signals(status.si_status).name
-        return f"exit code {status.si_status}" if status.si_status else None
+        if hasattr(os, "waitid"):
+            status = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            code = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
+        else:  # macOS, where nobody can tell a zombie
+            code = self._process.wait()
+        if code < 0:
+            return signal.Signals(-code).name
+        return f"exit code {code}" if code else None
 
     def reap(self) -> None:
         self._process.wait()

@@ -74,8 +74,8 @@ def run_local(
 
 
 class _Runner:
-    """alive: workers by index. open: runs not finished. told: failures as the workers told them. passed: the preflight is over.
-    barren: workers in a row that died before any run.
+    """alive: workers by index. open: runs not finished. told: failures as the workers told them. verdict: why all must stop, with the
+    exit code. passed: the preflight is over. barren: workers in a row that died before any run.
     """
 
     def __init__(self, jobs: Queue, logs: Path, threads: int, devices: list[str], view: View) -> None:
@@ -89,7 +89,7 @@ class _Runner:
         self.open = set(jobs.runs)
         self.postponed: list[str] = []
         self.told: dict[str, str] = {}
-        self.refusal: str | None = None
+        self.verdict: tuple[int, str] | None = None
         self.passed = False
         self.barren = 0
         self.signalled = 0
@@ -152,6 +152,10 @@ class _Runner:
         for child in self.alive.values():
             child.stop()
 
+    def give_up(self, code: int, message: str) -> None:
+        self.verdict = self.verdict or (code, message)
+        self.stop()
+
     def kill(self) -> None:
         for child in self.alive.values():
             child.kill()
@@ -166,8 +170,7 @@ class _Runner:
                 if self.passed and each.ready and not self.stopping:
                     each.send("go")
         elif kind == "refused":
-            self.refusal = event["reason"]
-            self.stop()
+            self.give_up(USAGE, event["reason"])
         elif kind == "start":
             child.run_id, child.claim = run_id, event["claim"]
             child.runs += 1
@@ -204,10 +207,12 @@ class _Runner:
             return
         self.barren = 0 if child.runs else self.barren + 1
         if self.barren >= _STARTS_WITHOUT_A_RUN:
-            self.refusal = f"workers die before their first run ({cause}); the end of {child.log}:\n{child.last_words()}"
-            self.stop()
+            self.give_up(SOME_FAILED, f"workers die before their first run ({cause}); the end of {child.log}:\n{child.last_words()}")
         elif len(self.alive) < len(self.open):  # else the workers that wait for its run take it over
-            self.start(child.index)
+            try:
+                self.start(child.index)
+            except OSError as error:
+                self.give_up(SOME_FAILED, f"a worker that died ({cause}) cannot be started again: {error}")
 
     def note_death(self, child: Child, cause: str) -> None:
         self.view.released(child.run_id, f"worker died ({cause})")
@@ -225,8 +230,8 @@ class _Runner:
         done = tuple(run_id for run_id in run_ids if states[run_id] == "done")
         unfinished = tuple(run_id for run_id in run_ids if states[run_id] != "done" and run_id not in failed)
         code, message = SOME_FAILED if failed else OK, ""
-        if self.refusal is not None:
-            code, message = SOME_FAILED if self.barren else USAGE, self.refusal
+        if self.verdict is not None:
+            code, message = self.verdict
         elif self.signalled > 1:
             code, message = KILLED, "stopped at once; the same command resumes from the last checkpoints"
         elif unfinished:

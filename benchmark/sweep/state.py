@@ -133,14 +133,17 @@ def clock(folder: Path) -> float:
 class ClaimFile:
     """What ``claims/<n>`` and ``claims/<n>.end`` say. beat: time of the last heartbeat. ended: how its owner let go, or None."""
 
+    folder: Path
     n: int
     info: Mapping[str, Any]
     beat: float
     ended: Mapping[str, Any] | None
 
-    def alive(self, now: float) -> bool:
-        """Whether its owner still works on the run; ``now`` by the file system's clock."""
-        return self.ended is None and not known_dead(self.info) and now - self.beat < STALE_SECONDS
+    def alive(self, now: float | None = None) -> bool:
+        """Whether its owner still works on the run. now: the file system's clock; looked up when needed and not given."""
+        if self.ended is not None or known_dead(self.info):
+            return False
+        return (clock(self.folder) if now is None else now) - self.beat < STALE_SECONDS
 
 
 class RunFolder:
@@ -164,7 +167,7 @@ class RunFolder:
             write_text(self.config_path, config)
 
     def state(self, now: float | None = None) -> str:
-        """One of :data:`STATES`. now: the file system's clock; looked up when needed and not given."""
+        """One of :data:`STATES`. now: as in :meth:`ClaimFile.alive`."""
         if self.record_path.exists():
             return "done"
         if self.failure_path.exists():
@@ -172,9 +175,7 @@ class RunFolder:
         last = self.last_claim()
         if last is None:
             return "new"
-        if last.ended is not None or known_dead(last.info):
-            return "interrupted"
-        return "running" if last.alive(clock(self.path) if now is None else now) else "interrupted"
+        return "running" if last.alive(now) else "interrupted"
 
     def last_claim(self) -> ClaimFile | None:
         """The claim with the highest number."""
@@ -188,7 +189,7 @@ class RunFolder:
         path = self.claims / str(n)
         with open(path, "rb") as file:  # opening makes an NFS client ask the server for the true time of the last heartbeat
             beat = os.fstat(file.fileno()).st_mtime
-        return ClaimFile(n, read_json(path) or {}, beat, read_json(self.claims / f"{n}.end"))
+        return ClaimFile(self.claims, n, read_json(path) or {}, beat, read_json(self.claims / f"{n}.end"))
 
     def saved_step(self) -> int:
         """The step of the newest checkpoint, 0 without one."""
@@ -267,10 +268,12 @@ def claim(folder: Path, session: str, job: str | None = None, max_deaths: int = 
     After ``max_deaths`` deaths in this ``session`` (one ``sweep`` command) without a newer checkpoint the run is failed instead.
     """
     run = RunFolder(folder)
-    if run.state() in ("done", "failed", "running"):
+    if run.record_path.exists() or run.failure_path.exists():
         return None
     run.claims.mkdir(exist_ok=True)
-    last = run.last_claim()
+    last = run.last_claim()  # read once: the claim that is judged is the one whose successor is created
+    if last is not None and last.alive():
+        return None
     own = Claim(run, last.n + 1 if last else 1, session, run.saved_step())
     info = {**identity(), "job": job, "session": session, "start_step": own.start_step, "time": time.time()}
     try:

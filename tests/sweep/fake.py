@@ -48,6 +48,15 @@ def preflight(configs: list[dict[str, Any]]) -> None:
 
 
 def train(config: dict[str, Any], session: Any) -> None:
+    session.log(f"train with {sum(1 for other in session.folder.parent.glob('*/busy'))} others")
+    (session.folder / "busy").touch()
+    try:
+        _train(config, session)
+    finally:
+        (session.folder / "busy").unlink()
+
+
+def _train(config: dict[str, Any], session: Any) -> None:
     point(config, session, "setup")
     saved = session.folder / "checkpoint" / "step.json"
     step, total = 0, 0

@@ -1,0 +1,73 @@
+"""Sweeps of fake runs: made, carried out here or in a process of their own, and looked at afterwards."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmark.sweep.local import Outcome, run_local
+from benchmark.sweep.state import RunFolder
+from benchmark.sweep.view import View
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(folder: Path, configs: dict[str, dict[str, Any]]) -> list[str]:
+    for run_id, config in configs.items():
+        RunFolder(folder / "runs" / run_id).create(json.dumps(config))
+    return list(configs)
+
+
+def sweep(folder: Path, run_ids: list[str], workers: int = 2) -> tuple[Outcome, str]:
+    """The outcome, and what the user saw."""
+    shown = io.StringIO()
+    view = View(Console(file=shown, width=200))
+    names = {"program": "tests.sweep.fake", "load": "tests.sweep.fake:load"}
+    outcome = run_local(folder, run_ids, workers=workers, threads=1, devices=["cpu"], view=view, **names)
+    return outcome, shown.getvalue()
+
+
+def start(folder: Path, run_ids: list[str], workers: int = 2) -> subprocess.Popen:
+    """The same in a process of its own, which may be killed."""
+    command = [sys.executable, "-m", "tests.sweep.sweeping", str(folder), str(workers), *run_ids]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run(folder: Path, run_id: str) -> RunFolder:
+    return RunFolder(folder / "runs" / run_id)
+
+
+def total(steps: int) -> int:
+    """What a fake run's record says if no step was lost or done twice."""
+    return sum(step * step for step in range(steps))
+
+
+def record(folder: Path, run_id: str) -> dict[str, Any]:
+    return json.loads(run(folder, run_id).record_path.read_text())
+
+
+def steps_done(folder: Path, run_id: str) -> Counter[int]:
+    """How often each step was carried out, by the log."""
+    return Counter(int(step) for step in re.findall(r"did step (\d+)", run(folder, run_id).log_path.read_text()))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.005)
+    return found
+
+
+if __name__ == "__main__":
+    result, text = sweep(Path(sys.argv[1]), sys.argv[3:], int(sys.argv[2]))
+    print(text, result.message)
+    sys.exit(result.exit_code)
