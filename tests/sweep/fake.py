@@ -1,7 +1,8 @@
 """A training program without torch, for the sweep's tests; the run's ``config.yaml`` is JSON that says how it behaves.
 
-steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, once
-per run. error: an exception to raise at step 2.
+steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, on its
+first ``times`` claims. error: an exception to raise at step 2. fits_alone: out of memory on the first claim only.
+show: environment variables to log.
 """
 
 import errno
@@ -25,6 +26,8 @@ class DataError(ValueError):
     pass
 
 
+DEFAULTS = {"steps": 10, "seconds": 0.002, "every": 3, "die": None, "times": 1, "error": None, "fits_alone": False, "show": []}
+
 ERRORS = {
     "nan": lambda: Diverged("loss is not finite at step 2"),
     "memory": lambda: MemoryError("no room"),
@@ -36,7 +39,7 @@ ERRORS = {
 
 
 def load(path: Path) -> dict[str, Any]:
-    return {"steps": 10, "seconds": 0.002, "every": 3, "die": None, "times": 1, "error": None, **json.loads(path.read_text())}
+    return {**DEFAULTS, **json.loads(path.read_text())}
 
 
 def preflight(configs: list[dict[str, Any]]) -> None:
@@ -48,15 +51,18 @@ def preflight(configs: list[dict[str, Any]]) -> None:
 
 
 def train(config: dict[str, Any], session: Any) -> None:
-    session.log(f"train with {sum(1 for other in session.folder.parent.glob('*/busy'))} others")
-    (session.folder / "busy").touch()
+    busy = session.folder.parents[1] / "busy"
+    busy.mkdir(exist_ok=True)
+    session.log(f"train with {len(list(busy.iterdir()))} others")
+    (busy / session.folder.name).touch()
     try:
         _train(config, session)
     finally:
-        (session.folder / "busy").unlink()
+        (busy / session.folder.name).unlink()
 
 
 def _train(config: dict[str, Any], session: Any) -> None:
+    session.log(json.dumps({name: os.environ[name] for name in config["show"]}))
     point(config, session, "setup")
     saved = session.folder / "checkpoint" / "step.json"
     step, total = 0, 0
@@ -65,7 +71,7 @@ def _train(config: dict[str, Any], session: Any) -> None:
         step, total = state["step"], state["total"]
         session.log(f"resumed at step {step}")
     while step < config["steps"]:
-        if step == 2 and config["error"] in ERRORS and not (config["error"] == "memory" and alone(session)):
+        if step == 2 and config["error"] in ERRORS and not (config["fits_alone"] and session.claim > 1):
             raise ERRORS[config["error"]]()
         time.sleep(config["seconds"])
         total += step * step
@@ -94,10 +100,6 @@ def save(config: dict[str, Any], session: Any, state: dict[str, Any]) -> None:
     (session.folder / "checkpoint" / ".tmp-half").write_text("{")
     point(config, session, "checkpoint")
     write_json(session.folder / "checkpoint" / "step.json", state)
-
-
-def alone(session: Any) -> bool:
-    return (session.folder / "fits-alone").exists() and session.claim > 1
 
 
 def point(config: dict[str, Any], session: Any, name: str) -> None:

@@ -1,0 +1,135 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.sweep import local
+from benchmark.sweep.state import read_json
+from tests.sweep.sweeping import ROOT, make, record, run, steps_done, sweep, total
+
+
+def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monkeypatch):
+    runs = make(tmp_path, {f"r{n}": {} for n in range(6)})
+    outcome, shown = sweep(tmp_path, runs)
+    assert outcome == local.Outcome(0, done=tuple(runs))
+    assert "6/6" in shown
+    for run_id in runs:
+        assert record(tmp_path, run_id) == {"run_id": run_id, "total": total(10)}
+        assert set(steps_done(tmp_path, run_id).values()) == {1}
+        assert {path.name for path in run(tmp_path, run_id).path.iterdir()} == {
+            "config.yaml",
+            "record.json",
+            "curves.jsonl",
+            "log.txt",
+            "claims",
+        }
+    assert not list((tmp_path / "logs").iterdir())
+    monkeypatch.setattr(local, "Child", None)
+    assert sweep(tmp_path, runs)[0] == outcome
+
+
+@pytest.mark.parametrize(("point", "resumes_at"), [("setup", 0), ("checkpoint", 0), ("files", 9), ("link", 9), ("record", None)])
+def test_a_kill_at_any_point_loses_no_more_than_since_the_last_checkpoint(tmp_path, point, resumes_at):
+    runs = make(tmp_path, {"a": {"die": point}, "b": {}})
+    outcome, _ = sweep(tmp_path, runs)
+    assert outcome.exit_code == 0
+    assert record(tmp_path, "a")["total"] == total(10)
+    assert read_json(run(tmp_path, "a").claims / "1.death")["cause"] == "SIGKILL"
+    again = {step for step, times in steps_done(tmp_path, "a").items() if times == 2}
+    assert again == {"setup": set(), "checkpoint": {1, 2, 3}, "files": {10}, "link": {10}, "record": set()}[point]
+    log = run(tmp_path, "a").log_path.read_text()
+    assert ("resumed at" in log) == bool(resumes_at)
+    assert not list(run(tmp_path, "a").path.glob(".tmp-*"))
+
+
+def test_what_a_finished_run_left_behind_is_removed_by_the_next_command(tmp_path):
+    runs = make(tmp_path, {"a": {"die": "record"}})
+    sweep(tmp_path, runs, workers=1)
+    assert (run(tmp_path, "a").path / "checkpoint").exists()
+    sweep(tmp_path, runs)
+    assert not (run(tmp_path, "a").path / "checkpoint").exists()
+
+
+def test_a_failed_run_names_its_reason_and_stops_no_other(tmp_path):
+    errors = ["nan", "disk", "data", "bug", "exit"]
+    runs = make(tmp_path, {**{error: {"error": error} for error in errors}, "good": {}})
+    outcome, shown = sweep(tmp_path, runs)
+    assert outcome.exit_code == 1
+    assert outcome.done == ("good",)
+    assert outcome.failed == {
+        "nan": "loss is not finite at step 2",
+        "disk": "OSError: [Errno 28] No space left on device",
+        "data": "cannot read a.png",
+        "bug": "KeyError: 'x'",
+        "exit": "SystemExit: 3",
+    }
+    kinds = {error: run(tmp_path, error).failure()["kind"] for error in errors}
+    assert kinds == {"nan": "nan", "disk": "disk_full", "data": "data", "bug": "error", "exit": "error"}
+    assert "fake.py" in run(tmp_path, "bug").failure()["traceback"]
+    assert run(tmp_path, "bug").failure()["step"] == 2
+    assert "FAILED: cannot read a.png" in shown
+
+
+def test_a_failed_run_is_tried_again_by_the_next_command(tmp_path):
+    runs = make(tmp_path, {"a": {"error": "nan"}})
+    assert sweep(tmp_path, runs)[0].exit_code == 1
+    make(tmp_path, {"a": {}})
+    assert sweep(tmp_path, runs)[0].exit_code == 0
+    assert read_json(run(tmp_path, "a").path / "failures" / "1.json")["kind"] == "nan"
+
+
+@pytest.mark.parametrize("fits_alone", [True, False])
+def test_out_of_memory_is_tried_once_more_alone(tmp_path, fits_alone):
+    runs = make(tmp_path, {"big": {"error": "memory", "fits_alone": fits_alone}, **{f"r{n}": {"seconds": 0.01} for n in range(4)}})
+    outcome, _ = sweep(tmp_path, runs)
+    assert outcome.exit_code == (0 if fits_alone else 1)
+    assert outcome.failed == ({} if fits_alone else {"big": "MemoryError: no room"})
+    log = run(tmp_path, "big").log_path.read_text()
+    assert log.count("train with") == 2
+    assert log.rindex("train with 0 others") > log.index("out of memory")
+    assert read_json(run(tmp_path, "big").claims / "1.end")["reason"] == "out_of_memory"
+
+
+def test_a_run_that_kills_its_process_is_given_up_with_the_signal_named(tmp_path):
+    runs = make(tmp_path, {"bad": {"die": "checkpoint", "times": 9}, "good": {}})
+    outcome, _ = sweep(tmp_path, runs)
+    assert outcome.exit_code == 1
+    assert outcome.failed == {"bad": "died 2 times without progress at step 0: SIGKILL, SIGKILL"}
+    assert outcome.done == ("good",)
+
+
+def test_a_refusal_comes_before_any_compute(tmp_path):
+    runs = make(tmp_path, {"a": {}, "b": {"error": "refuse"}})
+    outcome, _ = sweep(tmp_path, runs)
+    assert (outcome.exit_code, outcome.message) == (2, "method 'x': refused")
+    assert [run(tmp_path, run_id).state() for run_id in runs] == ["new", "new"]
+
+
+def test_a_defect_before_the_first_run_ends_the_sweep(tmp_path):
+    runs = make(tmp_path, {"a": {"error": "crash"}, "b": {}})
+    outcome, _ = sweep(tmp_path, runs)
+    assert outcome.exit_code == 1
+    assert "KeyError: 'a defect'" in outcome.message
+    assert [run(tmp_path, run_id).state() for run_id in runs] == ["new", "new"]
+
+
+def test_a_run_folder_that_cannot_be_claimed_fails_with_the_reason(tmp_path):
+    runs = make(tmp_path, {"a": {}, "b": {}})
+    run(tmp_path, "a").claims.symlink_to("/sys/kernel")  # a folder in which not even root can create files
+    outcome, _ = sweep(tmp_path, runs)
+    assert outcome.exit_code == 1
+    assert "claims/.tmp-" in outcome.failed["a"]
+    assert outcome.done == ("b",)
+
+
+def test_a_worker_sets_its_threads_and_hides_other_devices(tmp_path):
+    runs = make(tmp_path, {"a": {"show": ["OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE"]}})
+    sweep(tmp_path, runs)
+    log = run(tmp_path, "a").log_path.read_text()
+    assert json.dumps({"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}) in log
+
+
+def test_the_runner_does_not_import_torch():
+    code = "import sys, benchmark.sweep.local, benchmark.sweep.status, benchmark.sweep.worker; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
