@@ -1,0 +1,201 @@
+"""Runs grouped into cells (data set × fraction × method), with their statistics.
+
+Accuracies and their differences are in percent and percentage points from here on.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
+from benchmark.report.statistics import Difference, Interval, holm, paired_difference, t_interval
+
+MIN_PAIRS_TO_TEST = 3
+"""Below this many pairs no p-value is shown: a t-test on two numbers carries nothing."""
+
+MIN_PAIRS_TO_MARK = 5
+"""Below this many pairs a table marks no method as best: too few to tell the others apart."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one data set at one fraction.
+
+    ``runs`` are in the order of their seeds and may be fewer than ``expected``. ``difference`` is to the
+    baseline, paired by seed; where there is none ``refused`` says why. ``p_holm`` is adjusted over the methods
+    of the group. ``mark`` is ``best``, ``tied`` (not significantly worse than the best) or ''.
+    """
+
+    dataset: str
+    fraction: float
+    method: str
+    runs: tuple[Run, ...]
+    expected: int
+    absent: tuple[Absent, ...] = ()
+    difference: Difference | None = None
+    refused: str = ""
+    p_holm: float | None = None
+    mark: str = ""
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+    @property
+    def hardware(self) -> set[tuple[str, int]]:
+        """The (device, threads) pairs its runs were made on."""
+        return {(run.record["device"], run.record["threads"]) for run in self.runs}
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its runs come from different devices or thread counts."""
+        return len(self.hardware) > 1
+
+    def interval(self, value: Callable[[Run], float | None]) -> Interval | None:
+        """t-interval of ``value`` over the runs that have it; None when none has."""
+        values = [v for v in map(value, self.runs) if v is not None]
+        return t_interval(values) if values else None
+
+    @property
+    def accuracy(self) -> Interval | None:
+        return self.interval(accuracy)
+
+
+@dataclass(frozen=True)
+class Group:
+    """All cells of one data set and fraction, in the order of the sweep's methods."""
+
+    dataset: str
+    fraction: float
+    baseline: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset}, {percent(self.fraction)} of the labels"
+
+    @property
+    def slug(self) -> str:
+        return f"{self.dataset}-{self.fraction:g}"
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(run for cell in self.cells for run in cell.runs)
+
+    def cell(self, method: str) -> Cell | None:
+        return next((cell for cell in self.cells if cell.method == method), None)
+
+
+def accuracy(run: Run) -> float:
+    """Test accuracy in percent."""
+    return 100 * run.record["test_accuracy"]
+
+
+def mean_class_accuracy(run: Run) -> float:
+    """Mean of the per-class test accuracies in percent."""
+    return 100 * run.record["test_mean_class_accuracy"]
+
+
+def minutes(run: Run) -> float:
+    """Wall time of the whole run in minutes."""
+    return run.record["wall_seconds"] / 60
+
+
+def images_per_second(run: Run) -> float:
+    return run.record["images_per_second"]
+
+
+def peak_memory_mib(run: Run) -> float | None:
+    """Peak memory in MiB, or None where it was not measured."""
+    size = run.record.get("peak_memory_bytes")
+    return None if size is None else size / 2**20
+
+
+def gap(split: str, name: str) -> Callable[[Run], float | None]:
+    """Reader of one linearity gap, for :meth:`Cell.interval`."""
+    return lambda run: run.gap(split, name)
+
+
+def percent(fraction: float) -> str:
+    """A fraction in words: ``15 %``."""
+    return f"{100 * fraction:g} %"
+
+
+class NotPaired(ValueError):
+    """Two cells cannot be compared seed by seed; the message says why."""
+
+
+def group_runs(info: SweepInfo, expected: Sequence[Expected], found: Collected) -> tuple[Group, ...]:
+    """Groups in the order in which ``expected`` names data sets and fractions; cells in the order of ``info.methods``."""
+    wanted = Counter(map(_key, expected))
+    runs, absent = defaultdict(list), defaultdict(list)
+    for run in sorted(found.runs, key=lambda run: run.seed):
+        runs[_key(run.expected)].append(run)
+    for item in found.absent:
+        absent[_key(item.expected)].append(item)
+    groups = []
+    for dataset, fraction in dict.fromkeys((e.dataset, e.fraction) for e in expected):
+        keys = [(dataset, fraction, method) for method in info.methods]
+        cells = [Cell(*key, tuple(runs[key]), wanted[key], tuple(absent[key])) for key in keys if wanted[key]]
+        groups.append(_compare(Group(dataset, fraction, info.baseline, tuple(cells))))
+    return tuple(groups)
+
+
+def _key(item: Expected) -> tuple[str, float, str]:
+    return item.dataset, item.fraction, item.method
+
+
+def _compare(group: Group) -> Group:
+    base = group.cell(group.baseline)
+    cells = [cell if cell.method == group.baseline else _against(cell, base) for cell in group.cells]
+    tested = [i for i, c in enumerate(cells) if c.difference and c.difference.n >= MIN_PAIRS_TO_TEST and c.difference.p is not None]
+    for i, p in zip(tested, holm([cells[i].difference.p for i in tested]), strict=True):
+        cells[i] = replace(cells[i], p_holm=p)
+    return replace(group, cells=tuple(_marked(cells)))
+
+
+def _against(cell: Cell, base: Cell | None) -> Cell:
+    """``cell`` with its paired difference to ``base``, or with the reason why there is none."""
+    try:
+        return replace(cell, difference=pair(cell, base))
+    except NotPaired as error:
+        return replace(cell, refused=str(error))
+
+
+def pair(cell: Cell, base: Cell | None) -> Difference:
+    """Difference of test accuracy cell - base in points over their shared seeds.
+
+    NotPaired where they share no seed, or where a shared seed was trained on different images.
+    """
+    if base is None or not base.runs:
+        raise NotPaired("the baseline has no finished run")
+    ours, theirs = ({run.seed: run for run in c.runs} for c in (cell, base))
+    shared = ours.keys() & theirs.keys()
+    differing = sorted(s for s in shared if ours[s].record["subset_hash"] != theirs[s].record["subset_hash"])
+    if not shared:
+        raise NotPaired(f"no finished seed in common with {base.method}")
+    if differing:
+        raise NotPaired(f"trained on other images than {base.method} at seed {', '.join(map(str, differing))}")
+    return paired_difference({s: accuracy(r) for s, r in ours.items()}, {s: accuracy(r) for s, r in theirs.items()})
+
+
+def _marked(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells with the best mean marked, and those that a Holm-corrected paired test cannot call worse.
+
+    Nothing is marked unless every cell is complete and has at least ``MIN_PAIRS_TO_MARK`` seeds.
+    """
+    if len(cells) < 2 or any(cell.n < max(cell.expected, MIN_PAIRS_TO_MARK) for cell in cells):
+        return list(cells)
+    best = max(cells, key=lambda cell: cell.accuracy.mean)
+    others = [cell for cell in cells if cell is not best]
+    try:
+        p_values = [pair(cell, best).p for cell in others]
+    except NotPaired:
+        return list(cells)
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(holm(known))
+    marks = {best.method: "best"}
+    for cell, p in zip(others, p_values, strict=True):
+        if p is not None and next(adjusted) >= 0.05:
+            marks[cell.method] = "tied"
+    return [replace(cell, mark=marks.get(cell.method, "")) for cell in cells]

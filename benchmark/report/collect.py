@@ -1,0 +1,217 @@
+"""Reads the records of a sweep's run folders: what is there, what is absent, and why.
+
+Only the standard library is imported: an unchanged report is recognised without pandas or matplotlib.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+AbsentState = Literal["missing", "failed", "unreadable", "stale"]
+
+_TEXT = ("run_id", "subset_hash", "data_hash", "weights_hash", "device", "finished_at")
+_NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images_per_second", "threads")
+_GAPS = ("feature", "feature_rel", "label_l1", "label_kl")
+
+
+@dataclass(frozen=True)
+class SweepInfo:
+    """What a report says about the sweep as a whole.
+
+    ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path
+    of the sweep file as text, and ``command`` the command line that runs the sweep again.
+    """
+
+    name: str
+    baseline: str
+    methods: tuple[str, ...]
+    protocol: str
+    source: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One run the sweep asks for."""
+
+    run_id: str
+    dataset: str
+    fraction: float
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what was asked for, its record (``DESIGN.md`` section 8) and its folder."""
+
+    expected: Expected
+    record: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def seed(self) -> int:
+        return self.expected.seed
+
+    def gap(self, split: str, name: str) -> float | None:
+        """Linearity gap ``name`` on ``split``, or None where linearity was not measured."""
+        linearity = self.record["linearity"]
+        return None if linearity is None else linearity[split][name]
+
+    def linearity(self) -> list[dict[str, Any]]:
+        """Rows of ``linearity.csv``: ``split`` as text, all else as floats; none where the file was not kept."""
+        rows = csv.DictReader(io.StringIO(self._text("linearity.csv")))
+        return [{k: v if k == "split" else float(v) for k, v in row.items()} for row in rows]
+
+    def curves(self) -> list[dict[str, float]]:
+        """Rows of ``curves.jsonl``, one per log point; none where the file was not kept."""
+        return [json.loads(line) for line in self._text("curves.jsonl").splitlines() if line.strip()]
+
+    def _text(self, name: str) -> str:
+        content = _bytes(self.folder / name)
+        return "" if content is None else content.decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A run without a usable record, and why it is not in the numbers."""
+
+    expected: Expected
+    state: AbsentState
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything read from a sweep folder.
+
+    ``extra`` counts run folders the sweep does not ask for; ``fingerprint`` changes with any record,
+    failure or expected run.
+    """
+
+    runs: tuple[Run, ...]
+    absent: tuple[Absent, ...]
+    extra: int
+    fingerprint: str
+
+
+class _Unreadable(ValueError):
+    """A record that cannot be used; the message says what is wrong with it."""
+
+
+def collect(sweep_dir: Path, expected: Sequence[Expected]) -> Collected:
+    """Read the records of ``expected`` from ``sweep_dir/runs``, in the order given.
+
+    A record that cannot be read or lacks a field is reported as unreadable, never skipped. Where the
+    records of one data set disagree in ``data_hash`` or ``weights_hash``, those that differ from the
+    record finished last are stale.
+    """
+    digest = hashlib.sha256()
+    runs: list[Run] = []
+    absent: dict[str, Absent] = {}
+    for item in expected:
+        folder = sweep_dir / "runs" / item.run_id
+        found = _read(folder, item, digest)
+        if isinstance(found, Run):
+            runs.append(found)
+        else:
+            absent[item.run_id] = found
+    for stale in _stale(runs):
+        absent[stale.expected.run_id] = stale
+    return Collected(
+        runs=tuple(run for run in runs if run.expected.run_id not in absent),
+        absent=tuple(absent[item.run_id] for item in expected if item.run_id in absent),
+        extra=_count_extra(sweep_dir / "runs", {item.run_id for item in expected}),
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def _read(folder: Path, item: Expected, digest: Any) -> Run | Absent:
+    content = _bytes(folder / "record.json")
+    failure = _bytes(folder / "failure.json") if content is None else None
+    for part in (item.run_id.encode(), content or b"", failure or b""):
+        digest.update(hashlib.sha256(part).digest())
+    if content is not None:
+        try:
+            return Run(item, _record(content, item.run_id), folder)
+        except _Unreadable as error:
+            return Absent(item, "unreadable", f"record.json: {error}")
+    if failure is not None:
+        return Absent(item, "failed", _failure_reason(failure))
+    return Absent(item, "missing", "no record yet")
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _record(content: bytes, run_id: str) -> dict[str, Any]:
+    try:
+        record = json.loads(content)
+    except ValueError as error:
+        raise _Unreadable(f"not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise _Unreadable("not a JSON object")
+    for name in _TEXT:
+        if not isinstance(record.get(name), str):
+            raise _Unreadable(f"`{name}` is missing or not text")
+    for name in _NUMBERS:
+        if not _is_number(record.get(name)):
+            raise _Unreadable(f"`{name}` is missing or not a finite number")
+    if "linearity" not in record:
+        raise _Unreadable("`linearity` is missing")
+    if record["linearity"] is not None:
+        _check_linearity(record["linearity"])
+    if record["run_id"] != run_id:
+        raise _Unreadable(f"it belongs to run {record['run_id']}")
+    return record
+
+
+def _check_linearity(linearity: Any) -> None:
+    for split in ("train", "test"):
+        gaps = linearity.get(split) if isinstance(linearity, dict) else None
+        for name in _GAPS:
+            if not isinstance(gaps, dict) or not _is_number(gaps.get(name)):
+                raise _Unreadable(f"`linearity.{split}.{name}` is missing or not a finite number")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _failure_reason(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["reason"])
+    except (ValueError, KeyError, TypeError):
+        return "failure.json could not be read"
+
+
+def _stale(runs: Iterable[Run]) -> list[Absent]:
+    by_dataset: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_dataset[run.expected.dataset].append(run)
+    stale = []
+    for group in by_dataset.values():
+        latest = max(group, key=lambda run: (run.record["finished_at"], run.expected.run_id))
+        for run in group:
+            differing = [name for name in ("data_hash", "weights_hash") if run.record[name] != latest.record[name]]
+            if differing:
+                reason = f"{' and '.join(differing)} differ from the latest record of this data set ({latest.expected.run_id})"
+                stale.append(Absent(run.expected, "stale", reason))
+    return stale
+
+
+def _count_extra(folder: Path, known: set[str]) -> int:
+    if not folder.is_dir():
+        return 0
+    return sum(1 for path in folder.iterdir() if path.is_dir() and path.name not in known)

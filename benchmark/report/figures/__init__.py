@@ -1,0 +1,1 @@
+"""Figures of a report: which there are, and how they are written."""

@@ -1,0 +1,70 @@
+"""What all figures share: the drawing and its words, the legend, the empty sheet."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmark.report.cells import Cell
+from benchmark.report.style import WIDTH, style
+
+LEGEND_ROW = 0.14
+"""Height of one legend row in inches."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn figure with the words that go with it; ``name`` is the file's stem."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+
+
+def sheet(height: float) -> Figure:
+    """An empty one-column figure, ``height`` in inches, that arranges itself."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def heading(figure: Figure, text: str) -> None:
+    """One line at the top left: what is shown, and how many seeds."""
+    figure.suptitle(text, fontsize=7, x=0.01, ha="left")
+
+
+def legend_rows(methods: Sequence[str]) -> int:
+    """Rows that :func:`legend` needs."""
+    return -(-len(methods) // _legend_columns(methods))
+
+
+def legend(figure: Figure, methods: Sequence[str]) -> None:
+    """One legend below the axes, in the order of the sweep."""
+    handles = [
+        Line2D([], [], color=s.colour, marker=s.marker, linestyle=s.line, markersize=3.5 * s.size, markeredgewidth=0, label=method)
+        for method in methods
+        for s in [style(method)]
+    ]
+    columns = _legend_columns(methods)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.2, labelspacing=0.3)
+
+
+def _legend_columns(methods: Sequence[str]) -> int:
+    longest = max(map(len, methods))
+    return min(len(methods), 4 if longest <= 9 else 3 if longest <= 13 else 2)
+
+
+def seeds_text(cells: Iterable[Cell]) -> str:
+    """How many seeds are behind the cells: ``n = 3 seeds`` or ``n = 1 to 3 seeds``."""
+    counts = sorted({cell.n for cell in cells if cell.n})
+    if not counts:
+        return "no finished runs"
+    if len(counts) == 1:
+        return f"n = {counts[0]} seed{'s' if counts[0] > 1 else ''}"
+    return f"n = {counts[0]} to {counts[-1]} seeds"
+
+
+def interval_text(cells: Iterable[Cell]) -> str:
+    """What the bars or bands are, said only where there are any."""
+    return "95 % t-intervals over seeds" if any(cell.n > 1 for cell in cells) else "one seed each, no intervals"

@@ -1,0 +1,95 @@
+"""Figures with one point per method: accuracy against linearity, and against cost."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from benchmark.report.cells import Cell, Group, gap, minutes
+from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, heading, interval_text, legend, legend_rows, seeds_text, sheet
+from benchmark.report.statistics import Interval, pareto_front
+from benchmark.report.style import MUTED, style
+
+
+def draw_gap_accuracy(group: Group) -> Drawing | None:
+    """Test accuracy against the feature and the label gap on test pairs."""
+    measures = {"feature_rel": "feature gap on test pairs\n(relative)", "label_l1": "label gap on test pairs\n(L1)"}
+    cells = [cell for cell in group.cells if cell.interval(gap("test", "label_l1"))]
+    if len(cells) < 2:
+        return None
+    methods = [cell.method for cell in cells]
+    figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
+    grid = figure.subplots(1, 2, sharey=True)
+    for axes, (measure, label) in zip(grid, measures.items(), strict=True):
+        for cell in cells:
+            _point(axes, cell.interval(gap("test", measure)), cell.accuracy, cell.method)
+        axes.set_xlabel(label)
+    grid[0].set_ylabel("Test accuracy (%)")
+    heading(figure, f"{group.title}, {seeds_text(cells)}")
+    legend(figure, methods)
+    listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % at {cell.interval(gap('test', 'label_l1')).mean:.3f}" for cell in cells)
+    return Drawing(
+        name=f"gap_accuracy-{group.slug}",
+        title=f"Linearity gap against accuracy: {group.title}",
+        caption=f"One point per method: means, {seeds_text(cells)}; bars: {interval_text(cells)}. "
+        "Left is more linear, up is more accurate. A trend over methods is no proof of cause: they differ in more than linearity.",
+        alt=f"Test accuracy against label gap on test pairs: {listed}.",
+        figure=figure,
+    )
+
+
+def draw_cost_accuracy(group: Group) -> Drawing | None:
+    """Test accuracy against wall time per run, with the Pareto front; none where the hardware differs."""
+    cells = [cell for cell in group.cells if cell.n]
+    if len(cells) < 2 or len(set().union(*(cell.hardware for cell in cells))) > 1:
+        return None
+    methods = [cell.method for cell in cells]
+    figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
+    axes = figure.subplots()
+    costs = [cell.interval(minutes) for cell in cells]
+    front = pareto_front([(cost.mean, cell.accuracy.mean) for cost, cell in zip(costs, cells, strict=True)])
+    axes.plot(
+        [costs[i].mean for i in front],
+        [cells[i].accuracy.mean for i in front],
+        color=MUTED,
+        linewidth=0.7,
+        linestyle=(0, (3, 2)),
+        drawstyle="steps-post",
+        zorder=0.5,
+    )
+    for cell, cost in zip(cells, costs, strict=True):
+        _point(axes, cost, cell.accuracy, cell.method)
+    _cost_axis(axes, [cost.mean for cost in costs])
+    axes.set_ylabel("Test accuracy (%)")
+    heading(figure, f"{group.title}, {seeds_text(cells)}")
+    legend(figure, methods)
+    listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % in {cost.mean:.2f} min" for cell, cost in zip(cells, costs, strict=True))
+    return Drawing(
+        name=f"cost_accuracy-{group.slug}",
+        title=f"Accuracy against cost: {group.title}",
+        caption=f"Wall time of a whole run (set-up passes, training, evaluation) on {_hardware(cells)}; means, {seeds_text(cells)}; "
+        f"bars: {interval_text(cells)}. Dashed: methods that no other beats in both means (intervals not considered).",
+        alt=f"Test accuracy against minutes per run: {listed}.",
+        figure=figure,
+    )
+
+
+def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
+    if max(costs) > 10 * min(costs):
+        axes.set_xscale("log")
+        axes.set_xlabel("Wall time per run (minutes, log scale)")
+    else:
+        axes.set_xlabel("Wall time per run (minutes)")
+
+
+def _hardware(cells: Sequence[Cell]) -> str:
+    ((device, threads),) = set().union(*(cell.hardware for cell in cells))
+    return f"{device} with {threads} thread{'s' if threads != 1 else ''}"
+
+
+def _point(axes: Axes, x: Interval, y: Interval, method: str) -> None:
+    look = style(method)
+    for interval, vertical in ((x, False), (y, True)):
+        if interval.half_width is not None:
+            ends = [interval.low, interval.high]
+            axes.plot([x.mean] * 2 if vertical else ends, ends if vertical else [y.mean] * 2, color=look.colour, linewidth=0.8, alpha=0.45)
+    axes.plot(x.mean, y.mean, marker=look.marker, color=look.colour, markersize=5 * look.size, markeredgecolor="white", markeredgewidth=0.4)

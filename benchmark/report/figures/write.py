@@ -1,0 +1,68 @@
+"""Draws all figures of a report and writes each as PNG and SVG."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+from benchmark.report.cells import Group
+from benchmark.report.figures.canvas import Drawing
+from benchmark.report.figures.lines import draw_fractions, draw_linearity_feature, draw_linearity_label, draw_loss_terms
+from benchmark.report.figures.rows import draw_accuracy, draw_difference
+from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
+from benchmark.report.style import RC
+from benchmark.sweep.state import replacing
+
+PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
+    draw_accuracy,
+    draw_difference,
+    draw_linearity_feature,
+    draw_linearity_label,
+    draw_gap_accuracy,
+    draw_cost_accuracy,
+    draw_loss_terms,
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A written figure: its words and its SVG text. ``group`` is the slug of its data set × fraction, or '' for several."""
+
+    name: str
+    group: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+
+
+def write_figures(groups: Sequence[Group], folder: Path) -> list[Picture]:
+    """Draw every figure that the groups have data for, into ``folder``."""
+    pictures = []
+    for dataset in dict.fromkeys(group.dataset for group in groups):
+        same = [group for group in groups if group.dataset == dataset]
+        pictures.append(_write(lambda same=same: draw_fractions(same), "", folder))
+        pictures += [_write(lambda draw=draw, group=group: draw(group), group.slug, folder) for group in same for draw in PER_GROUP]
+    return [picture for picture in pictures if picture is not None]
+
+
+def _write(draw: Callable[[], Drawing | None], group: str, folder: Path) -> Picture | None:
+    with matplotlib.rc_context(RC):
+        drawing = draw()
+        if drawing is None:
+            return None
+        svg = _render(drawing, "svg", {"Date": None, "Creator": None, "Title": drawing.title})
+        png = _render(drawing, "png", {"Software": None, "Title": drawing.title})
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, content in (("svg", svg), ("png", png)):
+        with replacing(folder / f"{drawing.name}.{suffix}", durable=False) as file:
+            file.write(content)
+    return Picture(drawing.name, group, drawing.title, drawing.caption, drawing.alt, svg.decode("utf-8"))
+
+
+def _render(drawing: Drawing, form: str, metadata: dict[str, str | None]) -> bytes:
+    buffer = io.BytesIO()
+    drawing.figure.savefig(buffer, format=form, metadata=metadata)
+    return buffer.getvalue()

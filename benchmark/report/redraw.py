@@ -1,0 +1,61 @@
+"""Draws everything a report consists of. The one place that imports pandas."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.report.cells import group_runs
+from benchmark.report.collect import Collected, Expected, SweepInfo
+from benchmark.report.figures.write import write_figures
+from benchmark.report.html import render
+from benchmark.report.provenance import flat_rows, provenance
+from benchmark.report.summary import summarise
+from benchmark.report.tables import main_table, to_csv
+from benchmark.report.text import Table, to_latex, to_markdown
+from benchmark.sweep.state import replacing, write_text
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn: the tables, the summary, and the files written, relative to the sweep's folder."""
+
+    tables: list[Table]
+    summary: list[str]
+    files: list[str]
+
+
+def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], found: Collected) -> Drawn:
+    """Write all files of the report; ``report.html`` comes last."""
+    groups = group_runs(sweep, expected, found)
+    tables = [main_table(group) for group in groups]
+    summary = summarise(groups, expected, found)
+    texts = {
+        "tables/main.md": to_markdown(tables),
+        "tables/main.csv": to_csv(groups),
+        "tables/main.tex": to_latex(tables, sweep.name),
+    }
+    (sweep_dir / "tables").mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_text(sweep_dir / name, text, durable=False)
+    _write_runs(sweep_dir, found)
+    pictures = write_figures(groups, sweep_dir / "figures")
+    page = render(sweep, groups, tables, pictures, summary, found, provenance(sweep, found.runs))
+    write_text(sweep_dir / "report.html", page, durable=False)
+    figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
+    return Drawn(tables, summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])
+
+
+def _write_runs(sweep_dir: Path, found: Collected) -> None:
+    names = ("run_id", "dataset", "fraction", "method", "seed")
+    absent = [asdict(item.expected) | {"state": item.state, "reason": item.reason} for item in found.absent]
+    frame = pd.DataFrame([row | {"state": "done", "reason": ""} for row in flat_rows(found.runs, names)] + absent)
+    leading = [name for name in (*names, "state", "reason") if name in frame]
+    frame = frame[[*leading, *(name for name in frame if name not in leading)]]
+    write_text(sweep_dir / "runs.csv", frame.to_csv(index=False, lineterminator="\n"), durable=False)
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    with replacing(sweep_dir / "runs.parquet", durable=False) as file:
+        file.write(buffer.getvalue())

@@ -1,0 +1,133 @@
+"""Intervals, paired differences and tests over seeds, as pure functions of numbers.
+
+Every interval is over seeds: one seed index changes the training subset, the order, the augmentation and
+the new head's initialisation together. Standard deviations divide by n - 1.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+from scipy.optimize import brentq
+
+LEVEL = 0.95
+POWER = 0.8
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over ``n`` values with its interval; ``low`` and ``high`` are None when n = 1."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """Mean of paired differences a - b over ``n`` shared seeds.
+
+    ``p`` is the two-sided paired t-test's, None when n = 1 or when the differences show no spread and are
+    not zero (nothing to judge them by). ``detectable`` is the smallest true difference that this test finds
+    with probability ``POWER`` at the observed spread, None where the spread is not known.
+    """
+
+    p: float | None
+    detectable: float | None
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; ValueError when there are no values."""
+    if not values:
+        raise ValueError("the mean of no values is not defined")
+    return math.fsum(values) / len(values)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Sample standard deviation (n - 1), 0 when the values differ by rounding only; ValueError when n < 2."""
+    if len(values) < 2:
+        raise ValueError(f"the spread of {len(values)} value(s) is not defined")
+    centre = mean(values)
+    sd = math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))
+    return 0.0 if sd <= _ROUNDING * max(1.0, max(abs(v) for v in values)) else sd
+
+
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Student-t interval of the mean: mean ± t(n-1, (1+level)/2) · sd / √n."""
+    n = len(values)
+    centre = mean(values)
+    if n == 1:
+        return Interval(centre, None, None, 1)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread(values) / math.sqrt(n)
+    return Interval(centre, centre - half, centre + half, n)
+
+
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: float = LEVEL) -> Difference:
+    """Difference a - b over the seeds both have, with a paired-t interval; ValueError when they share none."""
+    values = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    if not values:
+        raise ValueError("no seed in common: nothing to pair")
+    interval = t_interval(values, level)
+    if interval.n == 1:
+        return Difference(interval.mean, None, None, 1, p=None, detectable=None)
+    sd = spread(values)
+    return Difference(
+        interval.mean,
+        interval.low,
+        interval.high,
+        interval.n,
+        p=_paired_p(interval.mean, sd, interval.n),
+        detectable=detectable_difference(sd, interval.n, level=level) if sd > 0 else None,
+    )
+
+
+def _paired_p(centre: float, sd: float, n: int) -> float | None:
+    if sd > 0:
+        return float(2 * stats.t.sf(abs(centre) / (sd / math.sqrt(n)), n - 1))
+    return 1.0 if abs(centre) <= _ROUNDING else None
+
+
+def detectable_difference(sd: float, n: int, power: float = POWER, level: float = LEVEL) -> float:
+    """Smallest true mean difference that a two-sided paired t-test of n pairs finds with ``power``.
+
+    ``sd`` is the standard deviation of the paired differences, in the unit of the answer. The power is that of
+    the noncentral t distribution with both tails, computed as the upper tail of t², a noncentral F (scipy's
+    noncentral t gives NaN for some arguments). ValueError when n < 2.
+    """
+    if n < 2:
+        raise ValueError("a paired test needs at least two pairs")
+    critical = float(stats.t.ppf((1 + level) / 2, n - 1)) ** 2
+
+    def shortfall(noncentrality: float) -> float:
+        return float(stats.ncf.sf(critical, 1, n - 1, noncentrality**2)) - power
+
+    upper = 1.0
+    while shortfall(upper) < 0:
+        upper *= 2
+    return float(brentq(shortfall, upper / 2, upper)) * sd / math.sqrt(n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given."""
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        running = max(running, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(1.0, running)
+    return adjusted
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, gain) points that no other point beats in both, by rising cost."""
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[index][1] > points[front[-1]][1]:
+            front.append(index)
+    return front

@@ -1,0 +1,114 @@
+"""The one place that decides how figures look.
+
+Each method name has a fixed colour and marker in ``templates/palette.json``, the same in every sweep. Colours are
+from the colour-blind-safe sets of Okabe and Ito and of Paul Tol; no two names share colour and marker. Any other
+name gets a stable style derived from the names it is made of, or else from a hash of the name.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+WIDTH = 3.4
+"""Figure width in inches: one column of a two-column paper."""
+
+INK = "#222222"
+MUTED = "#6b6b6b"
+RULE = "#d9d9d9"
+
+SOLID = "-"
+DASHED = (0, (4, 1.5))
+DOTTED = (0, (1, 1.2))
+DASH_DOT = (0, (4, 1.2, 1, 1.2))
+
+_SPARE_COLOURS = ("#332288", "#44aa99", "#882255", "#8c510a", "#aa4499", "#117733", "#999933")
+_SIZES = {"P": 1.35, "X": 1.35, "*": 1.6, "d": 1.2, "p": 1.15, "h": 1.15, "D": 0.9}
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "d", "h", "*", "p")
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour (hex), marker and line style (matplotlib's notations) of one method."""
+
+    colour: str
+    marker: str
+    line: Any = SOLID
+
+    @property
+    def size(self) -> float:
+        """Factor on the marker's size that makes all markers look equally heavy."""
+        return _SIZES.get(self.marker, 1.0)
+
+
+@cache
+def palette() -> dict[str, Style]:
+    """The fixed styles: solid lines for a name that others extend, dotted for its variants (``delta_smile``)."""
+    table = json.loads((Path(__file__).parent / "templates" / "palette.json").read_text(encoding="utf-8"))
+    return {name: Style(colour, marker, DOTTED if _family(name, table) else SOLID) for name, (colour, marker) in table.items()}
+
+
+def style(method: str) -> Style:
+    """Style of a method label; the same label always looks the same.
+
+    A composition ``a+b`` has the colour of its first part, the marker of its last and a dashed line. A name that
+    extends a known one (``smile_weak``) keeps that one's colour, dash-dotted, with a marker chosen by its hash.
+    """
+    known = palette()
+    if method in known:
+        return known[method]
+    parts = method.split("+")
+    if len(parts) > 1:
+        return Style(style(parts[0]).colour, style(parts[-1]).marker, DASHED)
+    number = int.from_bytes(hashlib.sha256(method.encode()).digest()[:4])
+    marker = _MARKERS[number % len(_MARKERS)]
+    family = _family(method, known)
+    if family:
+        return Style(known[family].colour, marker, DASH_DOT)
+    return Style(_SPARE_COLOURS[number // len(_MARKERS) % len(_SPARE_COLOURS)], marker, DASH_DOT)
+
+
+def _family(name: str, known: Iterable[str]) -> str:
+    """The longest known name that ``name`` extends by ``_something``, or ''."""
+    return max((k for k in known if name.startswith(f"{k}_")), key=len, default="")
+
+
+RC = {
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.5,
+    "svg.hashsalt": "smilebench",
+    "svg.fonttype": "path",
+}
+"""matplotlib settings of every figure; the fixed salt makes an SVG depend on its data alone."""

@@ -1,0 +1,96 @@
+"""The report's words: what the numbers say, and what they cannot say."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap, percent
+from benchmark.report.collect import Collected, Expected
+from benchmark.report.statistics import Interval
+
+ALPHA = 0.05
+
+
+def summarise(groups: Sequence[Group], expected: Sequence[Expected], found: Collected) -> list[str]:
+    """One sentence on completeness, then a paragraph per group."""
+    return [_completeness(expected, found), *(paragraph for group in groups for paragraph in [_group(group)] if group.runs)]
+
+
+def _completeness(expected: Sequence[Expected], found: Collected) -> str:
+    methods, datasets, fractions = (len({getattr(e, name) for e in expected}) for name in ("method", "dataset", "fraction"))
+    seeds = max(Counter((e.dataset, e.fraction, e.method) for e in expected).values(), default=0)
+    text = f"{len(found.runs)} of {len(expected)} runs are in these numbers: {_count(methods, 'method')}, {_count(seeds, 'seed')} each, on "
+    text += f"{_count(datasets, 'data set')} at {_count(fractions, 'fraction')} of the labels."
+    states = Counter(item.state for item in found.absent)
+    if states:
+        text += " Not in the numbers: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())) + " (listed below)."
+    if found.extra:
+        text += f" {_count(found.extra, 'run folder')} of other settings {'was' if found.extra == 1 else 'were'} left out."
+    return text
+
+
+def _group(group: Group) -> str:
+    sentences = [f"{group.dataset}, {percent(group.fraction)} of the labels:"]
+    base = group.cell(group.baseline)
+    if base and base.accuracy:
+        sentences.append(f"{group.baseline} (the baseline) reaches {_interval(base.accuracy)} % test accuracy.")
+    sentences += _highest(group)
+    sentences += _verdict(group)
+    sentences += _linearity(group)
+    return " ".join(sentences)
+
+
+def _highest(group: Group) -> list[str]:
+    cells = [cell for cell in group.cells if cell.accuracy]
+    if len(cells) < 2:
+        return []
+    best = max(cells, key=lambda cell: cell.accuracy.mean)
+    text = f"The highest of {len(cells)} means is {best.method}'s, {_interval(best.accuracy)} %"
+    if best.n < best.expected:
+        text += f" (from {best.n} of {best.expected} seeds only)"
+    if best.difference:
+        text += f", {_signed(best.difference)} points from the baseline over {_count(best.difference.n, 'pair')}"
+    return [text + "; being picked as the highest flatters it."]
+
+
+def _verdict(group: Group) -> list[str]:
+    tested = [cell for cell in group.cells if cell.p_holm is not None]
+    if not tested:
+        return [f"No method was tested against the baseline: that takes at least {MIN_PAIRS_TO_TEST} seeds shared with it."]
+    differing = [cell for cell in tested if cell.p_holm < ALPHA]
+    text = f"{len(differing) or 'None'} of {_count(len(tested), 'tested method')} {'differs' if len(differing) == 1 else 'differ'} "
+    text += "from the baseline at 5 % after Holm's correction"
+    text += f": {', '.join(f'{c.method} ({_signed(c.difference)})' for c in differing)}." if differing else "."
+    return [text] if len(differing) == len(tested) else [text, _blind_spot(tested)]
+
+
+def _blind_spot(tested: Sequence[Cell]) -> str:
+    known = [cell.difference.detectable for cell in tested if cell.difference.detectable is not None]
+    limit = f"true differences below {max(known):.1f} points can go unnoticed here" if known else "the spread over seeds is unknown"
+    return f"For the others this is no proof of equality: {limit}."
+
+
+def _linearity(group: Group) -> list[str]:
+    sentences = []
+    for kind, name in (("relative feature gap", "feature_rel"), ("label gap (L1)", "label_l1")):
+        known = {cell.method: interval for cell in group.cells if (interval := cell.interval(gap("test", name)))}
+        if len(known) < 2:
+            continue
+        least = min(known, key=lambda method: known[method].mean)
+        text = f"The smallest mean {kind} on test pairs is {least}'s, {_interval(known[least], '{:.3f}')}"
+        if group.baseline in known and least != group.baseline:
+            text += f" (baseline: {_interval(known[group.baseline], '{:.3f}')})"
+        sentences.append(text + ".")
+    return sentences
+
+
+def _interval(interval: Interval, form: str = "{:.1f}") -> str:
+    text = form.format(interval.mean)
+    return text if interval.half_width is None else f"{text} ± {form.format(interval.half_width)}"
+
+
+def _signed(difference: Interval) -> str:
+    return _interval(difference, "{:+.1f}").replace("± +", "± ").replace("-", "−")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

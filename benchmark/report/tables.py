@@ -1,0 +1,163 @@
+"""The main table: from cells to text entries, and to CSV with unrounded numbers."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from benchmark.report.cells import (
+    MIN_PAIRS_TO_MARK,
+    Cell,
+    Group,
+    gap,
+    images_per_second,
+    mean_class_accuracy,
+    minutes,
+    peak_memory_mib,
+)
+from benchmark.report.statistics import Interval
+from benchmark.report.text import NONE, Table, Value
+
+
+def main_table(group: Group) -> Table:
+    """The main table of one data set × fraction; every cell states its seeds, every absence is a note."""
+    columns = _columns(group.baseline)
+    return Table(
+        title=group.title,
+        columns=tuple(title for title, _, _ in columns),
+        rows=tuple(tuple(value(cell) for _, value, _ in columns) for cell in group.cells),
+        marks=tuple(cell.mark for cell in group.cells),
+        notes=tuple(notes(group)),
+        compact=tuple(i for i, (_, _, compact) in enumerate(columns) if compact),
+    )
+
+
+def _columns(baseline: str) -> list[tuple[str, Callable[[Cell], Value], bool]]:
+    """(title, value, whether a narrow terminal shows it)."""
+    return [
+        ("Method", _method, True),
+        ("Accuracy (%)", lambda c: _interval(c.accuracy), True),
+        ("Seeds", _seeds, True),
+        (f"Difference to {baseline} (points)", lambda c: _difference(c, baseline), True),
+        ("p (Holm)", _p, False),
+        ("Mean-class accuracy (%)", lambda c: _interval(c.interval(mean_class_accuracy)), False),
+        ("Feature gap, train", lambda c: _mean(c.interval(gap("train", "feature_rel")), "{:.3f}"), False),
+        ("Feature gap, test", lambda c: _mean(c.interval(gap("test", "feature_rel")), "{:.3f}"), True),
+        ("Label gap, train", lambda c: _mean(c.interval(gap("train", "label_l1")), "{:.3f}"), False),
+        ("Label gap, test", lambda c: _mean(c.interval(gap("test", "label_l1")), "{:.3f}"), True),
+        ("Images/s", lambda c: _mean(c.interval(images_per_second), "{:.0f}"), False),
+        ("Minutes", lambda c: _mean(c.interval(minutes), "{:.2f}"), True),
+        ("Peak memory (MiB)", lambda c: _mean(c.interval(peak_memory_mib), "{:.0f}"), False),
+    ]
+
+
+def _method(cell: Cell) -> Value:
+    return Value(cell.method + ("‡" if cell.mixed else ""), cell.method)
+
+
+def _seeds(cell: Cell) -> Value:
+    return Value(str(cell.n) if cell.n == cell.expected else f"{cell.n} of {cell.expected}", cell.n)
+
+
+def _interval(interval: Interval | None, form: str = "{:.1f}") -> Value:
+    if interval is None:
+        return Value(NONE)
+    text = form.format(interval.mean)
+    if interval.half_width is not None:
+        text += f" ± {abs(interval.half_width):.1f}"
+    return Value(text, interval.mean)
+
+
+def _difference(cell: Cell, baseline: str) -> Value:
+    if cell.method == baseline:
+        return Value("baseline", 0.0)
+    if cell.difference is None:
+        return Value("not paired" if cell.n else NONE)
+    value = _interval(cell.difference, "{:+.1f}")
+    text = value.text.replace("-", "−")
+    if cell.difference.n != cell.n or cell.n != cell.expected:
+        text += f" ({cell.difference.n} pair{'s' if cell.difference.n > 1 else ''})"
+    return Value(text, value.sort)
+
+
+def _p(cell: Cell) -> Value:
+    if cell.p_holm is None:
+        return Value(NONE)
+    return Value("< 0.001" if cell.p_holm < 0.001 else f"{cell.p_holm:.3f}", cell.p_holm)
+
+
+def _mean(interval: Interval | None, form: str) -> Value:
+    return Value(NONE) if interval is None else Value(form.format(interval.mean), interval.mean)
+
+
+def notes(group: Group) -> list[str]:
+    """What a reader must know about the cells of ``group``: absences, refused pairs, hardware, power."""
+    lines = []
+    for cell in group.cells:
+        lines += [f"{cell.method}, seed {a.expected.seed}: {a.state} ({a.reason})" for a in cell.absent]
+        if cell.n == 1:
+            lines.append(f"{cell.method}: one seed, so no interval can be given")
+        if cell.refused and cell.n and cell.method != group.baseline:
+            lines.append(f"{cell.method}: no difference given: {cell.refused}")
+        if cell.mixed:
+            lines.append(f"‡ {cell.method}: its runs mix devices or thread counts, rates and minutes are not comparable")
+    if len({frozenset(cell.hardware) for cell in group.cells if cell.runs}) > 1:
+        lines.append("Not all methods ran on the same device and thread count: compare rates and minutes with care")
+    return lines + _power(group) + _marks(group)
+
+
+def _power(group: Group) -> list[str]:
+    found = sorted((c.difference.detectable, c.difference.n) for c in group.cells if c.difference and c.difference.detectable is not None)
+    if not found:
+        return []
+    smallest, largest = found[0][0], found[-1][0]
+    span = f"{smallest:.1f}" if f"{smallest:.1f}" == f"{largest:.1f}" else f"{smallest:.1f} to {largest:.1f}"
+    pairs = sorted({n for _, n in found})
+    count = str(pairs[0]) if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    return [
+        f"With {count} pairs of seeds and the spread seen here, a paired t-test (5 %, uncorrected) finds a true difference "
+        f"of {span} points, depending on the method, with 80 % probability; smaller ones will mostly be missed"
+    ]
+
+
+def _marks(group: Group) -> list[str]:
+    if any(cell.mark for cell in group.cells):
+        return ["Bold: best mean; ≈: not significantly worse than it (paired t-test, Holm-corrected, 5 %)"]
+    return [f"No method is marked as best: that takes at least {MIN_PAIRS_TO_MARK} finished seeds of every method"]
+
+
+def to_csv(groups: Sequence[Group]) -> str:
+    """One row per cell with unrounded numbers; accuracies in percent, differences in points, empty where undefined."""
+    rows = [_csv_row(cell) for group in groups for cell in group.cells]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]) if rows else ["dataset"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _csv_row(cell: Cell) -> dict[str, object]:
+    row: dict[str, object] = {
+        "dataset": cell.dataset,
+        "fraction": cell.fraction,
+        "method": cell.method,
+        "n": cell.n,
+        "expected": cell.expected,
+    }
+    measures = {"accuracy": cell.accuracy, "mean_class_accuracy": cell.interval(mean_class_accuracy), "difference": cell.difference}
+    for split in ("train", "test"):
+        for name in ("feature", "feature_rel", "label_l1", "label_kl"):
+            measures[f"{split}_{name}"] = cell.interval(gap(split, name))
+    for name, interval in measures.items():
+        for part in ("mean", "low", "high"):
+            row[f"{name}_{part}"] = getattr(interval, part) if interval else None
+    difference = cell.difference
+    row |= {
+        "pairs": difference.n if difference else 0,
+        "p": difference.p if difference else None,
+        "p_holm": cell.p_holm,
+        "detectable_difference": difference.detectable if difference else None,
+    }
+    for name, value in (("images_per_second", images_per_second), ("minutes", minutes), ("peak_memory_mib", peak_memory_mib)):
+        interval = cell.interval(value)
+        row[name] = interval.mean if interval else None
+    return row | {"mixed_hardware": cell.mixed, "mark": cell.mark, "not_paired": cell.refused}
