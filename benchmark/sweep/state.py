@@ -75,16 +75,15 @@ def _link(temp: Path, path: Path) -> None:
             raise
 
 
-def write_text(path: Path, text: str, check: Check | None = None, *, exclusive: bool = False, durable: bool = True) -> None:
+def write_text(path: Path, text: str, check: Check | None = None, **how: bool) -> None:
     """Write ``text`` to ``path`` as UTF-8 with :func:`replacing`."""
-    with replacing(path, check=check, exclusive=exclusive, durable=durable) as file:
+    with replacing(path, check=check, **how) as file:
         file.write(text.encode())
 
 
-def write_json(path: Path, value: Any, check: Check | None = None, *, exclusive: bool = False, durable: bool = True) -> None:
+def write_json(path: Path, value: Any, check: Check | None = None, **how: bool) -> None:
     """Write ``value`` to ``path`` as JSON with :func:`replacing`; NaN and infinity are refused."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text, check, exclusive=exclusive, durable=durable)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", check, **how)
 
 
 def write_record(folder: Path, record: Mapping[str, Any], check: Check | None = None) -> None:
@@ -115,10 +114,7 @@ def check_writable(folder: Path) -> None:
 
 
 def clock(folder: Path) -> float:
-    """Now, by the clock of the file system that holds ``folder``: hosts that share it may disagree about the time.
-
-    Where nothing can be written this host's clock has to do; no run can be claimed there either.
-    """
+    """Now, by the clock of the file system that holds ``folder``, about which its hosts agree; where it is read-only, by this host's."""
     probe = folder / f"{TEMP}{secrets.token_hex(8)}"
     try:
         with open(probe, "xb") as file:
@@ -229,14 +225,14 @@ class RunFolder:
         return causes
 
 
+@dataclass(frozen=True)
 class Claim:
     """Ownership of a run by this process, from :func:`claim`. ``n`` is its fencing token."""
 
-    def __init__(self, run: RunFolder, n: int, session: str, start_step: int) -> None:
-        self.run = run
-        self.n = n
-        self.session = session
-        self.start_step = start_step
+    run: RunFolder
+    n: int
+    session: str
+    start_step: int
 
     def check(self) -> None:
         """Raise :class:`ClaimLost` when a higher claim exists."""
@@ -260,6 +256,10 @@ class Claim:
         """Let go of the run: it is done, or anyone may claim it at once."""
         note = {"reason": reason, "session": self.session, "time": time.time()}
         write_json(self.run.claims / f"{self.n}.end", note, self.check)
+
+    def drop(self) -> None:
+        """Let go without a word, on a disk that is full: dates the last heartbeat far back, which takes no space."""
+        os.utime(self.run.claims / str(self.n), (0, 0))
 
 
 def claim(folder: Path, session: str, job: str | None = None, max_deaths: int = MAX_DEATHS) -> Claim | None:

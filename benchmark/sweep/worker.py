@@ -5,6 +5,7 @@ parent closed it, or died) asks for a checkpoint and an orderly stop, as SIGTERM
 Events go to the parent as JSON lines on the original standard output; everything printed goes to standard error.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -175,6 +176,7 @@ class Worker:
         if run.record_path.exists() or run.failure_path.exists():
             self.parent.tell("seen", run_id=run_id, state=run.state(), reason=run.failure().get("reason"))
             return True
+        own = None
         try:
             if not self.queue.alone and self._postponed(run):
                 return True
@@ -185,8 +187,11 @@ class Worker:
         except ClaimLost as lost:
             self.parent.tell("lost", run_id=run_id, reason=str(lost))
             return False
-        except OSError as error:  # the folder cannot even be claimed, or the failure not be written
-            self.parent.tell("failed", run_id=run_id, **{**describe(error), "traceback": None})
+        except OSError as error:  # the run cannot be claimed, or how it ended not be written
+            self.parent.tell("done" if run.record_path.exists() else "failed", run_id=run_id, reason=describe(error)["reason"])
+            if own is not None:
+                with contextlib.suppress(OSError):  # where nothing at all can be written nobody can claim it either
+                    own.drop()
             return True
 
     def _postponed(self, run: RunFolder) -> bool:
@@ -214,8 +219,8 @@ class Worker:
                 failure = describe(error)
             if failure is not None:
                 return self._failed(own, session, {**failure, "step": session.latest["step"]})
-        own.end("done")
         own.run.tidy()
+        own.end("done")
         self.parent.tell("done", run_id=run_id, seconds=time.monotonic() - started)
         return True
 

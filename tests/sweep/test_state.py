@@ -226,6 +226,12 @@ def test_a_damaged_claim_is_judged_by_its_heartbeat(run):
     assert take(run).n == 2
 
 
+def test_a_dropped_claim_is_free_at_once(run):
+    take(run).drop()
+    assert run.state() == "interrupted"
+    assert take(run).n == 2
+
+
 def die(run: RunFolder, session: str, cause: str = "SIGSEGV") -> None:
     own = take(run, session)
     run.note_death(own.n, cause)
