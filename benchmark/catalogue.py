@@ -83,20 +83,22 @@ def data_table(console: Console) -> None:
 
 def verify_data(name: str, console: Console) -> None:
     """Check the decoded copies of one data set."""
-    from datasets.arena import arenas_of, verify
+    from datasets.arena import copies, verify
 
-    copies = list(arenas_of(open_dataset(name)))
-    for arena in copies:
+    found = copies(open_dataset(name))
+    for arena in found:
         verify(arena)
-        console.print(f"{name}: {arena.folder} is intact", highlight=False)
-    if not copies:
+        console.print(f"{name}: {arena.path} is intact", highlight=False)
+    if not found:
         raise UsageError(f"data set '{name}' has no decoded copy yet: the first sweep that uses it makes one")
 
 
 def doctor(console: Console) -> int:
     """Print what a run would find here; 0 when everything is in order, 1 otherwise."""
     problems = []
-    console.print(f"python {platform.python_version()}, {cpu_count()} CPU cores, GPUs: {', '.join(visible_gpus()) or 'none'}", highlight=False)
+    console.print(
+        f"python {platform.python_version()}, {cpu_count()} CPU cores, GPUs: {', '.join(visible_gpus()) or 'none'}", highlight=False
+    )
     for package in _PACKAGES:
         try:
             console.print(f"{package} {metadata.version(package)}", highlight=False)

@@ -23,7 +23,7 @@ app.add_typer(list_app, name="list")
 SweepName = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the sweep file, as dotted.key=value.")]
 Out = Annotated[Path | None, typer.Option(help="Results folder [default: results/<sweep>].")]
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 132)
 
 
 @app.command()
@@ -165,7 +165,9 @@ def verify_backbone(name: str) -> None:
 
 
 @data_app.command("prepare")
-def prepare_data(name: str, source: Annotated[Path | None, typer.Option("--from", help="A folder or archive that you have.")] = None) -> None:
+def prepare_data(
+    name: str, source: Annotated[Path | None, typer.Option("--from", help="A folder or archive that you have.")] = None
+) -> None:
     """Say where a data set lies; it is checked now and decoded by the first sweep that uses it."""
     from datasets.base import open_dataset, remember
 
@@ -213,4 +215,6 @@ def _check_package() -> None:
     import datasets
 
     if not hasattr(datasets, "DATASETS"):
-        raise UsageError(f"the package 'datasets' is {datasets.__file__}, not SmileBench's: run inside the project's own environment (make)")
+        raise UsageError(
+            f"the package 'datasets' is {datasets.__file__}, not SmileBench's: run inside the project's own environment (make)"
+        )

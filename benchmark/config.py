@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchmark import yamlio
 from benchmark.errors import UsageError, unknown
 from benchmark.plugins import method_info
+from datasets.arena import Decode
 
 LOOP_VERSION = 1
 """Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
@@ -36,7 +37,10 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where images come from and how they are decoded. ``resize``: pixels, of the shorter side when ``keep_aspect``, else of both sides."""
+    """Where images come from and how they are decoded.
+
+    resize: pixels, of the shorter side when ``keep_aspect``, else of both sides. test_images: a fixed stratified part of the test split.
+    """
 
     use: str = ""
     resize: Annotated[int, Field(ge=8)] | None = None
@@ -47,9 +51,15 @@ class Data(Section):
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     test_images: Annotated[int, Field(ge=1)] | None = None
 
+    @property
+    def decode(self) -> Decode:
+        """How the images are decoded; ``resize`` is resolved by then."""
+        assert self.resize is not None
+        return Decode(self.resize, self.keep_aspect, self.fast_decode, self.exif)
+
 
 class Training(Section):
-    """Optimisation. ``image_size`` in pixels; ``log_every`` in steps; ``schedule``: ``step`` multiplies lr by .1 from two thirds of the steps."""
+    """Optimisation. image_size: pixels. log_every: steps. schedule: see :func:`benchmark.training.optim.lr_factor`."""
 
     steps: Annotated[int, Field(ge=1)] = 9000
     batch_size: Annotated[int, Field(ge=2)] = 48

@@ -22,7 +22,7 @@ _EMBEDDED_FILE = "models/efficientnet-lite0-57934424.pth"
 
 @dataclass(frozen=True)
 class Weights:
-    """A parsed backbone name. ``architecture``: the timm model; ``file``: where the weights are or will be; ``tag``: None for a local file."""
+    """A parsed backbone name. architecture: the timm model. file: where the weights are or will be. tag: None for a local file."""
 
     name: str
     architecture: str

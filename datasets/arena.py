@@ -92,6 +92,12 @@ def find(dataset: DataSet, decode: Decode) -> Arena | None:
     return _open(folder) if folder.is_dir() else None
 
 
+def copies(dataset: DataSet) -> list[Arena]:
+    """Every prepared arena of ``dataset``, whatever its decoding."""
+    folders = sorted((cache_root() / "arenas").glob("[0-9a-f]*"))
+    return [_open(folder) for folder in folders if _folder(dataset, Decode(**_manifest(folder)["decode"])) == folder]
+
+
 def verify(arena: Arena) -> None:
     """Compare the checksum of every pixel file; DataError names the one that differs."""
     for name, split in arena.splits.items():

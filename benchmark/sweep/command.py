@@ -13,7 +13,7 @@ from benchmark.errors import UsageError
 from benchmark.report.build import Report, build, print_table
 from benchmark.report.collect import Expected, SweepInfo
 from benchmark.sweep.grid import Sweep
-from benchmark.sweep.plan import Plan, data_key, make
+from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
 from benchmark.sweep.view import duration, open_view
 from datasets.arena import Decode, find, prepare
@@ -65,7 +65,7 @@ def set_aside(out: Path, folder: Path) -> None:
 
 def prepare_data(configs: Sequence[RunConfig], console: Console) -> None:
     """Decode every data set of the runs that is not prepared yet; nothing is downloaded."""
-    for use, decode in dict.fromkeys(data_key(config) for config in configs):
+    for use, decode in data_sets(configs):
         dataset = open_dataset(use)
         if find(dataset, decode) is None:
             decode_with_progress(use, decode, console)

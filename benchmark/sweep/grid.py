@@ -19,6 +19,7 @@ from benchmark.plugins import check_composition, method_info
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
 _SCALARS = ("precision", "compile", "pretrained")
+_AXES = ("methods", "datasets", "fractions", "seeds", "backbone")
 _MATCHES = ("method", "dataset", "fraction", "seed", "backbone")
 
 
@@ -31,7 +32,7 @@ class Override(Section):
 
 
 class SweepFile(Section):
-    """The keys of a sweep file. ``seeds``: a count, or a list of seed indices; an entry of ``datasets`` or ``methods`` is a name or a mapping."""
+    """The keys of a sweep file. seeds: a count, or a list of seed indices. datasets, methods: each entry is a name or a mapping."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     backbone: str | list[str] = weights.EMBEDDED
@@ -82,7 +83,10 @@ class Sweep:
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
-    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
+    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied.
+
+    When they change what is crossed, the file's overrides need not hit a run any more.
+    """
     path = find(name)
     raw = yamlio.read(path)
     if not isinstance(raw, dict):
@@ -90,6 +94,9 @@ def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
     extra = [_assign(raw, assignment) for assignment in assignments]
     where = str(path) if not assignments else f"{path} with {' '.join(assignments)}"
     file = validate(SweepFile, raw, where)
+    if any(assignment.partition("=")[0] in _AXES for assignment in assignments):
+        relaxed = [override.model_copy(update={"optional": True}) for override in file.overrides]
+        file = file.model_copy(update={"overrides": relaxed})
     return expand(file, path, [override for override in extra if override], where)
 
 

@@ -21,7 +21,7 @@ from datasets.base import DataError, open_dataset
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of the sweep. ``state``: one of ``state.STATES``, or ``stale``: done with other data or other weights than those now prepared."""
+    """One run of the sweep. state: one of ``state.STATES``, or ``stale``: done with other data or weights than are now prepared."""
 
     config: RunConfig
     folder: Path
@@ -35,8 +35,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """``missing``: one line per asset that is not prepared, with the command that prepares it. ``leftover``: run folders that are none of the
-    sweep's (its settings changed since). ``speed``: seconds per unit of :func:`work`, the median over the sweep's finished runs.
+    """What :func:`make` finds.
+
+    missing: a line per asset that is not prepared, with the command that prepares it. leftover: run folders that are none of the
+    sweep's (its settings changed since). speed: seconds per unit of :func:`work`, the median over the sweep's finished runs.
     """
 
     sweep: Sweep
@@ -62,7 +64,7 @@ class Plan:
 
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
-    arenas = {key: _arena_hash(*key) for key in dict.fromkeys(data_key(config) for config in sweep.runs)}
+    arenas = {key: _arena_hash(*key) for key in data_sets(sweep.runs)}
     missing = [line for _, line in arenas.values() if line]
     hashes, lines = _weights(sweep.runs)
     missing += lines
@@ -78,7 +80,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
             if state == "done":
                 record = read_json(run.record_path) or {}
                 speeds.append(record["wall_seconds"] / work(config))
-                state = _freshness(record, arenas[data_key(config)][0], hashes.get(config.backbone))
+                state = _freshness(record, arenas[config.data.use, config.data.decode][0], hashes.get(config.backbone))
         runs.append(Planned(config, path, state))
     speed = median(speeds) if speeds else None
     return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed)
@@ -94,16 +96,14 @@ def work(config: RunConfig) -> float:
     return pixels * (passes * training.steps * training.batch_size + linearity)
 
 
+def data_sets(configs: Iterable[RunConfig]) -> list[tuple[str, Decode]]:
+    """What is decoded for these runs, and how; each once."""
+    return list(dict.fromkeys((config.data.use, config.data.decode) for config in configs))
+
+
 def _freshness(record: Mapping[str, Any], data_hash: str | None, weights_hash: str | None) -> str:
     prepared = {"data_hash": data_hash, "weights_hash": weights_hash}
     return "stale" if any(value and record.get(key) != value for key, value in prepared.items()) else "done"
-
-
-def data_key(config: RunConfig) -> tuple[str, Decode]:
-    """What is decoded for a run, and how."""
-    data = config.data
-    assert data.resize is not None
-    return data.use, Decode(data.resize, data.keep_aspect, data.fast_decode, data.exif)
 
 
 def _arena_hash(use: str, decode: Decode) -> tuple[str | None, str | None]:

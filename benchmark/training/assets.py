@@ -15,20 +15,15 @@ from torch import Tensor
 from benchmark.config import RunConfig
 from benchmark.training.backbones import Source, load_source, random_source
 from benchmark.training.seeding import Streams
-from datasets.arena import Arena, Decode, prepare
+from datasets.arena import Arena, Decode, find, prepare
 from datasets.base import cache_root, open_dataset
 
 
 @functools.cache
 def arena(use: str, decode: Decode) -> Arena:
     """The decoded data set, prepared before any run."""
-    return prepare(open_dataset(use), decode)
-
-
-def decode_options(config: RunConfig) -> Decode:
-    data = config.data
-    assert data.resize is not None
-    return Decode(data.resize, data.keep_aspect, data.fast_decode, data.exif)
+    dataset = open_dataset(use)
+    return find(dataset, decode) or prepare(dataset, decode)
 
 
 @functools.cache

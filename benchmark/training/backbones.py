@@ -117,9 +117,12 @@ def _read(weights: Weights) -> dict[str, Tensor]:
 
 
 def _num_classes(weights: Weights, state: dict[str, Tensor]) -> int | None:
+    """Classes of the classifier in ``state``: 0 without one, None where timm does not say what it is called."""
     config = timm.get_pretrained_cfg(weights.architecture)
-    key = f"{config.classifier}.weight" if config is not None and isinstance(config.classifier, str) else None
-    return state[key].shape[0] if key in state else None
+    if weights.name == EMBEDDED or config is None or not isinstance(config.classifier, str):
+        return None
+    key = f"{config.classifier}.weight"
+    return state[key].shape[0] if key in state else 0
 
 
 def _source(body: nn.Module, sha256: str) -> Source:

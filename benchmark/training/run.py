@@ -26,7 +26,7 @@ from benchmark.training.record import Results, write
 from benchmark.training.seeding import Streams
 from benchmark.training.session import Interrupted, Session
 from datasets.arena import Arena, ArenaSplit
-from datasets.stream import Sample, TrainStream, eval_batches, train_batches
+from datasets.stream import Sample, TrainStream, check_size, eval_batches, train_batches
 from datasets.subsets import carve, limit, subset, subset_hash, subset_smile
 from methods.base import Batch, Context
 
@@ -146,7 +146,7 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
 
 def load_images(config: RunConfig, streams: Streams) -> Images:
     """The run's subset, its validation part and its test images."""
-    arena = assets.arena(config.data.use, assets.decode_options(config))
+    arena = assets.arena(config.data.use, config.data.decode)
     split, data = arena.split("train"), config.data
     sample = {"stratified": subset, "smile": subset_smile}[data.sampling]
     train, val = carve(split.labels, sample(split.labels, config.fraction, streams.numpy("subset")), data.val_fraction)
@@ -160,13 +160,15 @@ def preflight(configs: Sequence[RunConfig]) -> None:
     seen = set()
     for config in configs:
         names = [repr((c.use, sorted(c.options.items()))) for c in config.components]
-        key = (config.backbone, config.pretrained, config.data.use, config.training.image_size, *names)
+        key = (config.backbone, config.pretrained, config.data.use, config.data.decode, config.training.image_size, *names)
         if key in seen:
             continue
         seen.add(key)
         streams = Streams(config.dataset, config.fraction, config.seed)
         source = assets.source(config, streams)
-        arena = assets.arena(config.data.use, assets.decode_options(config))
+        arena = assets.arena(config.data.use, config.data.decode)
+        for split in arena.splits.values():
+            check_size(split, np.arange(len(split)), config.training.image_size)
         pipeline = Pipeline.build(config.components)
         student = _student(source, len(arena.classes), streams)
         pipeline.check(student, source.num_classes)

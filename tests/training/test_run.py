@@ -1,0 +1,152 @@
+"""Whole runs: the record, bit-identity, resuming at every kind of moment, and what goes wrong."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from benchmark.config import RunConfig
+from benchmark.errors import UsageError
+from benchmark.training.loop import Diverged
+from benchmark.training.run import Interrupted, preflight, train
+from tests.runs import Notebook, config
+
+VARYING = {"wall_seconds", "images_per_second", "peak_memory_bytes", "started_at", "finished_at", "resumes"}
+FIELDS = (
+    "run_id sweep dataset fraction method components seed backbone weights_hash data_hash subset_hash protocol num_classes num_train steps "
+    "batch_size lr precision compile threads train_loss train_accuracy test_accuracy test_mean_class_accuracy val_accuracy linearity "
+    "wall_seconds images_per_second peak_memory_bytes device hostname resumes versions git_commit config_hash started_at finished_at"
+).split()
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "record.json").read_text())
+
+
+def steady(folder: Path) -> dict:
+    """A record without what no two runs share."""
+    return {k: v for k, v in record(folder).items() if k not in VARYING}
+
+
+def done(run: RunConfig, folder: Path) -> dict:
+    train(run, Notebook(folder))
+    return steady(folder)
+
+
+def test_a_run_writes_every_file_of_its_folder(images: Path, backbone: str, tmp_path: Path) -> None:
+    train(config(images, backbone, "smile", runtime={"keep_weights": "last"}), Notebook(tmp_path))
+    assert list(record(tmp_path)) == list(FIELDS)
+    assert record(tmp_path)["linearity"]["test"].keys() == {"feature", "feature_rel", "label_l1", "label_kl"}
+    linearity = pd.read_csv(tmp_path / "linearity.csv")
+    assert list(linearity.columns) == "split lam feature_gap feature_gap_rel label_l1 label_kl n_pairs".split()
+    assert linearity["lam"].tolist() == [0, 0.5, 1] * 2
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert (predictions["top1"] == predictions["label"]).mean() == record(tmp_path)["test_accuracy"]
+    assert len(predictions) == 18
+    curves = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in curves] == [2, 4, 6]
+    terms = ("cross_entropy", "smile_feature", "smile_source")
+    assert curves[-1]["loss/total"] == pytest.approx(sum(curves[-1][f"loss/{term}"] for term in terms), rel=1e-5)
+    assert (tmp_path / "weights.safetensors").is_file()
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_runs_are_bit_identical_whatever_ran_before(images: Path, backbone: str, tmp_path: Path) -> None:
+    first = done(config(images, backbone, "smile"), tmp_path / "a")
+    for n, method in enumerate(("rifle", "l2_sp+mixup", "linear_probe")):
+        done(config(images, backbone, method), tmp_path / f"other{n}")
+    torch.manual_seed(123)
+    assert done(config(images, backbone, "smile"), tmp_path / "b") == first
+
+
+@pytest.mark.parametrize("method", ["smile", "rifle"])
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_run_stopped_and_resumed_gives_the_undisturbed_record(
+    method: str, stop: int, images: Path, backbone: str, tmp_path: Path
+) -> None:
+    run = config(images, backbone, method)
+    expected = done(run, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(run, Notebook(tmp_path / "cut", stop_after=stop))
+    again = Notebook(tmp_path / "cut", claim=2)
+    train(run, again)
+    assert f"resumed at step {stop} of 6 (claim 2)" in again.lines
+    assert record(tmp_path / "cut")["resumes"] == 1
+    assert steady(tmp_path / "cut") == expected
+    assert (tmp_path / "cut" / "curves.jsonl").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize("phase", ["evaluate train", "evaluate test", "linearity train", "linearity test"])
+def test_a_run_killed_after_training_does_not_train_again(phase: str, images: Path, backbone: str, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(at: str) -> None:
+        if at == phase:
+            raise Killed
+
+    run = config(images, backbone, "smile")
+    expected = done(run, tmp_path / "whole")
+    session = Notebook(tmp_path / "cut")
+    session.on_progress = kill
+    with pytest.raises(Killed):
+        train(run, session)
+    again = Notebook(tmp_path / "cut", claim=2)
+    train(run, again)
+    assert "train" not in again.phases
+    assert steady(tmp_path / "cut") == expected
+
+
+def test_a_diverging_run_names_the_term_and_the_step(images: Path, backbone: str, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"not finite at step \d+: .*cross_entropy"):
+        train(config(images, backbone, training={"lr": 1e30}), Notebook(tmp_path))
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_training_is_never_handed_the_test_split(images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets.arena import ArenaSplit
+
+    reads: list[tuple[str, str]] = []
+    session = Notebook(tmp_path)
+    original = ArenaSplit.image
+
+    def watched(self: ArenaSplit, i: int):  # noqa: ANN202
+        reads.append((self.name, session.phases[-1] if session.phases else "set up"))
+        return original(self, i)
+
+    monkeypatch.setattr(ArenaSplit, "image", watched)
+    train(config(images, backbone, "smile"), session)
+    phases = {phase for name, phase in reads if name == "test"}
+    assert phases == {"evaluate test", "linearity test"}
+    assert "train" in {phase for name, phase in reads if name == "train"}
+
+
+def test_val_is_carved_from_the_subset(images: Path, backbone: str, tmp_path: Path) -> None:
+    run = config(images, backbone, fractions=[0.5], data={"val_fraction": 0.34})
+    done(run, tmp_path)
+    assert record(tmp_path)["num_train"] == 12
+    assert 0 <= record(tmp_path)["val_accuracy"] <= 1
+
+
+def test_weights_of_another_architecture_are_refused(images: Path, backbone: str) -> None:
+    file = backbone.partition("@")[2]
+    with pytest.raises(UsageError, match=r"tiny\.safetensors does not fit test_vit"):
+        preflight([config(images, f"test_vit@{file}")])
+
+
+def test_a_source_head_is_required_where_a_method_reads_it(images: Path, tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    file = tmp_path / "headless.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), file)
+    preflight([config(images, f"test_resnet@{file}", "fine_tuning")])
+    with pytest.raises(UsageError, match="'smile' needs the source classifier"):
+        preflight([config(images, f"test_resnet@{file}", "smile")])
+
+
+def test_images_smaller_than_the_crop_are_refused_before_training(images: Path, backbone: str) -> None:
+    with pytest.raises(ValueError, match=r"raise data\.resize"):
+        preflight([config(images, backbone, data={"resize": 24})])
