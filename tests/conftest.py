@@ -1,10 +1,6 @@
 """What several folders of tests share: an own cache, a tiny image folder, a tiny backbone with a source classifier."""
 
 import os
-
-for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 from pathlib import Path
 
 import numpy as np

@@ -12,7 +12,7 @@ from benchmark.training.run import assemble
 
 
 def config(images: Path, backbone: str, method: Any = "fine_tuning", **changes: Any) -> RunConfig:
-    """The config of one run of ``method`` (an entry of a sweep file), 6 steps of 8 images at 32 px; ``changes`` are keys of a sweep file."""
+    """The config of one run of ``method`` (an entry of a sweep file): 6 steps of 8 images at 32 px. ``changes``: keys of a sweep file."""
     raw: dict[str, Any] = {
         "name": "test",
         "backbone": backbone,

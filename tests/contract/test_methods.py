@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import io
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_three_steps_give_finite_terms_and_a_usable_network(name: str, images: P
 def test_state_restored_after_two_steps_goes_on_bit_for_bit(name: str, images: Path, backbone: str) -> None:
     run = config(images, backbone, entry(name))
     whole = trained(run, 2)
-    state = {k: v for k, v in torch.load(_saved(whole.state_dict()), weights_only=True).items()}
+    state = torch.load(_saved(whole.state_dict()), weights_only=True)
     advance(whole, 3)
     resumed = trained(run, 0)
     resumed.load_state_dict(state)
@@ -103,9 +104,7 @@ def test_options_and_declarations_read_from_source_equal_the_runtime_ones(name: 
     assert info.declarations["paper"]
 
 
-def _saved(state: dict[str, Any]) -> Any:
-    import io
-
+def _saved(state: dict[str, Any]) -> io.BytesIO:
     stream = io.BytesIO()
     torch.save(state, stream)
     stream.seek(0)

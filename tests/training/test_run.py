@@ -14,11 +14,45 @@ from benchmark.training.run import Interrupted, preflight, train
 from tests.runs import Notebook, config
 
 VARYING = {"wall_seconds", "images_per_second", "peak_memory_bytes", "started_at", "finished_at", "resumes"}
-FIELDS = (
-    "run_id sweep dataset fraction method components seed backbone weights_hash data_hash subset_hash protocol num_classes num_train steps "
-    "batch_size lr precision compile threads train_loss train_accuracy test_accuracy test_mean_class_accuracy val_accuracy linearity "
-    "wall_seconds images_per_second peak_memory_bytes device hostname resumes versions git_commit config_hash started_at finished_at"
-).split()
+FIELDS = [
+    "run_id",
+    "sweep",
+    "dataset",
+    "fraction",
+    "method",
+    "components",
+    "seed",
+    "backbone",
+    "weights_hash",
+    "data_hash",
+    "subset_hash",
+    "protocol",
+    "num_classes",
+    "num_train",
+    "steps",
+    "batch_size",
+    "lr",
+    "precision",
+    "compile",
+    "threads",
+    "train_loss",
+    "train_accuracy",
+    "test_accuracy",
+    "test_mean_class_accuracy",
+    "val_accuracy",
+    "linearity",
+    "wall_seconds",
+    "images_per_second",
+    "peak_memory_bytes",
+    "device",
+    "hostname",
+    "resumes",
+    "versions",
+    "git_commit",
+    "config_hash",
+    "started_at",
+    "finished_at",
+]
 
 
 def record(folder: Path) -> dict:
@@ -40,7 +74,7 @@ def test_a_run_writes_every_file_of_its_folder(images: Path, backbone: str, tmp_
     assert list(record(tmp_path)) == list(FIELDS)
     assert record(tmp_path)["linearity"]["test"].keys() == {"feature", "feature_rel", "label_l1", "label_kl"}
     linearity = pd.read_csv(tmp_path / "linearity.csv")
-    assert list(linearity.columns) == "split lam feature_gap feature_gap_rel label_l1 label_kl n_pairs".split()
+    assert list(linearity.columns) == ["split", "lam", "feature_gap", "feature_gap_rel", "label_l1", "label_kl", "n_pairs"]
     assert linearity["lam"].tolist() == [0, 0.5, 1] * 2
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert (predictions["top1"] == predictions["label"]).mean() == record(tmp_path)["test_accuracy"]
@@ -112,7 +146,7 @@ def test_training_is_never_handed_the_test_split(images: Path, backbone: str, tm
     session = Notebook(tmp_path)
     original = ArenaSplit.image
 
-    def watched(self: ArenaSplit, i: int):  # noqa: ANN202
+    def watched(self: ArenaSplit, i: int):
         reads.append((self.name, session.phases[-1] if session.phases else "set up"))
         return original(self, i)
 

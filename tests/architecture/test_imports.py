@@ -1,0 +1,130 @@
+"""The rooms of the project keep to what they may import, and what starts on a login node never loads torch."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("benchmark", "methods", "datasets")
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+DEFAULTS = {"grid.py": {"fine_tuning"}, "config.py": {"smile"}}
+"""Names that a default of the sweep file needs: the baseline, and the protocol called after SMILE."""
+LONG_LINES, LONG_FUNCTION = 300, 50
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def roots(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_each_room_imports_what_it_may(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    used = set(imports(path))
+    if room == "methods":
+        allowed = {"torch", "timm", "numpy", "scipy", "methods", *sys.stdlib_module_names}
+        assert roots(path) <= allowed
+        inside = {u for u in used if u.startswith("methods.")}
+        assert all(u.startswith(("methods.base", "methods.shared")) for u in inside)
+    if room == "datasets":
+        assert not roots(path) & {"benchmark", "methods"}
+    if room == "benchmark":
+        inside = {u for u in used if u.startswith("methods.")}
+        assert all(u.startswith(("methods.base", "methods.METHODS", "methods.VARIANTS")) for u in inside)
+    if "report" in path.parts:
+        assert not roots(path) & {"torch", "timm", "torchvision", "methods", "datasets"}
+    if name(path) != "benchmark/sweep/slurm.py":
+        assert "submitit" not in roots(path)
+
+
+def test_the_loop_names_no_method() -> None:
+    import methods
+
+    names = {*methods.METHODS, *methods.VARIANTS}
+    for path in FILES:
+        if path.relative_to(ROOT).parts[0] != "benchmark" or "report" in path.parts:
+            continue
+        words = {
+            node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        found = words & names - DEFAULTS.get(path.name, set())
+        assert not found, f"{name(path)} names {found}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= LONG_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= LONG_FUNCTION, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_public_functions_are_typed_and_documented(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            assert node.returns is not None, node.name
+            assert ast.get_docstring(node), node.name
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+
+
+@pytest.mark.parametrize(
+    "module", ["benchmark.cli", "benchmark.sweep.command", "benchmark.sweep.status", "benchmark.catalogue", "methods", "datasets"]
+)
+def test_what_starts_on_a_login_node_loads_neither_torch_nor_pandas(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'timm', 'pandas', 'matplotlib', 'submitit'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_config_key_is_read_somewhere() -> None:
+    from benchmark import config
+    from benchmark.sweep import grid
+
+    models = (
+        config.Data,
+        config.Training,
+        config.Linearity,
+        config.Evaluation,
+        config.Runtime,
+        config.RunConfig,
+        grid.SweepFile,
+        grid.Override,
+    )
+    read = {
+        node.attr
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    by_name = {*grid._SECTIONS, *grid._SCALARS, "weights_id"}
+    for model in models:
+        unread = set(model.model_fields) - read - by_name
+        assert not unread, f"{model.__name__}: {unread}"
+
+
+def test_every_runtime_dependency_has_a_tested_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    names = {item.partition("[")[0].partition(">")[0].partition("=")[0] for item in wanted}
+    assert names <= pinned
