@@ -8,4 +8,7 @@ DATASETS = {
     "digits": "datasets.digits:Digits",
     "folder": "datasets.folder:Folder",
     "cifar10": "datasets.cifar10:Cifar10",
+    "cub200": "datasets.cub200:Cub200",
+    "stanford_cars": "datasets.stanford_cars:StanfordCars",
+    "fgvc_aircraft": "datasets.fgvc_aircraft:FgvcAircraft",
 }

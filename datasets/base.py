@@ -33,15 +33,32 @@ class Item:
     row: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of an official release. urls: where it may be fetched, mirrors last; none where nobody offers it. md5: as published."""
+
+    file: str
+    urls: tuple[str, ...] = ()
+    md5: str = ""
+
+
 class DataSet:
     """Base of all data sets. A subclass sets ``classes`` and ``splits`` in ``__init__(path)``; ``path`` is what follows ``name:``.
 
     splits: ``train``, ``test`` and, where one is published, ``val``; each sorted by key. defects: what a reader of results should know.
+    layouts: the copies that are read, in words. keep_aspect: published work resizes the shorter side, not both. trainval: published work
+    trains on train and val together. max_bytes: more than this, unpacked, is no such data set.
     """
 
+    name: ClassVar[str] = ""
     licence: ClassVar[str] = "unknown"
     homepage: ClassVar[str] = ""
     defects: ClassVar[str] = ""
+    layouts: ClassVar[str] = ""
+    sources: ClassVar[tuple[Source, ...]] = ()
+    keep_aspect: ClassVar[bool] = False
+    trainval: ClassVar[bool] = False
+    max_bytes: ClassVar[int] = 8 << 30
 
     classes: tuple[str, ...]
     splits: dict[str, tuple[Item, ...]]

@@ -4,16 +4,15 @@ Accepted: the *binary* release (``cifar-10-binary.tar.gz`` or its unpacked folde
 of one). The Python release is pickled: loading a pickle runs code that the file chooses, so it is refused.
 """
 
-import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from datasets.archive import extract
-from datasets.base import DataError, DataSet, Item, cache_root, recorded_place
+from datasets.base import DataError, DataSet, Item, recorded_place
 from datasets.folder import Folder
+from datasets.layouts import unpacked
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
@@ -34,10 +33,10 @@ class Cifar10(DataSet):
     def __init__(self, path: Path | None = None) -> None:
         path = path or recorded_place("cifar10")
         if path is None:
-            raise DataError("data set 'cifar10' has no place yet: run 'smilebench data prepare cifar10:PATH' or write 'cifar10:PATH'")
+            raise DataError("data set 'cifar10' is not at hand: run 'smilebench data prepare cifar10 --from PATH'")
         if not path.exists():
             raise DataError(f"data set 'cifar10': '{path}' does not exist")
-        root = _data_folder(_unpacked(path) if path.is_file() else path)
+        root = _data_folder(unpacked(path, MAX_BYTES, _refuse_pickle) if path.is_file() else path)
         self._binary = (root / BATCHES["train"][0]).is_file()
         if self._binary:
             self.classes = CLASSES
@@ -58,16 +57,6 @@ class Cifar10(DataSet):
             return super().decode(content)
         planes = np.frombuffer(content, np.uint8).reshape(3, 32, 32)
         return Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
-
-
-def _unpacked(archive: Path) -> Path:
-    """The folder that holds ``archive`` unpacked, under the cache; named by the file's place, size and time."""
-    stat = archive.stat()
-    name = hashlib.sha256(f"{archive.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:16]
-    folder = cache_root() / "unpacked" / name
-    if not folder.is_dir():
-        extract(archive, folder, max_bytes=MAX_BYTES, refuse=_refuse_pickle)
-    return folder
 
 
 def _refuse_pickle(name: str) -> str | None:

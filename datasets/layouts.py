@@ -1,0 +1,177 @@
+"""Finding a published data set in what the user has: an archive or a folder, in any of the layouts in which copies circulate."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets import parquet
+from datasets.archive import ARCHIVES, extract
+from datasets.base import DataError, DataSet, Item, cache_root, recorded_place
+from datasets.folder import Folder
+
+DEPTH = 3
+"""Folders below the given one in which official files are looked for: copies are often wrapped once or twice."""
+
+
+class Listing(NamedTuple):
+    """Class names in the order of their labels, and the items of each split, sorted by key."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[Item, ...]]
+
+
+class Place:
+    """The folders in which a data set's files are looked for."""
+
+    def __init__(self, *roots: Path) -> None:
+        self.folders = tuple(folder for root in roots for folder in _folders(root))
+
+    def find(self, *names: str) -> Path | None:
+        """The first of the relative paths ``names`` that exists in one of the folders; a pattern such as ``*.mat`` matches in order."""
+        for name in names:
+            for folder in self.folders:
+                if found := next(iter(sorted(folder.glob(name))), None):
+                    return found
+        return None
+
+    def need(self, *names: str) -> Path:
+        """Like :meth:`find`, but DataError when there is none."""
+        found = self.find(*names)
+        if found is None:
+            raise DataError(f"{self.folders[0]}: '{names[0]}' is missing; it belongs to the official release")
+        return found
+
+
+Reader = Callable[[Place], Listing | None]
+
+
+def read(dataset: DataSet, path: Path | None, official: Reader) -> Listing:
+    """List ``dataset`` at ``path``, or at its remembered place, by the first reader that finds its files there.
+
+    ``official`` reads the official layout and gives None where its files are not. Then Hugging Face's parquet files and an image folder
+    ``train/ [val/] test/`` are tried. Archives that the data set declares are unpacked into the cache only when they are needed.
+    """
+    root = _root(dataset, path)
+    for place in _places(dataset, root):
+        for reader in (official, _parquet, _image_folder):
+            if found := _try(reader, place, dataset, root):
+                return _joined(found) if dataset.trainval else found
+    found = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else root.name
+    raise DataError(
+        f"'{root}' holds no copy of '{dataset.name}' (accepted: {dataset.layouts}, Hugging Face parquet files, or train/<class>/<image> "
+        f"and test/<class>/<image>; found: {found or 'nothing'})"
+    )
+
+
+def listing(classes: Iterable[str], splits: dict[str, Iterable[tuple[str, int, Path]]]) -> Listing:
+    """A Listing from (key, label, path) in any order."""
+    return Listing(
+        tuple(classes), {name: tuple(Item(*fields) for fields in sorted(items, key=lambda f: f[0])) for name, items in splits.items()}
+    )
+
+
+def rows(file: Path, columns: int) -> Iterator[list[str]]:
+    """The lines of a list file, split at white space into ``columns`` fields (the last keeps its spaces); DataError names a bad line."""
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        fields = line.split(maxsplit=columns - 1)
+        if len(fields) == columns:
+            yield fields
+        elif fields:
+            raise DataError(f"{file}, line {number}: expected {columns} fields, found '{line}'")
+
+
+def _try(reader: Reader, place: Place, dataset: DataSet, root: Path) -> Listing | None:
+    try:
+        found = reader(place)
+    except DataError:
+        raise
+    except (OSError, ValueError, LookupError, UnicodeDecodeError) as error:
+        raise DataError(f"'{root}' is no complete copy of '{dataset.name}': {type(error).__name__}: {error}") from error
+    for split, items in found.splits.items() if found else ():
+        if {item.label for item in items} != set(range(len(found.classes))):
+            raise DataError(
+                f"'{root}': the {split} split of '{dataset.name}' does not have images of each of its {len(found.classes)} classes"
+            )
+        if len({item.key for item in items}) != len(items):
+            raise DataError(f"'{root}': the {split} split of '{dataset.name}' lists an image twice")
+    return found
+
+
+def _root(dataset: DataSet, path: Path | None) -> Path:
+    root = path or recorded_place(dataset.name)
+    if root is None:
+        raise DataError(f"data set '{dataset.name}' is not at hand: run 'smilebench data prepare {dataset.name} --from PATH'")
+    if not root.exists():
+        raise DataError(f"data set '{dataset.name}': '{root}' does not exist; run 'smilebench data prepare {dataset.name} --from PATH'")
+    return root.parent if root.suffix == ".parquet" else root
+
+
+def _places(dataset: DataSet, root: Path) -> Iterator[Place]:
+    """``root`` as it is; then together with its declared archives, unpacked, and the archives in those."""
+    if root.is_file():
+        roots = [unpacked(root, dataset.max_bytes)]
+    else:
+        roots = [root]
+    names = {source.file for source in dataset.sources if source.file.endswith(ARCHIVES)}
+    while roots:
+        place = Place(*roots)
+        yield place
+        packed = [folder / name for folder in place.folders for name in sorted(names) if (folder / name).is_file()]
+        names -= {file.name for file in packed}
+        roots = [*roots, *(unpacked(file, dataset.max_bytes) for file in packed)] if packed else []
+
+
+def unpacked(archive: Path, max_bytes: int, refuse: Callable[[str], str | None] = lambda name: None) -> Path:
+    """The folder that holds ``archive`` unpacked, under the cache; named by the file's place, size and time."""
+    folder = _cached(archive)
+    if not folder.is_dir():
+        extract(archive, folder, max_bytes=max_bytes, refuse=refuse)
+    return folder
+
+
+def _cached(*files: Path) -> Path:
+    stamps = [f"{file.resolve()}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}" for file in files]
+    return cache_root() / "unpacked" / hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16]
+
+
+def _parquet(place: Place) -> Listing | None:
+    first = place.find("*.parquet")
+    if first is None:
+        return None
+    files = sorted(first.parent.glob("*.parquet"))
+    folder = _cached(*files)
+    if not folder.is_dir():
+        parquet.unpack(files, folder)
+    found = Folder(folder)
+    return Listing(found.classes, found.splits)
+
+
+def _image_folder(place: Place) -> Listing | None:
+    for folder in place.folders:
+        if (folder / "train").is_dir() and (folder / "test").is_dir():
+            found = Folder(folder)
+            return Listing(found.classes, found.splits)
+    return None
+
+
+def _joined(found: Listing) -> Listing:
+    """``val`` as part of ``train``."""
+    splits = dict(found.splits)
+    splits["train"] = tuple(sorted((*splits["train"], *splits.pop("val", ())), key=lambda item: item.key))
+    return Listing(found.classes, splits)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """``root`` and the folders below it, the upper ones first."""
+    level = [root]
+    for _ in range(DEPTH):
+        yield from level
+        level = [Path(entry.path) for folder in level for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    yield from level
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
