@@ -11,7 +11,14 @@ METHODS = {
     "rifle": "methods.rifle:Rifle",
     "mixup": "methods.mixup:Mixup",
     "cutmix": "methods.cutmix:CutMix",
+    "manifold_mixup": "methods.manifold_mixup:ManifoldMixup",
     "smile": "methods.smile:Smile",
+    "bss": "methods.bss:BSS",
+    "co_tuning": "methods.co_tuning:CoTuning",
+    "stoch_norm": "methods.stoch_norm:StochNorm",
+    "lwf": "methods.lwf:LwF",
+    "bi_tuning": "methods.bi_tuning:BiTuning",
+    "reg_sl": "methods.reg_sl:RegSL",
 }
 
 VARIANTS = {
@@ -28,4 +35,8 @@ VARIANTS = {
     "smile_fixed_teacher": ("smile", {"teacher": "fixed"}),
     "smile_sq_mean": ("smile", {"feature_norm": "sq_mean"}),
     "smile_code": ("smile", {"fold": True}),
+    "co_tuning_learned": ("co_tuning", {"relationship": "learned"}),
+    "lwf_tllib": ("lwf", {"weight": 4.0, "temperature": 3.0, "train_source_head": False}),
+    "reg_sl_penalty": ("reg_sl", {"mode": "penalty"}),
+    "reg_sl_self_label": ("reg_sl", {"self_label": True}),
 }

@@ -147,11 +147,13 @@ class Component:
 
     Declarations
     ------------
-    version: bumped when the component's results change. paper: citation, shown by ``list methods``. mixer: overrides ``mix``. views: images
-    per sample it needs (2 adds one extra view). hard_labels: needs unmixed labels. needs_input_mixing: needs a component that
-    mixes inputs. needs_source_head: needs the source classifier. needs_val: needs ``val_fraction > 0``. neutral: the
-    options at which training equals fine-tuning at the same weight decay. legacy: per later-added option, the value that reproduces earlier
-    behaviour (left out of a run's hash). forwards, backwards: passes through the backbone per step, fine-tuning's being 1 and 1.
+    version: bumped when the component's results change. paper: citation, shown by ``list methods``. mixer: overrides ``mix``. views:
+    images per sample it needs (2 adds one extra view). hard_labels: needs unmixed labels. needs_input_mixing: needs a component
+    that mixes inputs. mixes_inside: a mixer that may mix maps inside the network instead of images. compares_networks: sets the
+    student's outputs against another network's on the same images, which is undefined beside ``mixes_inside``. needs_source_head:
+    needs the source classifier. needs_val: needs ``val_fraction > 0``. neutral: the options at which training equals fine-tuning at
+    the same weight decay. legacy: per later-added option, the value that reproduces earlier behaviour (left out of a run's hash).
+    forwards, backwards: passes through the backbone per step, fine-tuning's being 1 and 1.
     """
 
     version: ClassVar[int] = 1
@@ -160,6 +162,8 @@ class Component:
     views: ClassVar[int] = 1
     hard_labels: ClassVar[bool] = False
     needs_input_mixing: ClassVar[bool] = False
+    mixes_inside: ClassVar[bool] = False
+    compares_networks: ClassVar[bool] = False
     needs_source_head: ClassVar[bool] = False
     needs_val: ClassVar[bool] = False
     neutral: ClassVar[Mapping[str, Any] | None] = None
@@ -182,7 +186,7 @@ class Component:
         """Change the student's modules in place, once, before the optimizer exists."""
 
     def setup(self, ctx: Context) -> None:
-        """One-off passes and buffers, once; must leave the networks' weights and modes as found."""
+        """One-off passes, buffers, and the student's own head start, once; must leave the source network and all modes as found."""
 
     def extra_modules(self) -> list[tuple[nn.Module, float]]:
         """Trained modules beside the student, each with its learning-rate factor (group ``"extra"``); called after ``setup``."""

@@ -12,11 +12,12 @@ task when a channel's map is zero, with a classifier trained on its features, av
 training images; std: population. alpha and beta .01, tau 5. A value of alpha is valid only with its scaling and batch size.
 
 Deviations from the authors' code: its classifier for I is trained for 10 epochs with BatchNorm statistics that drift; here for 10
-epochs (SGD, momentum .9, rate .01 falling tenfold per 6 epochs, weight decay 1e-4) on features of unaugmented images, computed
-once in eval mode. Backbones other than bottleneck ResNets are tapped at their last four stages; there a removed channel is zero
-after the stage, while a ResNet's is zero before BatchNorm, in both codes. ``delta_smile`` is the SMILE repository's: the output map
-only, weighted by what was measured on the last ``conv3`` (on the map itself where there is none), without c and 1/2, plus weight decay 1e-4
-on all parameters. ``delta_plain`` has W = 1/c: with ``scale="fea_map"``, which omits 1/(h w), it is the authors' ``fea_map``.
+epochs (SGD, momentum .9, rate .01 falling tenfold per 6 epochs, weight decay 1e-4) on features of unaugmented images, computed once
+in eval mode. Backbones other than bottleneck ResNets are tapped at their last four stages, transformers at four evenly spaced
+blocks; there a removed channel is zero after the stage, while a ResNet's is zero before BatchNorm, in both codes. ``delta_smile``
+is the SMILE repository's: the output map only, weighted by what was measured on the last ``conv3`` (on the map itself where there
+is none), without c and 1/2, plus weight decay 1e-4 on all parameters. ``delta_plain`` has W = 1/c: with ``scale="fea_map"``, which
+omits 1/(h w), it is the authors' ``fea_map``.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Context, Edit, MethodError, Net, Step
-from methods.shared import ensure, init_linear, wide
+from methods.shared import ensure, init_linear, stage_groups, wide
 
 HEAD_DECAY = 1e-4
 EPOCHS_PER_TENTH = 6
@@ -179,15 +180,16 @@ def conv3_paths(net: Net) -> tuple[str, ...]:
 class Delta(Component):
     """The feature-map penalty and its one-off measurement of channel importance.
 
-    alpha: weight of the penalty. beta: weight decay of the classifier. wd_backbone: of the backbone. layers: ``"delta_repo"`` taps
-    the last ``conv3`` of each layer of a bottleneck ResNet, ``"stages"`` the last four stages, ``"final"`` the output map,
-    ``"auto"`` the first where it exists, else the second. attention: channel weights from importance, or uniform.
-    scale, batch_reduction: see :func:`map_distance`. tau, standardise: see :func:`attention`. n_batches, batch_size: training images for
-    the importance. head_epochs, head_lr: of the classifier behind it.
+    alpha: weight of the penalty. beta: weight decay of the classifier. wd_backbone: of the backbone. layers: ``"delta_repo"`` taps the
+    last ``conv3`` of each layer of a bottleneck ResNet, ``"stages"`` what :func:`methods.shared.stage_groups` says, ``"final"`` the
+    output map, ``"auto"`` the first where it exists, else the second. attention: channel weights from importance, or uniform.
+    scale, batch_reduction: see :func:`map_distance`. tau, standardise: see :func:`attention`. n_batches, batch_size: training
+    images for the importance. head_epochs, head_lr: of the classifier behind it.
     """
 
     paper = "Li et al., ICLR 2019"
     neutral: ClassVar = {"alpha": 0.0, "beta": 1e-4, "wd_backbone": 1e-4}
+    compares_networks = True
     forwards = 2
 
     def __init__(
@@ -254,7 +256,7 @@ class Delta(Component):
         if self.layers == "final":
             return [("final", (conv3_paths(net) or ("final",))[-1])]
         paths = () if self.layers == "stages" else conv3_paths(net)
-        return [(tap, tap) for tap in paths or net.stages[-4:]]
+        return [(tap, tap) for tap in paths or [group[-1] for group in stage_groups(net)]]
 
     def _measure(self, ctx: Context, taps: list[str]) -> dict[str, Tensor]:
         rng = ctx.rng.torch("setup")

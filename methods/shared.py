@@ -1,5 +1,6 @@
 """Pure functions that several methods use. Randomness comes in as a generator or as a value already drawn."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from scipy.special import betaincinv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.base import Batch, MethodError, Mixed
+from methods.base import Batch, MethodError, Mixed, Net
 
 
 def ensure(condition: bool, message: str) -> None:
@@ -91,6 +92,18 @@ def cut_box(height: int, width: int, lam: float, row: int, column: int) -> tuple
     side = math.sqrt(1.0 - lam)
     half_h, half_w = int(height * side) // 2, int(width * side) // 2
     return max(row - half_h, 0), min(row + half_h, height), max(column - half_w, 0), min(column + half_w, width)
+
+
+def stage_groups(net: Net) -> tuple[tuple[str, ...], ...]:
+    """Four groups of module names inside ``net.body``, shallow to deep; the last name of a group is where its map is read.
+
+    The last four stages, one each; the blocks of a network of constant resolution (a transformer) in four equal runs.
+    """
+    stages = net.stages
+    if len(stages) > 4 and len({info["reduction"] for info in net.body.feature_info}) == 1:
+        cuts = [k * len(stages) // 4 for k in range(5)]
+        return tuple(stages[start:stop] for start, stop in itertools.pairwise(cuts))
+    return tuple((stage,) for stage in stages[-4:])
 
 
 def squared_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

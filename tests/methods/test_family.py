@@ -13,12 +13,13 @@ from tests.methods.tiny import CLASSES, context, images, pair, step
 
 NAMES = [*methods.METHODS, *methods.VARIANTS]
 NEVER_NEUTRAL = {"linear_probe"}
+REQUIRED = {"reg_sl": {"lambda_ext": 0.02, "lambda_head": 0.5, "gamma": 2.0}}
 
 
 def build(name, **overrides) -> Component:
     method, options = methods.VARIANTS.get(name, (name, {}))
     module, _, class_name = methods.METHODS[method].partition(":")
-    return getattr(importlib.import_module(module), class_name)(**{**options, **overrides})
+    return getattr(importlib.import_module(module), class_name)(**{**REQUIRED.get(method, {}), **options, **overrides})
 
 
 class Run:
@@ -41,7 +42,7 @@ class Run:
     def steps(self, start: int, stop: int) -> list[dict[str, float]]:
         terms = []
         for i in range(start, stop):
-            batch = images(seed=i)
+            batch = images(seed=i)._replace(extra_views=(images(seed=i + 100).x,))
             self.net.train()
             self.pipeline.train_mode(self.net)
             mixed = self.pipeline.mix(batch, CLASSES, self.ctx, i)

@@ -1,0 +1,47 @@
+"""BSS: batch spectral shrinkage.
+
+Chen, Wang, Fu, Long, Wang: Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe Transfer
+Learning. NeurIPS 2019.
+
+    L = CE + eta sum_{i=1..k} sigma_{-i}^2
+
+sigma_{-i}: the i-th smallest of the min(B, d) singular values of the batch's pooled features F [B, d]; k: how many, 1; eta: 1e-3. The
+sum is not divided by the batch size. With a mixer, F holds the features of the mixed images.
+
+Deviations from the authors' code: sigma^2 comes as eigenvalues of the smaller Gram matrix (F F^T or F^T F) in float64, which is the same
+number without a singular value decomposition of F.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.base import Component, Step
+from methods.shared import ensure, wide
+
+
+def smallest_squared_singular_values(features: Tensor, k: int) -> Tensor:
+    """Sum of the ``k`` smallest squared singular values (all, when there are fewer) of features [B, d], a scalar."""
+    features = wide(features)
+    with torch.autocast(features.device.type, enabled=False):
+        f = features.double()
+        gram = f @ f.T if f.shape[0] <= f.shape[1] else f.T @ f
+        return torch.linalg.eigvalsh(gram)[:k].sum().to(features.dtype)
+
+
+class BSS(Component):
+    """The spectral penalty. eta: its weight (>= 0). k: how many singular values it shrinks (>= 1)."""
+
+    paper = "Chen et al., NeurIPS 2019"
+    neutral: ClassVar = {"eta": 0.0}
+
+    def __init__(self, *, eta: float = 1e-3, k: int = 1) -> None:
+        ensure(eta >= 0, "eta must be >= 0")
+        ensure(k >= 1, "k must be >= 1")
+        self.eta, self.k = eta, k
+
+    def penalties(self, step: Step) -> dict[str, Tensor]:
+        if self.eta == 0:
+            return {}
+        return {"bss": self.eta * smallest_squared_singular_values(step.out.features, self.k)}

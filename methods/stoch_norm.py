@@ -1,0 +1,93 @@
+"""StochNorm: normalise each channel by batch or by moving statistics, at random.
+
+Kou, You, Long, Wang: Stochastic Normalization. NeurIPS 2020.
+
+    z = (1 - s) z_0 + s z_1,   s ~ Bernoulli(p), per channel, layer and forward pass
+
+z_0: the BatchNorm output with the moving statistics as they stood before this pass; z_1: with the batch's; both share the affine
+parameters. The moving statistics are updated once per pass. p .5; at test time plain BatchNorm. Only the normalisation is replaced: timm's
+``BatchNormAct2d`` keeps its drop and activation, and p = 1 is the original network bit for bit.
+
+Deviations from the authors' code: there (and in TLLib) the moving statistics are overwritten before the backward pass of z_0, whose
+gradient then belongs to other statistics than its value; here they are copied first. TLLib's model conversion passes p in another
+argument's place, so that p is always .5; there the mask comes from NumPy's global generator, here from the run's ``noise`` stream.
+``num_batches_tracked`` stays in the state dict.
+"""
+
+from typing import ClassVar
+
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.base import Component, Net
+from methods.shared import ensure
+
+
+def stochastic_normalization(x: Tensor, bn: nn.BatchNorm2d, from_batch: Tensor) -> Tensor:
+    """x: [B, c, h, w]; from_batch: bool [c], the channels normalised by batch statistics. Updates the moving statistics of ``bn``."""
+    mean, var = bn.running_mean.clone(), bn.running_var.clone()
+    moving = F.batch_norm(x, mean, var, bn.weight, bn.bias, training=False, eps=bn.eps)
+    batch = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=True, momentum=bn.momentum, eps=bn.eps)
+    return torch.where(from_batch[:, None, None], batch, moving)
+
+
+class StochNorm2d(nn.BatchNorm2d):
+    """Takes the place of a BatchNorm2d: the same parameters and statistics under the same names, and what followed inside it."""
+
+    def __init__(self, bn: nn.BatchNorm2d) -> None:
+        super().__init__(bn.num_features, bn.eps, bn.momentum, device="meta")
+        self.weight, self.bias = bn.weight, bn.bias
+        self.running_mean, self.running_var, self.num_batches_tracked = bn.running_mean, bn.running_var, bn.num_batches_tracked
+        self.drop, self.act = getattr(bn, "drop", nn.Identity()), getattr(bn, "act", nn.Identity())
+        self.register_buffer("from_batch", torch.ones(bn.num_features, dtype=torch.bool, device=bn.weight.device), persistent=False)
+        self.train(bn.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked.add_(1)
+            x = stochastic_normalization(x, self, self.from_batch)
+        else:
+            x = super().forward(x)
+        return self.act(self.drop(x))
+
+
+class StochNorm(Component):
+    """Replaces every BatchNorm layer of the student. p: probability of batch statistics, in [0, 1]."""
+
+    paper = "Kou et al., NeurIPS 2020"
+    neutral: ClassVar = {"p": 1.0}
+
+    def __init__(self, *, p: float = 0.5) -> None:
+        ensure(0 <= p <= 1, "p must lie in [0, 1]")
+        self.p = p
+        self._layers: list[StochNorm2d] = []
+
+    def check(self, net: Net) -> None:
+        found = list(_batch_norms(net.body))
+        ensure(bool(found), "stoch_norm replaces BatchNorm2d layers, and this backbone has none; choose a network with BatchNorm")
+        plain = all(bn.affine and bn.track_running_stats and bn.momentum is not None for _, _, bn in found)
+        ensure(plain, "stoch_norm needs BatchNorm layers with affine parameters, running statistics and a fixed momentum")
+
+    def surgery(self, net: Net) -> None:
+        for parent, name, bn in list(_batch_norms(net.body)):
+            layer = StochNorm2d(bn)
+            setattr(parent, name, layer)
+            self._layers.append(layer)
+
+    def before_forward(self, i: int, net: Net, rng: torch.Generator) -> None:
+        sizes = [layer.num_features for layer in self._layers]
+        draws = torch.rand(sum(sizes), generator=rng) < self.p
+        masks = draws.to(self._layers[0].from_batch.device, non_blocking=True).split(sizes)
+        torch._foreach_copy_([layer.from_batch for layer in self._layers], list(masks))
+
+
+def _batch_norms(body: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNorm2d]]:
+    """(parent, attribute, layer) for every BatchNorm2d, timm's fused with an activation included."""
+    return [
+        (parent, name, child)
+        for parent in body.modules()
+        for name, child in parent.named_children()
+        if type(child) in (nn.BatchNorm2d, BatchNormAct2d)
+    ]
