@@ -23,7 +23,9 @@ app.add_typer(list_app, name="list")
 SweepName = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the sweep file, as dotted.key=value.")]
 Out = Annotated[Path | None, typer.Option(help="Results folder [default: results/<sweep>].")]
-console = Console(width=None if sys.stdout.isatty() else 132)
+WIDTH = 132
+"""Columns where the output is no terminal."""
+console = Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 @app.command()
@@ -207,7 +209,8 @@ def main() -> None:
         _check_package()
         app(standalone_mode=True)
     except (UsageError, DataError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+        errors = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
+        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
         sys.exit(USAGE)
 
 

@@ -163,18 +163,18 @@ def _drop(config: dict[str, Any], path: list[str], value: Any) -> None:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def validate(model: type[Model], value: Any, where: str) -> Model:
-    """``value`` as ``model``; errors name ``where``, the key path, the valid choices and the nearest match."""
+def validate(model: type[Model], value: Any, where: str, section: str = "") -> Model:
+    """``value`` as ``model``; errors name ``where``, the key path (below ``section``), the valid choices and the nearest match."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        lines = [_explain(model, item, where) for item in error.errors()]
+        lines = [_explain(model, item, where, section) for item in error.errors()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from error
 
 
-def _explain(model: type[BaseModel], item: Mapping[str, Any], where: str) -> str:
+def _explain(model: type[BaseModel], item: Mapping[str, Any], where: str, section: str) -> str:
     loc = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or part in {"int", "str", "float", "bool"}))]
-    path = ".".join(str(part) for part in loc)
+    path = ".".join(str(part) for part in (section, *loc) if part != "")
     if item["type"] == "extra_forbidden":
         return f"{where}: {path}: " + unknown("key", loc[-1], _keys(model, loc[:-1]))
     if item["type"] == "missing":

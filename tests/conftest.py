@@ -1,6 +1,7 @@
 """What several folders of tests share: an own cache, a tiny image folder, a tiny backbone with a source classifier."""
 
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,15 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
     net = timm.create_model("test_resnet", num_classes=7)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, file)
     return f"test_resnet@{file}"
+
+
+@pytest.fixture(scope="session")
+def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CIFAR-10 JPEG copy that lies beside some checkouts, unpacked; tests that use it skip elsewhere."""
+    archive = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10_jpg.tar.xz"
+    if not archive.is_file():
+        pytest.skip("needs ../shared/data/cifar10_jpg.tar.xz, which is not here")
+    target = tmp_path_factory.mktemp("cifar10")
+    with tarfile.open(archive) as file:
+        file.extractall(target, filter="data")
+    return target

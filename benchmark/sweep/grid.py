@@ -8,13 +8,12 @@ from typing import Any
 
 from pydantic import Field
 
-import datasets
-import methods
 from benchmark import weights, yamlio
 from benchmark.config import PROTOCOLS, Data, Evaluation, Fraction, Linearity, RunConfig, Runtime, Section, Training, validate
 from benchmark.devices import visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.plugins import check_composition, method_info
+from benchmark.sweep.entries import Component, Entry, parse_dataset, parse_entry, unique
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
@@ -51,23 +50,6 @@ class SweepFile(Section):
     evaluation: dict[str, Any] = {}
     runtime: dict[str, Any] = {}
     overrides: list[Override] = []
-
-
-@dataclass(frozen=True)
-class Component:
-    """One written component of an entry: its name there, the method it is, the options that differ from the defaults."""
-
-    name: str
-    use: str
-    options: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row of ``methods``: its label and components."""
-
-    label: str
-    components: tuple[Component, ...]
 
 
 @dataclass(frozen=True)
@@ -111,14 +93,14 @@ def find(name: str) -> Path:
 def expand(file: SweepFile, path: Path, extra: Sequence[Override], where: str) -> Sweep:
     """The cross product of the file's lists, overrides applied in order (those of the command line last)."""
     entries = [parse_entry(item, f"{where}: methods.{i}") for i, item in enumerate(file.methods)]
-    _unique([entry.label for entry in entries], f"{where}: methods")
+    unique([entry.label for entry in entries], f"{where}: methods")
     labels = tuple(entry.label for entry in entries)
     if file.baseline not in labels:
         raise UsageError(f"{where}: baseline: " + unknown("method of this sweep", file.baseline, labels))
     if file.protocol not in PROTOCOLS:
         raise UsageError(f"{where}: protocol: " + unknown("protocol", file.protocol, PROTOCOLS))
-    sets = [_parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
-    _unique([name for name, _ in sets], f"{where}: datasets")
+    sets = [parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
+    unique([name for name, _ in sets], f"{where}: datasets")
     backbones = [file.backbone] if isinstance(file.backbone, str) else file.backbone
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
     overrides = [*file.overrides, *extra]
@@ -138,55 +120,6 @@ def expand(file: SweepFile, path: Path, extra: Sequence[Override], where: str) -
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
     return Sweep(file.name, path, file.baseline, file.protocol, labels, tuple(runs))
-
-
-def parse_entry(item: str | Mapping[str, Any], where: str) -> Entry:
-    """A row of ``methods``: ``a+b``, a named variant, ``pkg.mod:Class``, or ``{name, use, option: value}``."""
-    if isinstance(item, str):
-        return Entry(item, _components(item, {}, where))
-    given = dict(item)
-    label, use = given.pop("name", None), given.pop("use", None)
-    if not isinstance(label, str) or not isinstance(use, str):
-        raise UsageError(f"{where}: an entry with options needs 'name' (a label of its own) and 'use' (a method)")
-    if label in methods.METHODS or label in methods.VARIANTS:
-        raise UsageError(f"{where}: name '{label}' is that of a built-in method; give the entry a name of its own")
-    return Entry(label, _components(use, given, where))
-
-
-def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[Component, ...]:
-    names = use.split("+")
-    _unique(names, where)
-    options: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in given.items():
-        owner, dot, option = key.rpartition(".")
-        if not dot and len(names) > 1:
-            raise UsageError(f"{where}.{key}: write component.option ({', '.join(names)}) in a composition")
-        if dot and owner not in options:
-            raise UsageError(f"{where}.{key}: " + unknown("component of this entry", owner, names))
-        options[owner if dot else names[0]][option] = value
-    parts = []
-    for name in names:
-        base, preset = methods.VARIANTS.get(name, (name, {}))
-        if name not in methods.METHODS and name not in methods.VARIANTS and ":" not in name:
-            raise UsageError(f"{where}: " + unknown("method", name, [*methods.METHODS, *methods.VARIANTS]))
-        parts.append(Component(name, base, {**preset, **options[name]}))
-    return tuple(parts)
-
-
-def _parse_dataset(item: str | Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
-    if isinstance(item, str):
-        use, name, keys = item, item, {}
-    else:
-        keys = dict(item)
-        use, name = keys.pop("use", None), keys.pop("name", None)
-        if not isinstance(use, str) or not isinstance(name, str):
-            raise UsageError(f"{where}: a data set with options needs 'name' (its identity) and 'use' (a data set, or folder:PATH)")
-    kind = use.partition(":")[0]
-    if kind not in datasets.DATASETS:
-        raise UsageError(f"{where}: " + unknown("data set", kind, datasets.DATASETS))
-    if ":" in name:
-        raise UsageError(f"{where}: '{name}' needs a name that is no path: {{name: my_images, use: '{use}'}}")
-    return name, {"use": use, **keys}
 
 
 def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
@@ -216,7 +149,7 @@ def _resolve(
                     f"{where}: overrides: set.{path}: " + unknown("section or component", owner or key, [*given, *options, *scalars])
                 )
             target[key] = value
-    sections = {name: validate(model, given[name], f"{where}: {name}") for name, model in _SECTIONS.items()}
+    sections = {name: validate(model, given[name], where, name) for name, model in _SECTIONS.items()}
     device = resolve_device(sections["runtime"].device)
     sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:
@@ -268,12 +201,6 @@ def _assign(raw: dict[str, Any], assignment: str) -> Override | None:
     else:
         return Override(match={"method": owner}, set={key: value})
     return None
-
-
-def _unique(names: Sequence[str], where: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"{where}: '{name}' is given twice")
 
 
 def single(assignments: Sequence[str]) -> Sweep:

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("benchmark", "methods", "datasets")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-DEFAULTS = {"grid.py": {"fine_tuning"}, "config.py": {"smile"}}
-"""Names that a default of the sweep file needs: the baseline, and the protocol called after SMILE."""
+DEFAULTS = {"grid.py": {"fine_tuning", "smile"}, "config.py": {"smile"}}
+"""Names that defaults of a sweep file need: the baseline, and the protocol called after SMILE."""
 LONG_LINES, LONG_FUNCTION = 300, 50
 
 

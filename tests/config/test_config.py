@@ -23,13 +23,13 @@ def test_every_sweep_of_the_project_loads(name: str) -> None:
 @pytest.mark.parametrize(
     ("assignments", "words"),
     [
-        (["training.stepz=3"], ["quick.yaml", "training.stepz", "did you mean 'steps'", "valid: batch_size"]),
+        (["training.stepz=3"], ["quick.yaml", ": training.stepz: ", "did you mean 'steps'", "valid: batch_size"]),
         (["methods=[fine_tuning,smil]"], ["methods.1", "unknown method 'smil'", "did you mean 'smile'"]),
         (["datasets=[digit]"], ["datasets.0", "unknown data set 'digit'", "did you mean 'digits'"]),
         (["seedz=3"], ["seedz", "did you mean 'seeds'"]),
         (["smile.alfa=1"], ["smile.alfa", "did you mean 'alpha'", "valid: alpha"]),
-        (["training.lr=fast"], ["training.lr", "'fast'", "number"]),
-        (["training.steps=2.5"], ["training.steps", "2.5", "integer"]),
+        (["training.lr=fast"], [": training.lr: ", "'fast'", "number"]),
+        (["training.steps=2.5"], [": training.steps: ", "2.5", "integer"]),
         (["smile.alpha=big"], ["smile.alpha", "'big'", "float"]),
         (["smile.teacher=best"], ["smile.teacher", "'best'", "'ema'", "'fixed'", "'student'"]),
         (["methods=[fine_tuning,l2_sp+mixup+cutmix]"], ["l2_sp+mixup+cutmix", "mixup and cutmix both mix inputs"]),
