@@ -27,7 +27,7 @@ class Report:
 
     html: Path
     tables: tuple[Table, ...]
-    summary: tuple[str, ...]
+    summary: dict[str, list[str]]
     redrawn: bool
 
 
@@ -41,7 +41,7 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
     key = _key(sweep, found)
     before = read_json(sweep_dir / STATE) or {}
     if before.get("key") == key and all((sweep_dir / name).is_file() for name in before["files"]):
-        return Report(sweep_dir / "report.html", tuple(map(_table, before["tables"])), tuple(before["summary"]), redrawn=False)
+        return Report(sweep_dir / "report.html", tuple(map(_table, before["tables"])), before["summary"], redrawn=False)
     from benchmark.report.redraw import redraw
 
     drawn = redraw(sweep_dir, sweep, expected, found)
@@ -49,7 +49,7 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
         (sweep_dir / name).unlink(missing_ok=True)
     state = {"key": key, "files": sorted(drawn.files), "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
     write_json(sweep_dir / STATE, state)
-    return Report(sweep_dir / "report.html", tuple(drawn.tables), tuple(drawn.summary), redrawn=True)
+    return Report(sweep_dir / "report.html", tuple(drawn.tables), drawn.summary, redrawn=True)
 
 
 def _key(sweep: SweepInfo, found: Collected) -> str:

@@ -1,7 +1,7 @@
 """``report.html``: one self-contained file that opens offline."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,7 +22,7 @@ def render(
     groups: Sequence[Group],
     tables: Sequence[Table],
     pictures: Sequence[Picture],
-    summary: Sequence[str],
+    summary: Mapping[str, Sequence[str]],
     found: Collected,
     provenance: Sequence[tuple[str, str]],
 ) -> str:

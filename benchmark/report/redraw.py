@@ -23,7 +23,7 @@ class Drawn:
     """What was drawn: the tables, the summary, and the files written, relative to the sweep's folder."""
 
     tables: list[Table]
-    summary: list[str]
+    summary: dict[str, list[str]]
     files: list[str]
 
 

@@ -5,18 +5,20 @@ from collections import defaultdict
 from benchmark.report.cells import Cell
 from benchmark.report.statistics import Interval, t_interval
 
+MEASURES = ("feature_gap", "feature_gap_rel", "label_l1", "label_kl")
+
 MAX_POINTS = 200
 """A curve keeps at most this many steps: more cannot be told apart at one-column width."""
 
 
-def linearity_series(cell: Cell, split: str, measure: str) -> list[tuple[float, Interval]]:
-    """(lambda, interval over seeds) of one column of ``linearity.csv``, by rising lambda."""
-    values: dict[float, list[float]] = defaultdict(list)
+def linearity_series(cell: Cell) -> dict[tuple[str, str], list[tuple[float, Interval]]]:
+    """Per (split, measure of ``linearity.csv``) the (lambda, interval over seeds), by rising lambda; empty without measurements."""
+    values: dict[tuple[str, str], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in cell.runs:
         for row in run.linearity():
-            if row["split"] == split:
-                values[row["lam"]].append(row[measure])
-    return [(lam, t_interval(values[lam])) for lam in sorted(values)]
+            for measure in MEASURES:
+                values[row["split"], measure][row["lam"]].append(row[measure])
+    return {key: [(lam, t_interval(by_lam[lam])) for lam in sorted(by_lam)] for key, by_lam in values.items()}
 
 
 def loss_series(cell: Cell) -> dict[str, list[tuple[int, float]]]:

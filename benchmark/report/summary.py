@@ -3,40 +3,39 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap, percent
+from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap
 from benchmark.report.collect import Collected, Expected
 from benchmark.report.statistics import Interval
 
 ALPHA = 0.05
 
 
-def summarise(groups: Sequence[Group], expected: Sequence[Expected], found: Collected) -> list[str]:
-    """One sentence on completeness, then a paragraph per group."""
-    return [_completeness(expected, found), *(paragraph for group in groups for paragraph in [_group(group)] if group.runs)]
+def summarise(groups: Sequence[Group], expected: Sequence[Expected], found: Collected) -> dict[str, list[str]]:
+    """Sentences under headings: first on completeness, then on each group that has a finished run."""
+    return {"Runs": _completeness(expected, found)} | {group.title: _group(group) for group in groups if group.runs}
 
 
-def _completeness(expected: Sequence[Expected], found: Collected) -> str:
+def _completeness(expected: Sequence[Expected], found: Collected) -> list[str]:
     methods, datasets, fractions = (len({getattr(e, name) for e in expected}) for name in ("method", "dataset", "fraction"))
     seeds = max(Counter((e.dataset, e.fraction, e.method) for e in expected).values(), default=0)
     text = f"{len(found.runs)} of {len(expected)} runs are in these numbers: {_count(methods, 'method')}, {_count(seeds, 'seed')} each, on "
-    text += f"{_count(datasets, 'data set')} at {_count(fractions, 'fraction')} of the labels."
+    sentences = [text + f"{_count(datasets, 'data set')} at {_count(fractions, 'fraction')} of the labels."]
     states = Counter(item.state for item in found.absent)
     if states:
-        text += " Not in the numbers: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())) + " (listed below)."
+        sentences.append(
+            "Not in the numbers: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())) + " (listed below)."
+        )
     if found.extra:
-        text += f" {_count(found.extra, 'run folder')} of other settings {'was' if found.extra == 1 else 'were'} left out."
-    return text
+        sentences.append(f"{_count(found.extra, 'run folder')} of other settings {'was' if found.extra == 1 else 'were'} left out.")
+    return sentences
 
 
-def _group(group: Group) -> str:
-    sentences = [f"{group.dataset}, {percent(group.fraction)} of the labels:"]
+def _group(group: Group) -> list[str]:
     base = group.cell(group.baseline)
+    sentences = []
     if base and base.accuracy:
         sentences.append(f"{group.baseline} (the baseline) reaches {_interval(base.accuracy)} % test accuracy.")
-    sentences += _highest(group)
-    sentences += _verdict(group)
-    sentences += _linearity(group)
-    return " ".join(sentences)
+    return sentences + _highest(group) + _verdict(group) + _linearity(group)
 
 
 def _highest(group: Group) -> list[str]:
@@ -60,7 +59,7 @@ def _verdict(group: Group) -> list[str]:
     text = f"{len(differing) or 'None'} of {_count(len(tested), 'tested method')} {'differs' if len(differing) == 1 else 'differ'} "
     text += "from the baseline at 5 % after Holm's correction"
     text += f": {', '.join(f'{c.method} ({_signed(c.difference)})' for c in differing)}." if differing else "."
-    return [text] if len(differing) == len(tested) else [text, _blind_spot(tested)]
+    return [text if len(differing) == len(tested) else f"{text} {_blind_spot(tested)}"]
 
 
 def _blind_spot(tested: Sequence[Cell]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group
+from benchmark.report.cells import Group
 from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, heading, interval_text, legend, legend_rows, seeds_text, sheet
 from benchmark.report.series import linearity_series, loss_series
 from benchmark.report.statistics import Interval
@@ -13,7 +13,7 @@ from benchmark.report.style import style
 _SPLITS = ("train", "test")
 
 _MEASURES = {
-    "feature_gap_rel": "feature gap,\nrelative to ‖f(xᵢ) − f(xⱼ)‖",
+    "feature_gap_rel": "feature gap,\nrelative to ‖f(xᵢ)−f(xⱼ)‖",
     "feature_gap": "feature gap,\nrelative to the norms",
     "label_l1": "label gap,\nL1 distance",
     "label_kl": "label gap,\nKL to mixed label (nats)",
@@ -31,37 +31,34 @@ def draw_linearity_label(group: Group) -> Drawing | None:
 
 
 def _draw_linearity(group: Group, kind: str, measures: Sequence[str]) -> Drawing | None:
-    cells = [cell for cell in group.cells if linearity_series(cell, "test", measures[0])]
-    if not cells:
+    series = {cell.method: lines for cell in group.cells if (lines := linearity_series(cell))}
+    if not series:
         return None
-    methods = [cell.method for cell in cells]
+    methods = list(series)
+    cells = [cell for cell in group.cells if cell.method in series]
     figure = sheet(0.5 + 1.3 * len(measures) + LEGEND_ROW * legend_rows(methods))
     grid = figure.subplots(len(measures), 2, sharex=True, sharey="row", squeeze=False)
     for row, measure in zip(grid, measures, strict=True):
         row[0].set_ylabel(_MEASURES[measure])
         for axes, split in zip(row, _SPLITS, strict=True):
-            for cell in cells:
-                _line(axes, linearity_series(cell, split, measure), cell.method)
+            for method, lines in series.items():
+                _line(axes, lines[split, measure], method)
         row[0].set_ylim(bottom=0)
     for top, bottom, split in zip(grid[0], grid[-1], _SPLITS, strict=True):
         top.set_title(f"{split} pairs")
         bottom.set_xlabel("λ, weight of image i")
     heading(figure, f"{group.title}, {seeds_text(cells)}")
     legend(figure, methods)
+    peaks = {method: max(interval.mean for _, interval in lines["test", measures[0]]) for method, lines in series.items()}
+    listed = ", ".join(f"{method} {peak:.3f}" for method, peak in peaks.items())
     return Drawing(
         name=f"linearity_{kind}-{group.slug}",
         title=f"Linearity of the {kind}s: {group.title}",
         caption=f"How far the {kind} of a mixed image is from the mix of the two {kind}s, on pairs of training images (left) and of test "
         f"images (right); lower is more linear. Lines: means, {seeds_text(cells)}; bands: {interval_text(cells)}.",
-        alt=_linearity_alt(cells, kind, measures[0]),
+        alt=f"Largest mean {kind} gap over lambda on test pairs: {listed}.",
         figure=figure,
     )
-
-
-def _linearity_alt(cells: Sequence[Cell], kind: str, measure: str) -> str:
-    peaks = [max(interval.mean for _, interval in linearity_series(cell, "test", measure)) for cell in cells]
-    listed = ", ".join(f"{cell.method} {peak:.3f}" for cell, peak in zip(cells, peaks, strict=True))
-    return f"Largest mean {kind} gap over lambda on test pairs: {listed}."
 
 
 def draw_loss_terms(group: Group) -> Drawing | None:
@@ -121,6 +118,7 @@ def _scale(axes: Axes) -> None:
     values = [value for line in axes.get_lines() for value in line.get_ydata()]
     if min(values) > 0 and max(values) > 30 * min(values):
         axes.set_yscale("log")
+        axes.minorticks_off()
 
 
 def draw_fractions(groups: Sequence[Group]) -> Drawing | None:

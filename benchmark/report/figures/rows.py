@@ -22,7 +22,7 @@ def draw_accuracy(group: Group) -> Drawing | None:
     axes = figure.subplots()
     for y, cell in enumerate(group.cells):
         seeds = [accuracy(run) for run in cell.runs]
-        axes.plot(seeds, [y - 0.24] * cell.n, "o", color=style(cell.method).colour, markersize=2, alpha=0.55, markeredgewidth=0)
+        axes.plot(seeds, [y - 0.24] * cell.n, "o", color=style(cell.method).colour, markersize=2.6, alpha=0.6, markeredgewidth=0)
         if cell.accuracy:
             _mark(axes, cell.accuracy, y + 0.1, cell.method)
         else:

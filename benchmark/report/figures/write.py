@@ -1,9 +1,13 @@
 """Draws all figures of a report and writes each as PNG and SVG."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -26,6 +30,12 @@ PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
 )
 
 
+POOL_FROM = 3
+"""From this many groups on, starting processes costs less than it saves."""
+
+_Task = tuple[Callable[[Any], Drawing | None], Group | list[Group], str, Path]
+
+
 @dataclass(frozen=True)
 class Picture:
     """A written figure: its words and its SVG text. ``group`` is the slug of its data set × fraction, or '' for several."""
@@ -39,23 +49,33 @@ class Picture:
 
 
 def write_figures(groups: Sequence[Group], folder: Path) -> list[Picture]:
-    """Draw every figure that the groups have data for, into ``folder``."""
-    pictures = []
+    """Draw every figure that the groups have data for, into ``folder``; many groups on all cores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks: list[_Task] = []
     for dataset in dict.fromkeys(group.dataset for group in groups):
         same = [group for group in groups if group.dataset == dataset]
-        pictures.append(_write(lambda same=same: draw_fractions(same), "", folder))
-        pictures += [_write(lambda draw=draw, group=group: draw(group), group.slug, folder) for group in same for draw in PER_GROUP]
+        tasks.append((draw_fractions, same, "", folder))
+        tasks += [(draw, group, group.slug, folder) for group in same for draw in PER_GROUP]
+    workers = min(len(os.sched_getaffinity(0)), len(groups))
+    if len(groups) < POOL_FROM or workers < 2:
+        pictures = list(map(_write, tasks))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            pictures = list(pool.map(_write, tasks, chunksize=len(PER_GROUP)))
     return [picture for picture in pictures if picture is not None]
 
 
-def _write(draw: Callable[[], Drawing | None], group: str, folder: Path) -> Picture | None:
+def _write(task: _Task) -> Picture | None:
+    """The layout is worked out once and kept for both formats."""
+    draw, subject, group, folder = task
     with matplotlib.rc_context(RC):
-        drawing = draw()
+        drawing = draw(subject)
         if drawing is None:
             return None
+        drawing.figure.draw_without_rendering()
+        drawing.figure.set_layout_engine("none")
         svg = _render(drawing, "svg", {"Date": None, "Creator": None, "Title": drawing.title})
         png = _render(drawing, "png", {"Software": None, "Title": drawing.title})
-    folder.mkdir(parents=True, exist_ok=True)
     for suffix, content in (("svg", svg), ("png", png)):
         with replacing(folder / f"{drawing.name}.{suffix}", durable=False) as file:
             file.write(content)
