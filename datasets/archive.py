@@ -31,22 +31,21 @@ _DAMAGE = (
 ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".zip")
 
 
-def extract(archive: Path, target: Path, *, max_bytes: int, refuse: Callable[[str], str | None] = lambda name: None) -> None:
+def extract(archive: Path, target: Path, *, max_bytes: int) -> None:
     """Unpack ``archive`` (zip, or tar with any compression) into the new folder ``target``, which appears complete or not at all.
 
     Only folders and plain files inside ``target`` are accepted. A link, a device, an absolute path or ``..`` refuses the whole
-    archive; so do more than ``max_bytes`` unpacked, or a member for whose name ``refuse`` gives a reason. Owners, modes and times
-    are not restored.
+    archive; so do more than ``max_bytes`` unpacked. Owners, modes and times are not restored.
     """
     with building(target) as folder:
-        _unpack(archive, folder, max_bytes, refuse)
+        _unpack(archive, folder, max_bytes)
 
 
-def _unpack(archive: Path, folder: Path, max_bytes: int, refuse: Callable[[str], str | None]) -> None:
+def _unpack(archive: Path, folder: Path, max_bytes: int) -> None:
     total = 0
     try:
         for member in _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive):
-            reason = _unsafe(member) or refuse(member.name)
+            reason = _unsafe(member)
             if reason:
                 raise DataError(f"{archive}: {reason}")
             total += member.size

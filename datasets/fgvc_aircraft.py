@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, listing, read, rows
+from datasets.layouts import Listing, Place, lines, listing, read, rows
 
 
 class FgvcAircraft(DataSet):
@@ -27,14 +27,13 @@ def _official(place: Place) -> Listing | None:
     index = place.find("images_variant_trainval.txt")
     if index is None:
         return None
-    lists = {"train": index, "test": index.parent / "images_variant_test.txt"}
-    classes = (index.parent / "variants.txt").read_text(encoding="utf-8").splitlines()
-    label = {name.strip(): number for number, name in enumerate(classes)}
+    files = {"train": index, "test": index.parent / "images_variant_test.txt"}
+    label = {name: number for number, name in enumerate(lines(index.parent / "variants.txt"))}
     images = index.parent / "images"
     return listing(
         label,
         {
-            split: [(f"{number}.jpg", label[name.strip()], images / f"{number}.jpg") for number, name in rows(file, 2)]
-            for split, file in lists.items()
+            split: [(f"{number}.jpg", label[name], images / f"{number}.jpg") for number, name in rows(file, 2)]
+            for split, file in files.items()
         },
     )

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import parquet
 from datasets.archive import ARCHIVES, extract
@@ -72,14 +72,47 @@ def listing(classes: Iterable[str], splits: dict[str, Iterable[tuple[str, int, P
     )
 
 
+def by_folder(root: Path, keys: dict[str, Iterable[str]]) -> Listing:
+    """A Listing of the images ``root / key``, whose class is the folder that holds them: the key without its last part."""
+    splits = {split: [(key, key.rpartition("/")[0]) for key in names] for split, names in keys.items()}
+    classes = sorted({name for items in splits.values() for _, name in items})
+    label = {name: number for number, name in enumerate(classes)}
+    return listing(classes, {split: [(key, label[name], root / key) for key, name in items] for split, items in splits.items()})
+
+
+def first_of_each_class(keys: Iterable[str], count: Callable[[int], int]) -> dict[str, list[str]]:
+    """Our split of data without an official one: of a class's n images, the ``count(n)`` of lowest sha256 of the key train, others test."""
+    by_class: dict[str, list[str]] = {}
+    for key in keys:
+        by_class.setdefault(key.rpartition("/")[0], []).append(key)
+    splits: dict[str, list[str]] = {"train": [], "test": []}
+    for members in by_class.values():
+        members.sort(key=lambda key: hashlib.sha256(key.encode(errors="surrogateescape")).digest())
+        splits["train"] += members[: count(len(members))]
+        splits["test"] += members[count(len(members)) :]
+    return splits
+
+
+def matlab(file: Path) -> dict[str, Any]:
+    """A MATLAB file; SciPy reads it without unpickling."""
+    from scipy.io import loadmat
+
+    return loadmat(file, squeeze_me=True)
+
+
+def lines(file: Path) -> list[str]:
+    """The lines of a list file that are not empty, without surrounding space; bytes that are not UTF-8 stay as file names have them."""
+    text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def rows(file: Path, columns: int) -> Iterator[list[str]]:
     """The lines of a list file, split at white space into ``columns`` fields (the last keeps its spaces); DataError names a bad line."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for line in lines(file):
         fields = line.split(maxsplit=columns - 1)
-        if len(fields) == columns:
-            yield fields
-        elif fields:
-            raise DataError(f"{file}, line {number}: expected {columns} fields, found '{line}'")
+        if len(fields) != columns:
+            raise DataError(f"{file}: expected {columns} fields, found '{line}'")
+        yield fields
 
 
 def _try(reader: Reader, place: Place, dataset: DataSet, root: Path) -> Listing | None:
@@ -111,7 +144,7 @@ def _root(dataset: DataSet, path: Path | None) -> Path:
 def _places(dataset: DataSet, root: Path) -> Iterator[Place]:
     """``root`` as it is; then together with its declared archives, unpacked, and the archives in those."""
     if root.is_file():
-        roots = [unpacked(root, dataset.max_bytes)]
+        roots = [_unpacked(root, dataset.max_bytes)]
     else:
         roots = [root]
     names = {source.file for source in dataset.sources if source.file.endswith(ARCHIVES)}
@@ -120,14 +153,14 @@ def _places(dataset: DataSet, root: Path) -> Iterator[Place]:
         yield place
         packed = [folder / name for folder in place.folders for name in sorted(names) if (folder / name).is_file()]
         names -= {file.name for file in packed}
-        roots = [*roots, *(unpacked(file, dataset.max_bytes) for file in packed)] if packed else []
+        roots = [*roots, *(_unpacked(file, dataset.max_bytes) for file in packed)] if packed else []
 
 
-def unpacked(archive: Path, max_bytes: int, refuse: Callable[[str], str | None] = lambda name: None) -> Path:
+def _unpacked(archive: Path, max_bytes: int) -> Path:
     """The folder that holds ``archive`` unpacked, under the cache; named by the file's place, size and time."""
     folder = _cached(archive)
     if not folder.is_dir():
-        extract(archive, folder, max_bytes=max_bytes, refuse=refuse)
+        extract(archive, folder, max_bytes=max_bytes)
     return folder
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, listing, read
+from datasets.layouts import Listing, Place, listing, matlab, read
 
 
 class StanfordCars(DataSet):
@@ -38,9 +38,9 @@ def _two_folders(place: Place) -> Listing | None:
     if not (meta and all(annotations.values()) and all(folders.values())):
         return None
     return listing(
-        _strings(_load(meta)["class_names"]),
+        _strings(matlab(meta)["class_names"]),
         {
-            split: [(str(a["fname"]), int(a["class"]) - 1, folders[split] / str(a["fname"])) for a in _load(file)["annotations"]]
+            split: [(str(a["fname"]), int(a["class"]) - 1, folders[split] / str(a["fname"])) for a in matlab(file)["annotations"]]
             for split, file in annotations.items()
         },
     )
@@ -51,19 +51,12 @@ def _one_folder(place: Place) -> Listing | None:
     file, folder = place.find("cars_annos.mat"), place.find("car_ims/car_ims", "car_ims")
     if not (file and folder):
         return None
-    table = _load(file)
+    table = matlab(file)
     splits: dict[str, list[tuple[str, int, Path]]] = {"train": [], "test": []}
     for a in table["annotations"]:
         key = str(a["relative_im_path"]).rpartition("/")[2]
         splits["test" if a["test"] else "train"].append((key, int(a["class"]) - 1, folder / key))
     return listing(_strings(table["class_names"]), splits)
-
-
-def _load(file: Path) -> dict[str, Any]:
-    """A MATLAB file; SciPy reads it without unpickling."""
-    from scipy.io import loadmat
-
-    return loadmat(file, squeeze_me=True)
 
 
 def _strings(values: Any) -> list[str]:

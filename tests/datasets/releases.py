@@ -3,6 +3,9 @@
 ``RELEASES[name](root)`` writes the release below ``root`` and returns {split: {key: (label, path)}}, as the reader must list it.
 """
 
+import hashlib
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,8 +109,176 @@ def fgvc_aircraft(root: Path) -> Truth:
     return truth
 
 
+def stanford_dogs(root: Path) -> Truth:
+    classes = ["n02085620-Chihuahua", "n02085782-Japanese_spaniel"]
+    truth: Truth = {"train": {}, "test": {}}
+    for split in truth:
+        for number in range(1, 5):
+            key = f"{classes[number % 2]}/n0208_{number + 10 * (split == 'test')}.jpg"
+            truth[split][key] = (number % 2, picture(root / "Images" / key, number))
+        labels = np.array([[label + 1] for label, _ in truth[split].values()], np.uint8)
+        savemat(root / f"{split}_list.mat", {"file_list": cells(list(truth[split])).T, "labels": labels})
+    return truth
+
+
+def flowers102(root: Path) -> Truth:
+    truth: Truth = {"train": {}, "val": {}, "test": {}}
+    ids: dict[str, list[int]] = {"train": [1, 2], "val": [3, 4], "test": [5, 6, 7, 8]}
+    for split, numbers in ids.items():
+        for n in numbers:
+            key = f"image_{n:05d}.jpg"
+            truth[split][key] = (n % 2, picture(root / "jpg" / key, n))
+    savemat(root / "imagelabels.mat", {"labels": np.array([[n % 2 + 1 for n in range(1, 9)]], np.uint8)})
+    savemat(
+        root / "setid.mat", {name: np.array([ids[split]], np.uint16) for split, name in zip(ids, ("trnid", "valid", "tstid"), strict=True)}
+    )
+    return truth
+
+
+def oxford_iiit_pet(root: Path) -> Truth:
+    """With a GIF that is named .jpg, as in the release."""
+    truth: Truth = {"train": {}, "test": {}}
+    for split, file in (("train", "trainval"), ("test", "test")):
+        rows = []
+        for n in range(1, 5):
+            name = f"{('Abyssinian', 'american_bulldog')[n % 2]}_{n + 10 * (split == 'test')}"
+            truth[split][f"{name}.jpg"] = (n % 2, picture(root / "images" / f"{name}.jpg", n))
+            rows.append(f"{name} {n % 2 + 1} {n % 2 + 1} 1")
+        lines(root / "annotations" / f"{file}.txt", rows)
+    path = truth["train"]["Abyssinian_2.jpg"][1]
+    Image.open(path).convert("P").save(path, "GIF")
+    (root / "images" / "Abyssinian_100.mat").write_bytes(b"no image")
+    return truth
+
+
+def food101(root: Path) -> Truth:
+    root /= "food-101"
+    classes = ["apple_pie", "waffles"]
+    truth: Truth = {"train": {}, "test": {}}
+    (root / "meta").mkdir(parents=True)
+    for split in truth:
+        by_class: dict[str, list[str]] = {"waffles": [], "apple_pie": []}
+        for n in range(4):
+            key = f"{classes[n % 2]}/{n + 10 * (split == 'test')}"
+            by_class[classes[n % 2]].append(key)
+            truth[split][f"{key}.jpg"] = (n % 2, picture(root / "images" / f"{key}.jpg", n))
+        (root / "meta" / f"{split}.json").write_text(json.dumps(by_class))
+    lines(root / "meta" / "classes.txt", classes)
+    return truth
+
+
+def dtd(root: Path) -> Truth:
+    truth: Truth = {"train": {}, "val": {}, "test": {}}
+    for split in truth:
+        for n in range(4):
+            name = ("banded", "zigzagged")[n % 2]
+            key = f"{name}/{name}_{split}{n}.jpg"
+            truth[split][key] = (n % 2, picture(root / "dtd" / "images" / key, n))
+        lines(root / "dtd" / "labels" / f"{split}1.txt", list(truth[split]))
+        lines(root / "dtd" / "labels" / f"{split}2.txt", [])
+    return truth
+
+
+def _by_hash(root: Path, classes: dict[str, int], name: Callable[[str, int], str], n_train: int) -> Truth:
+    """Images ``root / key``; of each class the ``n_train`` of lowest sha256 train."""
+    truth: Truth = {"train": {}, "test": {}}
+    for label, (folder, count) in enumerate(sorted(classes.items())):
+        keys = [f"{folder}/{name(folder, n)}" for n in range(1, count + 1)]
+        keys.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+        for rank, key in enumerate(keys):
+            truth["train" if rank < n_train else "test"][key] = (label, picture(root / key, rank))
+    return truth
+
+
+def caltech101(root: Path) -> Truth:
+    root = root / "caltech-101" / "101_ObjectCategories"
+    picture(root / "BACKGROUND_Google" / "image_0001.jpg", 0)
+    (root / "BACKGROUND_Google" / "tmp").write_bytes(b"as in the release")
+    return _by_hash(root, {"Faces": 33, "accordion": 32}, lambda folder, n: f"image_{n:04d}.jpg", 30)
+
+
+def caltech256(root: Path) -> Truth:
+    root = root / "256_ObjectCategories"
+    picture(root / "257.clutter" / "257_0001.jpg", 0)
+    picture(root / "056.dog" / "greg" / "vision309" / "056_0103.jpg", 0)
+    return _by_hash(root, {"001.ak47": 62, "056.dog": 63}, lambda folder, n: f"{folder[:3]}_{n:04d}.jpg", 60)
+
+
+def sun397(root: Path) -> Truth:
+    classes = ["a/abbey", "a/apartment_building/outdoor"]
+    truth: Truth = {"train": {}, "test": {}}
+    for split, file in (("train", "Training_01.txt"), ("test", "Testing_01.txt")):
+        for n in range(4):
+            key = f"{classes[n % 2]}/sun_{split}{n}.jpg"
+            truth[split][key] = (n % 2, picture(root / "SUN397" / key, n))
+        lines(root / "Partitions" / file, [f"/{key}" for key in truth[split]])
+    picture(root / "SUN397" / "a" / "abbey" / "sun_unused.jpg", 0)
+    lines(root / "SUN397" / "ClassName.txt", [f"/{name}" for name in classes])
+    return truth
+
+
+def mit_indoor67(root: Path, accent: str = "é") -> Truth:
+    """With an accent and spaces in the names, and a PNG that is named .jpg."""
+    classes = ["airport_inside", "winecellar"]
+    truth: Truth = {"train": {}, "test": {}}
+    for split, file in (("train", "TrainImages.txt"), ("test", "TestImages.txt")):
+        for n in range(4):
+            key = f"{classes[n % 2]}/caf{accent} {split} {n}.jpg"
+            truth[split][key] = (n % 2, picture(root / "Images" / key, n))
+        (root / file).write_bytes(os.fsencode("\n".join(truth[split])))
+    path = next(iter(truth["test"].values()))[1]
+    Image.open(path).save(path, "PNG")
+    return truth
+
+
+def eurosat(root: Path) -> Truth:
+    return _by_hash(root / "2750", {"AnnualCrop": 10, "River": 10}, lambda folder, n: f"{folder}_{n}.jpg", 8)
+
+
 RELEASES: dict[str, Callable[[Path], Truth]] = {
     "cub200": cub200,
     "stanford_cars": stanford_cars,
     "fgvc_aircraft": fgvc_aircraft,
+    "stanford_dogs": stanford_dogs,
+    "flowers102": flowers102,
+    "oxford_iiit_pet": oxford_iiit_pet,
+    "food101": food101,
+    "dtd": dtd,
+    "caltech101": caltech101,
+    "caltech256": caltech256,
+    "sun397": sun397,
+    "mit_indoor67": mit_indoor67,
+    "eurosat": eurosat,
 }
+"""The data sets whose images are files; CIFAR's binary records are :func:`cifar10` and :func:`cifar100`."""
+
+
+def _records(rng: np.random.Generator, count: int, labels: int, classes: int) -> np.ndarray:
+    """Records of ``labels`` label bytes, of which the last is n mod ``classes``, and random pixels."""
+    records = rng.integers(0, 256, (count, labels + 3072), np.uint8)
+    records[:, labels - 1] = np.arange(count) % classes
+    return records
+
+
+def cifar10(root: Path, per_file: int = 20) -> np.ndarray:
+    """Gives the records of data_batch_2.bin."""
+    root = root / "cifar-10-batches-bin"
+    root.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    records = {name: _records(rng, per_file, 1, 10) for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")}
+    for name, rows in records.items():
+        (root / f"{name}.bin").write_bytes(rows.tobytes())
+    (root / "readme.html").write_bytes(b"")
+    return records["data_batch_2"]
+
+
+def cifar100(root: Path) -> np.ndarray:
+    """Gives the records of train.bin."""
+    root = root / "cifar-100-binary"
+    root.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    records = {name: _records(rng, 200, 2, 100) for name in ("train", "test")}
+    for name, rows in records.items():
+        (root / f"{name}.bin").write_bytes(rows.tobytes())
+    lines(root / "fine_label_names.txt", [f"class{n:02d}" for n in range(100)])
+    return records["train"]

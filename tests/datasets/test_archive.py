@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import stat
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from datasets.archive import extract
 from datasets.arena import Decode, prepare
 from datasets.base import DataError, open_dataset, remember
 from datasets.cifar10 import CLASSES
+from tests.datasets import releases
 
 
 def make_tar(path: Path, *members: tuple[str, bytes] | tarfile.TarInfo, compression: str = "gz") -> Path:
@@ -68,6 +71,53 @@ def test_a_malicious_archive_is_refused_whole(tmp_path: Path, evil) -> None:
     assert not Path("/tmp/smilebench-outside").exists()
 
 
+def make_zip(path: Path, *members: tuple[str, bytes], link: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+        if link:
+            info = zipfile.ZipInfo("link")
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, link)
+    return path
+
+
+def test_a_plain_zip_unpacks(tmp_path: Path) -> None:
+    extract(make_zip(tmp_path / "a.zip", ("deep/", b""), ("deep/er/file", b"content")), tmp_path / "out", max_bytes=100)
+    assert (tmp_path / "out" / "deep" / "er" / "file").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("member", "link"),
+    [
+        (("../outside", b"x"), ""),
+        (("/tmp/smilebench-outside", b"x"), ""),
+        (("..\\outside", b"x"), ""),
+        (("fine", b"x"), "/"),
+        (("good", b"again"), ""),
+        (("large", bytes(200)), ""),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_malicious_zip_is_refused_whole(tmp_path: Path, member, link: str) -> None:
+    archive = make_zip(tmp_path / "a.zip", ("good", b"x"), member, link=link)
+    with pytest.raises(DataError, match=r"a\.zip"):
+        extract(archive, tmp_path / "out" / "data", max_bytes=100)
+    assert set(tmp_path.iterdir()) == {archive, tmp_path / "out"}
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not Path("/tmp/smilebench-outside").exists()
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: flip(content, len(content) // 2)])
+def test_a_damaged_zip_is_named(tmp_path: Path, damage) -> None:
+    archive = make_zip(tmp_path / "a.zip", ("good", np.random.default_rng(0).bytes(1 << 16)))
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(DataError, match=r"a\.zip is damaged"):
+        extract(archive, tmp_path / "out", max_bytes=1 << 20)
+    assert not (tmp_path / "out").exists()
+
+
 def flip(content: bytes, position: int) -> bytes:
     return content[:position] + bytes([content[position] ^ 255]) + content[position + 1 :]
 
@@ -92,33 +142,37 @@ def test_a_damaged_archive_is_named(tmp_path: Path, damage, compression: str) ->
     assert not (tmp_path / "out").exists()
 
 
-def binary_members(per_file: int = 20) -> list[tuple[str, bytes]]:
-    """A small archive in CIFAR-10's binary layout; record r of a file has label r mod 10."""
-    rng = np.random.default_rng(0)
-    members = []
-    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
-        records = rng.integers(0, 256, (per_file, 3073), np.uint8)
-        records[:, 0] = np.arange(per_file) % 10
-        members.append((f"cifar-10-batches-bin/{name}", records.tobytes()))
-    return [*members, ("cifar-10-batches-bin/readme.html", b"")]
+def pack(folder: Path, archive: Path) -> Path:
+    with tarfile.open(archive, "w:gz") as tar:
+        for entry in sorted(folder.iterdir()):
+            tar.add(entry, entry.name)
+    return archive
 
 
 def test_the_binary_release_is_read(tmp_path: Path) -> None:
-    members = binary_members()
-    archive = make_tar(tmp_path / "cifar-10-binary.tar.gz", *members)
-    dataset = open_dataset(f"cifar10:{archive}")
+    records = releases.cifar10(tmp_path / "data")
+    dataset = open_dataset(f"cifar10:{pack(tmp_path / 'data', tmp_path / 'cifar-10-binary.tar.gz')}")
     assert dataset.classes == CLASSES
     assert (len(dataset.splits["train"]), len(dataset.splits["test"])) == (100, 20)
     item = next(item for item in dataset.splits["train"] if item.key == "dog/data_batch_2-00015")
-    record = np.frombuffer(members[1][1], np.uint8)[15 * 3073 : 16 * 3073]
-    assert item.label == record[0] == 5
-    assert np.array_equal(np.asarray(dataset.open(item)), record[1:].reshape(3, 32, 32).transpose(1, 2, 0))
+    assert item.label == records[15, 0] == 5
+    assert np.array_equal(np.asarray(dataset.open(item)), records[15, 1:].reshape(3, 32, 32).transpose(1, 2, 0))
     split = prepare(dataset, Decode(32, keep_aspect=False)).split("train")
     assert np.array_equal(split.image(split.keys.index(item.key)), np.asarray(dataset.open(item)))
 
 
+def test_cifar100_is_read_with_its_fine_labels(tmp_path: Path) -> None:
+    records = releases.cifar100(tmp_path / "data")
+    dataset = open_dataset(f"cifar100:{pack(tmp_path / 'data', tmp_path / 'cifar-100-binary.tar.gz')}")
+    item = next(item for item in dataset.splits["train"] if item.key == "class42/train-00142")
+    assert item.label == records[142, 1] == 42
+    assert np.array_equal(np.asarray(dataset.open(item)), records[142, 2:].reshape(3, 32, 32).transpose(1, 2, 0))
+    assert (len(dataset.classes), len(dataset.splits["test"])) == (100, 200)
+
+
 def test_the_archive_its_folder_and_a_remembered_place_are_one(tmp_path: Path) -> None:
-    archive = make_tar(tmp_path / "cifar-10-binary.tar.gz", *binary_members())
+    releases.cifar10(tmp_path / "data")
+    archive = pack(tmp_path / "data", tmp_path / "cifar-10-binary.tar.gz")
     extract(archive, tmp_path / "unpacked", max_bytes=1 << 22)
     remember("cifar10", archive)
     uses = ("cifar10", f"cifar10:{archive}", f"cifar10:{tmp_path / 'unpacked'}", f"cifar10:{tmp_path / 'unpacked/cifar-10-batches-bin'}")
@@ -162,7 +216,7 @@ def test_the_pickled_release_is_refused_unread(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_binary_release_is_named(tmp_path: Path, break_it, words: list[str]) -> None:
-    extract(make_tar(tmp_path / "a.tar.gz", *binary_members()), tmp_path / "data", max_bytes=1 << 22)
+    releases.cifar10(tmp_path / "data")
     break_it(tmp_path / "data" / "cifar-10-batches-bin")
     with pytest.raises(DataError) as error:
         open_dataset(f"cifar10:{tmp_path / 'data'}")

@@ -89,6 +89,13 @@ def test_cars_are_read_from_the_three_archives(tmp_path: Path) -> None:
     assert {split: list(items) for split, items in found.items()} == {split: list(items) for split, items in truth.items()}
 
 
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    truth = releases.mit_indoor67(tmp_path, accent="\udce9")
+    dataset = open_dataset(f"mit_indoor67:{tmp_path}")
+    assert listed(dataset) == truth
+    prepare(dataset, SMALL)
+
+
 def write_parquet(folder: Path, split: str, rows: list[tuple[int, bytes]], names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     images = [{"bytes": content, "path": None} for _, content in rows]
