@@ -38,7 +38,7 @@ def contrast(own: Tensor, queue: Tensor, positive: Tensor, temperature: float) -
     """
     log_q = F.log_softmax(torch.cat([own[:, None], queue], dim=1) / temperature, dim=1)
     positive = F.pad(positive, (1, 0), value=True) & log_q.isfinite()
-    count = positive.sum(1)
+    count = positive.sum(1).to(log_q.dtype)
     return (-count.log() - log_q.masked_fill(~positive, 0.0).sum(1) / count).mean()
 
 
@@ -108,7 +108,7 @@ class BiTuning(Component):
         if self.weight == 0:
             return
         features = ctx.net.head.in_features
-        self._projector = nn.Linear(features, self.dim).to(ctx.device)
+        self._projector = nn.Linear(features, self.dim).to(ctx.net.head.weight)
         init_linear(self._projector, rng)
         self._key = nn.ModuleDict({"net": copy.deepcopy(ctx.net), "projector": copy.deepcopy(self._projector)})
         self._key.train().requires_grad_(False)
@@ -116,7 +116,7 @@ class BiTuning(Component):
         random = {
             name: F.normalize(torch.randn(places, size, generator=noise), dim=1) for name, size in (("h", features + 1), ("z", self.dim))
         }
-        self._queue = {name: keys.to(ctx.device) for name, keys in random.items()}
+        self._queue = {name: keys.to(ctx.net.head.weight) for name, keys in random.items()}
         self._queue["pointer"] = torch.zeros(ctx.num_classes, dtype=torch.int64, device=ctx.device)
         self._queue["filled"] = torch.zeros(places, dtype=torch.bool, device=ctx.device)
 

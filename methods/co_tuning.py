@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Context, Step
-from methods.shared import ensure, one_hot, soft_cross_entropy
+from methods.shared import ensure, one_hot, soft_cross_entropy, wide
 
 INVERSE_PENALTIES = (1e4, 3e3, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 HELD_OUT = 0.2
@@ -135,7 +135,7 @@ class CoTuning(Component):
 
     def _relate(self, ctx: Context) -> Tensor:
         with torch.no_grad():
-            pairs = [((ctx.source(batch.x).logits.float() * self.calibration).softmax(1), batch.y) for batch in ctx.train_pass(64)]
+            pairs = [((wide(ctx.source(batch.x).logits) * self.calibration).softmax(1), batch.y) for batch in ctx.train_pass(64)]
         probabilities, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         relate = {"direct": direct_relationship, "learned": learned_relationship}[self.relationship]
         return relate(probabilities, y, ctx.num_classes)

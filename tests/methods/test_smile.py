@@ -60,7 +60,6 @@ def test_source_term_and_its_gradient_by_hand():
     component.setup(ctx)
     batch = images(dtype=torch.float64)
     mixed = swapped(batch)
-    mixed = mixed._replace(target=mixed.target.double())
     at = step(ctx, batch, mixed=mixed)
     features = at.out.features.detach().requires_grad_()
     (head, factor), lam = component.extra_modules()[0], mixed.lam

@@ -75,14 +75,14 @@ def context(student: Net, source: Net, batch: Batch | None = None, total_steps: 
 
 def step(ctx: Context, batch: Batch, i: int = 0, mixed: Mixed | None = None, out: Output | None = None) -> Step:
     """Step ``i`` on ``batch``, unmixed unless told otherwise, after the student's forward."""
-    mixed = Mixed(batch.x, one_hot(batch.y, CLASSES)) if mixed is None else mixed
+    mixed = Mixed(batch.x, one_hot(batch.y, CLASSES).to(batch.x.dtype)) if mixed is None else mixed
     return Step(i, ctx, batch, mixed, ctx.net(mixed.x) if out is None else out)
 
 
 def swapped(batch: Batch, lam: float = 0.3) -> Mixed:
     """The batch mixed with itself in reversed order."""
     perm = torch.arange(len(batch.y) - 1, -1, -1)
-    mixed = Mixed(batch.x, one_hot(batch.y, CLASSES), perm, lam)
+    mixed = Mixed(batch.x, one_hot(batch.y, CLASSES).to(batch.x.dtype), perm, lam)
     return mixed._replace(x=mixed.blend(batch.x), target=mixed.blend(mixed.target))
 
 

@@ -1,0 +1,187 @@
+"""RegSL against loops: groups, both projections, BatchNorm's clamp, the penalty with its gradient, and self-labelling."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from methods.base import MethodError
+from methods.reg_sl import RegSL, clamp_scale, distance_penalty, group_of, reweighted, shrink_
+from methods.shared import stage_groups
+from tests.methods.tiny import context, images, pair, random_net, step, swapped
+
+RADII = {"lambda_ext": 0.05, "lambda_head": 0.1, "gamma": 2.0}
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def moved(component, scale=0.1):
+    student, source = (net.double() for net in pair(component=component))
+    with torch.no_grad():
+        for k, p in enumerate(student.parameters()):
+            p.add_(randn(*p.shape, seed=k), alpha=scale)
+    ctx = context(student, source, images(12, dtype=torch.float64))
+    component.setup(ctx)
+    return ctx
+
+
+def test_groups_of_a_resnet_leave_the_stem_free():
+    groups = group_of(random_net("resnet18"))
+    assert {name.split(".")[0] for name in groups} == {"layer1", "layer2", "layer3", "layer4"}
+    assert {groups[name] for name in groups if name.startswith("layer3.")} == {2}
+
+
+def test_groups_cover_what_lies_between_and_behind_stages():
+    groups = group_of(random_net("efficientnet_b0"))
+    first = {name.split(".")[1]: k for name, k in groups.items() if name.startswith("blocks.")}
+    assert first == {"1": 0, "2": 1, "3": 2, "4": 2, "5": 3, "6": 3}
+    assert groups["conv_head.weight"] == 3
+    assert "conv_stem.weight" not in groups
+
+
+def test_stages_of_a_transformer_are_four_runs_of_blocks():
+    net = random_net("vit_tiny_patch16_224", img_size=32)
+    assert [group[-1] for group in stage_groups(net)] == ["blocks.2", "blocks.5", "blocks.8", "blocks.11"]
+    groups = group_of(net)
+    assert [groups[f"blocks.{k}.attn.qkv.weight"] for k in range(12)] == [k // 3 for k in range(12)]
+    assert "patch_embed.proj.weight" not in groups
+
+
+@pytest.mark.parametrize("norm", ["frob", "inf-op"])
+def test_projection_by_hand_and_untouched_inside_the_ball(norm):
+    centre, offset = randn(3, 2, 2, 2), randn(3, 2, 2, 2, seed=1)
+    inside, outside = centre + 1e-3 * offset, centre + offset
+    weights = [inside.clone(), outside.clone(), centre.clone()]
+    shrink_(weights, [centre] * 3, torch.tensor([0.5, 0.5, 0.5], dtype=torch.float64), norm)
+    assert torch.equal(weights[0], inside)
+    assert torch.equal(weights[2], centre)
+    if norm == "frob":
+        length = math.sqrt(sum(v * v for v in offset.flatten().tolist()))
+        expected = centre + offset * 0.5 / length
+    else:
+        factors = [min(1.0, 0.5 / sum(abs(v) for v in offset[row].flatten().tolist())) for row in range(3)]
+        expected = centre + offset * torch.tensor(factors, dtype=torch.float64).view(3, 1, 1, 1)
+    torch.testing.assert_close(weights[1], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_batch_norms_scale_is_clamped_around_the_sources():
+    weight, variance = torch.tensor([1.0, 2.0, -3.0, 1.0]).double(), torch.tensor([1.0, 0.5, 2.0, 1.0]).double()
+    centre, radius = torch.tensor([1.0, 1.0, 1.0, 1.5]).double(), torch.tensor([0.1, 0.1, 0.2, 0.1]).double()
+    found = clamp_scale(weight, variance, centre, radius)
+    for c in range(4):
+        spread = math.sqrt(variance[c].item() + 1e-6)
+        scale = min(max(weight[c].item() / spread, (centre - radius)[c].item()), (centre + radius)[c].item())
+        assert found[c].item() == pytest.approx(scale * spread, rel=1e-12)
+    assert found[0] == weight[0]
+
+
+def test_constraint_after_a_step_holds_layer_by_layer():
+    component = RegSL(**RADII)
+    ctx = moved(component)
+    before = {name: p.detach().clone() for name, p in ctx.net.body.named_parameters()}
+    component.after_step(step(ctx, images(dtype=torch.float64)))
+    source, groups = dict(ctx.source.body.named_parameters()), group_of(ctx.net)
+    statistics = {name: m.running_var for name, m in ctx.net.body.named_modules() if hasattr(m, "running_var")}
+    originals = {name: m.running_var for name, m in ctx.source.body.named_modules() if hasattr(m, "running_var")}
+    head = {"fc.weight", "fc.bias"}
+    for name, p in ctx.net.body.named_parameters():
+        module = name.rpartition(".")[0]
+        if name == "fc.weight":
+            assert p.norm().item() == pytest.approx(0.1)
+        elif name in head or name not in groups or name.endswith("bias"):
+            assert torch.equal(p, before[name])
+        elif p.ndim == 4:
+            radius = 0.05 * 2.0 ** (0, 0, 1, 2)[groups[name]]
+            assert (p - source[name]).norm().item() == pytest.approx(min(radius, (before[name] - source[name]).norm().item()))
+        else:
+            scales = [w / (v + 1e-6).sqrt() for w, v in ((p, statistics[module]), (source[name], originals[module]))]
+            assert (scales[0] - scales[1]).abs().max().item() <= 0.05 * 2.0 ** (0, 0, 1, 2)[groups[name]] + 1e-12
+
+
+@pytest.mark.parametrize("norm", ["frob", "inf-op"])
+def test_distance_penalty_and_its_gradient_by_hand(norm):
+    weights = [randn(2, 3).requires_grad_(), randn(4, seed=1).requires_grad_()]
+    centres, factors = [randn(2, 3, seed=2), randn(4, seed=3)], [0.3, 0.7]
+    loss = distance_penalty(weights, centres, torch.tensor(factors, dtype=torch.float64), norm)
+    loss.backward()
+    value = 0.0
+    for w, c, factor in zip(weights, centres, factors, strict=True):
+        d = (w.detach() - c).reshape(len(w), -1)
+        if norm == "frob":
+            value += factor * sum(v * v for v in d.flatten().tolist())
+            gradient = 2 * factor * d
+        else:
+            sums = [sum(abs(v) for v in row) for row in d.tolist()]
+            value += factor * max(sums)
+            gradient = torch.zeros_like(d)
+            gradient[sums.index(max(sums))] = factor * d[sums.index(max(sums))].sign()
+        torch.testing.assert_close(w.grad, gradient.view_as(w), rtol=1e-10, atol=1e-12)
+    assert loss.item() == pytest.approx(value, rel=1e-12)
+
+
+def test_penalty_mode_spares_biases_and_the_stem_and_projects_nothing():
+    component = RegSL(**RADII, mode="penalty")
+    ctx = moved(component)
+    at = step(ctx, images(dtype=torch.float64))
+    component.penalties(at)["reg_sl"].backward()
+    groups, source = group_of(ctx.net), dict(ctx.source.body.named_parameters())
+    for name, p in ctx.net.body.named_parameters():
+        if name == "fc.weight":
+            torch.testing.assert_close(p.grad, 0.2 * p.detach(), rtol=1e-9, atol=1e-12)
+        elif name in groups and not name.endswith("bias"):
+            factor = 2 * 0.05 * 2.0 ** (0, 0, 1, 2)[groups[name]]
+            torch.testing.assert_close(p.grad, factor * (p.detach() - source[name]), rtol=1e-9, atol=1e-12)
+        else:
+            assert p.grad is None or p.grad.abs().sum() == 0
+    before = [p.detach().clone() for p in ctx.net.parameters()]
+    component.after_step(at)
+    assert all(torch.equal(p, b) for p, b in zip(ctx.net.parameters(), before, strict=True))
+
+
+def test_reweighting_and_its_gradient_by_hand():
+    losses = torch.tensor([0.1, 2.0, 0.7], dtype=torch.float64, requires_grad=True)
+    value = reweighted(losses, 0.5)
+    value.backward()
+    scores = [math.exp(-v / 0.5) for v in (0.1, 2.0, 0.7)]
+    weights = [s / sum(scores) for s in scores]
+    assert value.item() == pytest.approx(sum(w * v for w, v in zip(weights, (0.1, 2.0, 0.7), strict=True)), rel=1e-12)
+    assert losses.grad.tolist() == pytest.approx(weights)
+
+
+def test_self_labelling_by_epoch():
+    component = RegSL(**RADII, self_label=True, threshold=0.5)
+    ctx = moved(component)
+    batch = images(6, dtype=torch.float64)
+    out = step(ctx, batch).out
+    logits = torch.tensor([[0.0, 5.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.1, 0.0], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]).double()
+    plain = F.cross_entropy(logits, batch.y)
+
+    def term(i):
+        return component.penalties(step(ctx, batch, i, out=out._replace(logits=logits)))["self_label"].item()
+
+    assert term(0) == pytest.approx(0.0, abs=1e-12)
+    assert term(7) == pytest.approx(0.0, abs=1e-12)
+    losses = F.cross_entropy(logits, batch.y, reduction="none")
+    assert term(8) == pytest.approx((reweighted(losses, 2.0) - plain).item())
+    assert term(16) == pytest.approx((reweighted(losses, 2.0 * math.exp(-0.4)) - plain).item())
+    assert component._labels[:6].tolist() == batch.y.tolist()
+    corrected = torch.tensor([1, 1, 2, 0, 1, 0])
+    expected = reweighted(F.cross_entropy(logits, corrected, reduction="none"), 2.0 * math.exp(-0.5)) - plain
+    assert term(18) == pytest.approx(expected.item())
+    assert component._labels[:6].tolist() == corrected.tolist()
+    assert component._labels[6:].tolist() == (torch.arange(6, 12) % 3).tolist()
+
+
+def test_self_labelling_refuses_a_mixer():
+    component = RegSL(**RADII, self_label=True)
+    ctx = moved(component)
+    with pytest.raises(MethodError, match="mixer"):
+        component.penalties(step(ctx, images(dtype=torch.float64), mixed=swapped(images(dtype=torch.float64))))
+
+
+def test_radii_must_be_given():
+    with pytest.raises(MethodError, match="lambda_head, gamma"):
+        RegSL(lambda_ext=0.1).check(random_net())
