@@ -1,5 +1,6 @@
 """Sweeps in a process of their own, disturbed from outside."""
 
+import contextlib
 import os
 import random
 import signal
@@ -111,18 +112,17 @@ def test_a_paused_process_that_wakes_after_losing_its_claim_stops_without_writin
 def test_kills_at_random_moments(tmp_path):
     """Workers and runners are killed again and again; every record is right, and no finished run is touched."""
     rng = random.Random(0)
-    config = {"steps": 40, "seconds": 0.004, "every": 5}
-    runs = make(tmp_path, {f"r{n}": config for n in range(8)})
-    finished = {}
-    kills = {"worker": 0, "runner": 0}
-    for _ in range(12):
+    runs = make(tmp_path, {f"r{n}": {"steps": 40, "seconds": 0.004, "every": 5} for n in range(12)})
+    finished, kills = {}, {"worker": 0, "runner": 0}
+    for n in range(12):
         process = start(tmp_path, runs)
         wait_for(lambda process=process: process.poll() is not None or busy(tmp_path, runs))
         time.sleep(rng.uniform(0.0, 0.15))
-        pids = busy(tmp_path, runs)
-        if pids and rng.random() < 0.6:
-            os.kill(rng.choice(pids), signal.SIGKILL)
-            kills["worker"] += 1
+        pids = wait_for(lambda process=process: process.poll() is not None or busy(tmp_path, runs))
+        if n % 2 and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                kills["worker"] += 1
             time.sleep(rng.uniform(0.05, 0.2))
         if process.poll() is None:
             process.kill()
