@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import UsageError
 from benchmark.sweep import process, state
-from benchmark.sweep.state import Claim, ClaimLost, RunFolder, check_writable, claim, read_json, replacing, write_json, write_record
+from benchmark.sweep.state import Claim, ClaimLost, RunFolder, claim, read_json, write_json, write_record
 
 
 @pytest.fixture
@@ -284,22 +283,3 @@ def test_a_finished_run_keeps_its_config(run):
     write_record(run.path, {})
     run.create("steps: 3\n")
     assert run.config_path.read_text() == "steps: 2\n"
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="Out of range"):
-        write_json(path, {"a": float("nan")})
-    with pytest.raises(TypeError), replacing(path) as file:
-        file.writelines([b"half", None])
-    assert read_json(path) == {"a": 1}
-    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
-    check_writable(tmp_path / "new")
-    assert list((tmp_path / "new").iterdir()) == []
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot be written"):
-        check_writable(tmp_path / "file")
