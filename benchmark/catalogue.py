@@ -1,4 +1,4 @@
-"""What there is to choose from: methods, backbones, sweeps, data sets; and whether this machine can run."""
+"""What there is to choose from: methods, backbones, sweeps; and whether this machine can run."""
 
 import platform
 import shutil
@@ -7,14 +7,12 @@ from importlib import metadata
 from rich.console import Console
 from rich.table import Table
 
-import datasets
 import methods
 from benchmark import weights, yamlio
 from benchmark.devices import cpu_count, visible_gpus
-from benchmark.errors import UsageError
 from benchmark.plugins import MethodInfo, method_info
 from benchmark.sweep.grid import SWEEPS
-from datasets.base import DataError, cache_root, open_dataset
+from datasets.base import cache_root
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "submitit")
 
@@ -62,35 +60,6 @@ def sweeps_table(console: Console) -> None:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         table.add_row(str(yamlio.read(path)["name"]), first.lstrip("# ") if first.startswith("#") else "")
     console.print(table)
-
-
-def data_table(console: Console) -> None:
-    """Data sets that need no path, and whether their files are at hand."""
-    table = Table("data set", "state", "images", "classes", "licence")
-    for name in datasets.DATASETS:
-        if name == "folder":
-            table.add_row("folder:PATH", "yours", "", "", "yours")
-            continue
-        try:
-            found = open_dataset(name)
-        except DataError:
-            table.add_row(name, f"missing: smilebench data prepare {name} --from PATH", "", "", "")
-            continue
-        sizes = ", ".join(f"{len(items)} {split}" for split, items in found.splits.items())
-        table.add_row(name, "present", sizes, str(len(found.classes)), found.licence)
-    console.print(table)
-
-
-def verify_data(name: str, console: Console) -> None:
-    """Check the decoded copies of one data set."""
-    from datasets.arena import copies, verify
-
-    found = copies(open_dataset(name))
-    for arena in found:
-        verify(arena)
-        console.print(f"{name}: {arena.path} is intact", highlight=False)
-    if not found:
-        raise UsageError(f"data set '{name}' has no decoded copy yet: the first sweep that uses it makes one")
 
 
 def doctor(console: Console) -> int:

@@ -168,32 +168,45 @@ def verify_backbone(name: str) -> None:
 
 @data_app.command("prepare")
 def prepare_data(
-    name: str, source: Annotated[Path | None, typer.Option("--from", help="A folder or archive that you have.")] = None
+    name: str,
+    source: Annotated[Path | None, typer.Option("--from", help="A folder, archive or parquet file that you have.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch the official files; a broken download is continued.")] = False,
+    resize: Annotated[int, typer.Option(min=8, help="Pixels of the decoded copy: of both sides, or of the shorter one.")] = 256,
+    keep_aspect: Annotated[bool | None, typer.Option(help="Keep the aspect ratio [default: as published work on this data set].")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept a copy that is not complete.")] = False,
 ) -> None:
-    """Say where a data set lies; it is checked now and decoded by the first sweep that uses it."""
-    from datasets.base import open_dataset, remember
+    """Fetch or read a data set, check its counts, and decode it; runs then need no network."""
+    from benchmark import data
 
-    dataset = open_dataset(f"{name}:{source}" if source else name)
-    if source:
-        remember(name, source)
-    sizes = ", ".join(f"{len(items)} {split}" for split, items in dataset.splits.items())
-    console.print(f"{name}: {sizes} images, {len(dataset.classes)} classes", highlight=False)
+    data.prepare(name, source, download, resize, keep_aspect, partial, console)
 
 
 @data_app.command("list")
 def list_data() -> None:
-    """Data sets, and whether their files are at hand."""
-    from benchmark import catalogue
+    """Data sets: prepared, present or missing, and their size on disk."""
+    from benchmark import data
 
-    catalogue.data_table(console)
+    data.table(console)
 
 
 @data_app.command("verify")
 def verify_data(name: str) -> None:
-    """Check every decoded copy of a data set against its manifest."""
-    from benchmark import catalogue
+    """Check counts, every decoded copy, and that the images are still those which were decoded."""
+    from benchmark import data
 
-    catalogue.verify_data(name, console)
+    data.check(name, console)
+
+
+@data_app.command("show")
+def show_data(
+    name: str,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    out: Annotated[Path | None, typer.Option(help="The PNG to write [default: NAME-SPLIT.png].")] = None,
+) -> None:
+    """Write a contact sheet: images with their labels."""
+    from benchmark import data
+
+    data.show(name, split, out, console)
 
 
 def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:

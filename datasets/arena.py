@@ -92,10 +92,29 @@ def find(dataset: DataSet, decode: Decode) -> Arena | None:
     return _open(folder) if folder.is_dir() else None
 
 
-def copies(dataset: DataSet) -> list[Arena]:
-    """Every prepared arena of ``dataset``, whatever its decoding."""
+def decodings() -> dict[Path, Decode]:
+    """The folder of every prepared arena, and how its images were decoded."""
     folders = sorted((cache_root() / "arenas").glob("[0-9a-f]*"))
-    return [_open(folder) for folder in folders if _folder(dataset, Decode(**_manifest(folder)["decode"])) == folder]
+    return {folder: Decode(**_manifest(folder)["decode"]) for folder in folders}
+
+
+def copies(dataset: DataSet, prepared: dict[Path, Decode]) -> list[Arena]:
+    """Those of the ``prepared`` arenas that are of ``dataset``."""
+    fingerprint = dataset.fingerprint()
+    return [_open(folder) for folder, decode in prepared.items() if _key(fingerprint, decode) == folder.name]
+
+
+def changed(dataset: DataSet, arena: Arena) -> list[Path]:
+    """The files of images whose stored bytes are no longer those that were decoded into ``arena``."""
+    splits = _manifest(arena.path)["splits"]
+    if not all("hashes" in fields for fields in splits.values()):
+        raise _damaged(arena.path / "manifest.json", "it is of an older version, without a hash per image")
+    return [
+        item.path
+        for name, items in dataset.splits.items()
+        for item, digest in zip(items, splits[name]["hashes"], strict=True)
+        if hashlib.sha256(dataset.content(item)).hexdigest() != digest
+    ]
 
 
 def verify(arena: Arena) -> None:
@@ -106,8 +125,12 @@ def verify(arena: Arena) -> None:
 
 
 def _folder(dataset: DataSet, decode: Decode) -> Path:
-    text = json.dumps([ARENA_VERSION, dataset.fingerprint(), asdict(decode)], sort_keys=True)
-    return cache_root() / "arenas" / hashlib.sha256(text.encode()).hexdigest()[:32]
+    return cache_root() / "arenas" / _key(dataset.fingerprint(), decode)
+
+
+def _key(fingerprint: str, decode: Decode) -> str:
+    text = json.dumps([ARENA_VERSION, fingerprint, asdict(decode)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _build(dataset: DataSet, decode: Decode, folder: Path, workers: int, progress: Progress | None) -> None:
@@ -134,6 +157,7 @@ def _build(dataset: DataSet, decode: Decode, folder: Path, workers: int, progres
             "sha256": checksum.hexdigest(),
             "keys": [item.key for item in items],
             "labels": [item.label for item in items],
+            "hashes": hashes,
             "heights": [height for height, _ in sizes],
             "widths": [width for _, width in sizes],
         }
@@ -198,4 +222,4 @@ def _damaged(file: Path, what: str) -> DataError:
     return DataError(f"decoded data is damaged: {file}: {what}; remove the folder {file.parent} and prepare the data set again")
 
 
-__all__ = ["ARENA_VERSION", "Arena", "ArenaSplit", "Decode", "find", "prepare", "verify"]
+__all__ = ["ARENA_VERSION", "Arena", "ArenaSplit", "Decode", "changed", "copies", "decodings", "find", "prepare", "verify"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from PIL import Image
 
 import datasets
@@ -74,7 +75,7 @@ class DataSet:
     def open(self, item: Item) -> Image.Image:
         """One image as RGB; DataError names the file when it cannot be read."""
         try:
-            return self.decode(self.content(item)).convert("RGB")
+            return to_rgb(self.decode(self.content(item)))
         except Exception as error:
             raise unreadable(item, error) from error
 
@@ -94,6 +95,18 @@ class DataSet:
         return {**self.__dict__, "splits": {}}
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """``image.convert("RGB")``; 16-bit grey keeps its upper 8 bits, where Pillow's conversion would clip it to white."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError(f"its values, {values.min()} to {values.max()}, are beyond 16 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its values are floating-point numbers, which have no agreed range")
+    return image.convert("RGB")
+
+
 def _stamp(item: Item) -> tuple[int, int, int]:
     try:
         stat = item.path.stat()
@@ -108,15 +121,20 @@ def unreadable(item: Item, error: Exception) -> DataError:
     return DataError(f"cannot read image {item.path}{row}: {type(error).__name__}: {error}; replace or remove the file")
 
 
-def open_dataset(use: str) -> DataSet:
-    """The data set named by ``use``: ``name`` or ``name:PATH``. A bare name may use the place that was remembered for it."""
-    name, _, path = use.partition(":")
+def data_class(name: str) -> type[DataSet]:
+    """The class behind a name of the table; DataError lists the names and the nearest one."""
     if name not in datasets.DATASETS:
         near = difflib.get_close_matches(name, datasets.DATASETS, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise DataError(f"unknown data set '{name}'{hint} (valid: {', '.join(datasets.DATASETS)}, with ':PATH' where data lie in a folder)")
     module, _, cls = datasets.DATASETS[name].partition(":")
-    return getattr(importlib.import_module(module), cls)(Path(path).expanduser() if path else None)
+    return getattr(importlib.import_module(module), cls)
+
+
+def open_dataset(use: str) -> DataSet:
+    """The data set named by ``use``: ``name`` or ``name:PATH``. A bare name may use the place that was remembered for it."""
+    name, _, path = use.partition(":")
+    return data_class(name)(Path(path).expanduser() if path else None)
 
 
 def cache_root() -> Path:

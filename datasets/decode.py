@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from datasets.base import DataError, DataSet, Item, unreadable
+from datasets.base import DataError, DataSet, Item, to_rgb, unreadable
 
 CHUNK = 128
 """Images per task."""
@@ -56,7 +56,7 @@ def decode_image(image: Image.Image, decode: Decode) -> np.ndarray:
         image.draft(None, resized_size(*image.size, decode))
     if decode.exif:
         image = ImageOps.exif_transpose(image)
-    return np.asarray(image.convert("RGB").resize(resized_size(*image.size, decode), Image.Resampling.BILINEAR))
+    return np.asarray(to_rgb(image).resize(resized_size(*image.size, decode), Image.Resampling.BILINEAR))
 
 
 def decode_items(dataset: DataSet, items: Sequence[Item], decode: Decode) -> Chunk:

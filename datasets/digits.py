@@ -16,6 +16,7 @@ TRAIN_SHARE = 0.8
 class Digits(DataSet):
     """Ten classes, about 144 train and 36 test images each; values 0..16 spread over 0..255, grey repeated to RGB."""
 
+    name = "digits"
     licence = "CC BY 4.0 (UCI, Optical Recognition of Handwritten Digits)"
     homepage = "https://archive.ics.uci.edu/dataset/80"
     defects = "8x8 pixels: anything larger is interpolated"

@@ -1,6 +1,7 @@
 """Folders that appear complete or not at all."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -8,6 +9,8 @@ import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from datasets.base import DataError
 
 
 @contextlib.contextmanager
@@ -28,6 +31,10 @@ def building(target: Path) -> Iterator[Path]:
         except OSError:
             if not target.is_dir():
                 raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"the disk of {target.parent} is full; free some space, or set SMILEBENCH_CACHE to another disk") from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

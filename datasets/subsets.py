@@ -36,6 +36,10 @@ def subset_smile(labels: np.ndarray, fraction: float, rng: np.random.Generator) 
     return rng.permutation(len(labels))[:count]
 
 
+SAMPLERS = {"stratified": subset, "smile": subset_smile}
+"""The rules of ``data.sampling``."""
+
+
 def carve(labels: np.ndarray, indices: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Split a subset, given in drawing order, into (train, validation), both sorted.
 
