@@ -1,0 +1,109 @@
+"""The ``data`` commands, as a user types them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark import cli
+from datasets import counts, fetch
+from datasets.arena import decodings
+from datasets.base import DataSet, open_dataset
+from tests.datasets import releases
+
+
+def run(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
+    """Exit code and output of ``smilebench data ...``."""
+    monkeypatch.setattr("sys.argv", ["smilebench", "data", *map(str, arguments)])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    shown = capsys.readouterr()
+    return code, " ".join((shown.out + shown.err).split())
+
+
+@pytest.fixture
+def data(capsys, monkeypatch):
+    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+
+
+def test_prepare_list_verify_show(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    releases.cub200(tmp_path / "birds")
+    monkeypatch.setitem(counts.COUNTS, "cub200", (2, {"train": counts.Count(4, (2, 2)), "test": counts.Count(4, (2, 2))}))
+    code, shown = data("prepare", "cub200", "--from", tmp_path / "birds", "--resize", 32)
+    assert code == 0
+    assert "4 train, 4 test images, 2 classes" in shown
+    (decode,) = decodings().values()
+    assert (decode.resize, decode.keep_aspect) == (32, True)
+    code, shown = data("list")
+    assert code == 0
+    assert "prepared" in shown
+    assert "missing, can be fetched" in shown
+    assert data("verify", "cub200")[0] == 0
+    assert data("show", "cub200", "--split", "test", "--out", tmp_path / "sheet.png")[0] == 0
+    page = np.asarray(Image.open(tmp_path / "sheet.png"))
+    first = Image.open(tmp_path / "birds/CUB_200_2011/images/001.Black_footed_Albatross/Bird_0006.jpg")
+    expected = np.asarray(first.resize((152, 114), Image.Resampling.BICUBIC))
+    assert np.array_equal(page[23 : 23 + 114, 4 : 4 + 152], expected)
+    assert (page[160:, :160] != 255).any()
+    assert (page[:, 4 * 160 :] == 255).all()
+
+
+def test_a_copy_that_is_not_complete_is_refused_unless_asked_for(data, tmp_path: Path) -> None:
+    releases.cub200(tmp_path / "birds")
+    code, shown = data("prepare", "cub200", "--from", tmp_path / "birds", "--resize", 16)
+    assert code == 2
+    assert "2 classes instead of 200; test has 4 images instead of 5794" in shown
+    assert "train has 2 classes outside 29 to 30 images (001.Black_footed_Albatross 2," in shown
+    assert not decodings()
+    code, shown = data("verify", "cub200")
+    assert (code, "is not at hand" in shown) == (2, True)
+    assert data("prepare", "cub200", "--from", tmp_path / "birds", "--resize", 16, "--partial")[0] == 0
+    assert len(open_dataset("cub200").splits["train"]) == 4
+
+
+def test_verify_names_a_changed_image(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = releases.cub200(tmp_path / "birds")
+    data("prepare", "cub200", "--from", tmp_path / "birds", "--resize", 16, "--partial")
+    fingerprint = open_dataset("cub200").fingerprint()
+    path = next(iter(truth["train"].values()))[1]
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    assert data("verify", "cub200") == (2, "error: data set 'cub200' is not decoded yet; run 'smilebench data prepare cub200'")
+    monkeypatch.setattr(DataSet, "fingerprint", lambda self: fingerprint)
+    code, shown = data("verify", "cub200")
+    assert code == 2
+    assert f"1 images are no longer what was decoded, among them {path}" in shown.replace("\n", "")
+
+
+def test_download_fetches_checks_and_remembers(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    releases.flowers102(tmp_path / "flowers")
+
+    def copy(source, folder: Path, progress) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        if source.file.endswith(".mat"):
+            (folder / source.file).write_bytes((tmp_path / "flowers" / source.file).read_bytes())
+        elif not (folder / "jpg").exists():
+            (folder / "jpg").symlink_to(tmp_path / "flowers" / "jpg")
+        progress(source.file, 1, 1)
+        return folder / source.file
+
+    monkeypatch.setattr(fetch, "fetch", copy)
+    code, _ = data("prepare", "flowers102", "--download", "--partial", "--resize", 16)
+    assert code == 0
+    assert open_dataset("flowers102").splits["val"][0].path.is_relative_to(cache / "downloads" / "flowers102")
+
+
+def test_what_nobody_offers_is_refused_with_advice(data) -> None:
+    code, shown = data("prepare", "stanford_cars", "--download")
+    assert code == 2
+    assert "smilebench data prepare stanford_cars --from PATH" in shown
+
+
+def test_every_table_of_counts_names_a_data_set_and_digits_agree() -> None:
+    from datasets import DATASETS
+
+    assert set(counts.COUNTS) == set(DATASETS) - {"folder"}
+    assert counts.differences(open_dataset("digits")) == []
