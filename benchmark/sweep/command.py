@@ -46,7 +46,7 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     runtime = plan.sweep.runs[0].runtime
     devices = visible_gpus() if runtime.device == "cuda" else ["cpu"]
     count = workers or (len(devices) if runtime.device == "cuda" else max(1, cpu_count() // runtime.threads))
-    order = [item.config.run_id for item in sorted(plan.todo, key=lambda item: -item.work)]
+    order = [item.config.run_id for item in sorted(plan.runs, key=lambda item: -item.work)]
     outcome = run_local(plan.out, order, workers=count, threads=runtime.threads, devices=devices, view=open_view(console))
     for run_id, reason in outcome.failed.items():
         console.print(f"failed: {run_id}: {reason}", style="red", highlight=False)

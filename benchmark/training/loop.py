@@ -25,8 +25,6 @@ from methods.base import Batch, Context, Step
 class Diverged(RuntimeError):
     """A loss term is no longer finite."""
 
-    kind = "nan"
-
 
 @dataclass
 class Fit:

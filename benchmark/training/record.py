@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import platform
-import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from benchmark.config import RunConfig
 from benchmark.sweep.state import replacing, write_record, write_text
@@ -48,16 +47,16 @@ class Results:
 
 
 def write(config: RunConfig, session: Session, results: Results) -> None:
-    """Write every file of the run, the record last, then drop its checkpoints."""
+    """Write every file of the run, the record last."""
     folder = session.folder
-    session.check()
-    write_text(folder / "curves.jsonl", "".join(json.dumps(row) + "\n" for row in results.fit.curves))
-    write_text(folder / "linearity.csv", _linearity_csv(results.linearity))
-    _write_predictions(folder / "predictions.parquet", results.test)
+    write_text(folder / "curves.jsonl", "".join(json.dumps(row) + "\n" for row in results.fit.curves), session.check)
+    write_text(folder / "linearity.csv", _linearity_csv(results.linearity), session.check)
+    with replacing(folder / "predictions.parquet", check=session.check) as file:
+        pq.write_table(_predictions(results.test), file)
     if config.runtime.keep_weights == "last":
-        save_file({k: v.contiguous() for k, v in results.fit.net.state_dict().items()}, folder / "weights.safetensors")
+        with replacing(folder / "weights.safetensors", check=session.check) as file:
+            file.write(save({k: v.contiguous() for k, v in results.fit.net.state_dict().items()}))
     write_record(folder, build(config, results), session.check)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
 def build(config: RunConfig, results: Results) -> dict[str, Any]:
@@ -121,10 +120,8 @@ def _linearity_csv(linearity: dict[str, list[dict]]) -> str:
     return text.getvalue()
 
 
-def _write_predictions(path: Path, test: Evaluation) -> None:
-    table = pa.table({"index": test.index, "label": test.label, "top1": test.top1, "probability": test.probability})
-    with replacing(path) as file:
-        pq.write_table(table, file)
+def _predictions(test: Evaluation) -> pa.Table:
+    return pa.table({"index": test.index, "label": test.label, "top1": test.top1, "probability": test.probability})
 
 
 @functools.cache

@@ -27,7 +27,7 @@ from benchmark.training.seeding import Streams
 from benchmark.training.session import Interrupted, Session
 from datasets.arena import Arena, ArenaSplit
 from datasets.stream import Sample, TrainStream, check_size, eval_batches, train_batches
-from datasets.subsets import carve, limit, subset, subset_hash, subset_smile
+from datasets.subsets import SAMPLERS, carve, limit, subset_hash
 from methods.base import Batch, Context
 
 TRAIN_IMAGES_EVALUATED = 2000
@@ -148,8 +148,8 @@ def load_images(config: RunConfig, streams: Streams) -> Images:
     """The run's subset, its validation part and its test images."""
     arena = assets.arena(config.data.use, config.data.decode)
     split, data = arena.split("train"), config.data
-    sample = {"stratified": subset, "smile": subset_smile}[data.sampling]
-    train, val = carve(split.labels, sample(split.labels, config.fraction, streams.numpy("subset")), data.val_fraction)
+    drawn = SAMPLERS[data.sampling](split.labels, config.fraction, streams.numpy("subset"))
+    train, val = carve(split.labels, drawn, data.val_fraction)
     test = arena.split("test")
     test_index = limit(test.labels, test.keys, data.test_images) if data.test_images else np.arange(len(test))
     return Images(arena, split, train, split if len(val) else None, val, test_index, subset_hash([split.keys[i] for i in train]))

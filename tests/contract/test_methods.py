@@ -14,11 +14,11 @@ from benchmark.plugins import method_info
 from methods.base import Component
 from tests.runs import advance, config, trained
 
-COMPOSITIONS = ("l2_sp+mixup", "delta+mixup", "rifle+mixup", "l2_sp+cutmix", "smile+rifle", "l2_sp+rifle")
+COMPOSITIONS = ("l2_sp+mixup", "delta+mixup", "rifle+mixup", "bss+mixup", "co_tuning+mixup", "smile+rifle", "l2_sp+cutmix")
 ENTRIES = (*methods.METHODS, *methods.VARIANTS, *COMPOSITIONS)
 NEVER_NEUTRAL = {"linear_probe": "it freezes the backbone"}
-FEW = {"delta": {"n_batches": 1, "batch_size": 8, "head_epochs": 1}}
-"""Options that keep set-up passes short, by method."""
+FEW = {"delta": {"n_batches": 1, "batch_size": 8, "head_epochs": 1}, "reg_sl": {"lambda_ext": 1.0, "lambda_head": 5.0, "gamma": 1.5}}
+"""Options that keep set-up passes short or have no default, by method."""
 
 
 def entry(name: str, **options: Any) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_a_sweep_from_nothing_to_its_report_and_again(images: Path, backbone: st
     assert second.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")} == records
     assert len(records) == 4
+    assert not list(out.glob("runs/*/checkpoint"))
     assert (out / "report.html").stat().st_mtime_ns == drawn
     assert "4 done" in smilebench("status", sweep, cwd=tmp_path).stdout
     run_id = next(iter(records)).parent.name

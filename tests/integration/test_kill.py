@@ -1,0 +1,116 @@
+"""SIGKILL to runner and workers at random moments of a real sweep: nothing finished is lost or redone, and the records stay the same."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_cli import ROOT, sweep_file
+from tests.training.test_run import VARYING
+
+KILLS, RESUMED = 20, 8
+INTERVAL = 0.5
+"""Seconds between checkpoints."""
+SETTINGS = {
+    "methods": ["fine_tuning", "delta", "smile", "rifle"],
+    "seeds": 2,
+    "training": {"steps": 1000, "batch_size": 8, "image_size": 32, "log_every": 50},
+    "linearity": {"pairs": 64, "lambdas": 5},
+    "runtime": {"checkpoint_seconds": INTERVAL},
+}
+
+pytestmark = pytest.mark.slow
+
+
+class Sweep:
+    """One results folder, and the ``sweep`` command that works on it."""
+
+    def __init__(self, file: str, folder: Path) -> None:
+        self.file, self.folder = file, folder
+        self.finished: dict[Path, int] = {}
+        self.process: subprocess.Popen | None = None
+        folder.mkdir()
+
+    def start(self) -> subprocess.Popen:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-m", "benchmark", "sweep", self.file, "--workers", "2"]
+        with (self.folder / "out.txt").open("a") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+        return self.process
+
+    def wait_for_a_claim(self) -> None:
+        before = len(list(self.folder.glob(CLAIMS)))
+        while self.process.poll() is None and len(list(self.folder.glob(CLAIMS))) == before:
+            time.sleep(0.02)
+
+    def kill(self, whom: str) -> None:
+        """SIGKILL to the ``runner``, to one ``worker``, or to ``all``."""
+        workers = children(self.process.pid)
+        targets = {"runner": [self.process.pid], "worker": workers[:1], "all": [self.process.pid, *workers]}[whom]
+        for pid in targets:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if whom != "worker":
+            self.process.wait()
+            while any(Path(f"/proc/{pid}").exists() for pid in workers):
+                time.sleep(0.02)
+
+    def nothing_is_lost_or_redone(self) -> None:
+        done = {path: path.stat().st_mtime_ns for path in self.folder.glob("results/small/runs/*/record.json")}
+        assert self.finished.items() <= done.items()
+        self.finished = done
+
+    def unsaved_seconds(self) -> list[float]:
+        """Age of the newest checkpoint of each run that has one."""
+        return [time.time() - path.stat().st_mtime for path in self.folder.glob("results/small/runs/*/checkpoint/step.json")]
+
+    def records(self) -> dict[str, dict]:
+        found = {path.parent.name: json.loads(path.read_text()) for path in self.folder.glob("results/small/runs/*/record.json")}
+        return {run_id: {k: v for k, v in record.items() if k not in VARYING} for run_id, record in found.items()}
+
+    def resumed_at(self) -> list[int]:
+        logs = "\n".join(path.read_text() for path in self.folder.glob("results/small/runs/*/log.txt"))
+        return [int(step) for step in re.findall(r"resumed at step (\d+) of", logs)]
+
+
+CLAIMS = "results/small/runs/*/claims/*[0-9]"
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
+def test_twenty_kills_lose_nothing_and_change_nothing(images: Path, backbone: str, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    file = sweep_file(tmp_path, images, backbone, **SETTINGS)
+    whole = Sweep(file, tmp_path / "whole")
+    assert whole.start().wait() == 0
+    expected, kills, resumed, unsaved = whole.records(), 0, [], []
+    while kills < KILLS:
+        sweep = Sweep(file, tmp_path / f"cut{kills}")
+        while len(sweep.records()) < len(expected):
+            if sweep.process is None or sweep.process.poll() is not None:
+                sweep.start()
+                sweep.wait_for_a_claim()
+            time.sleep(rng.uniform(0, 5))
+            if kills < KILLS and sweep.process.poll() is None:
+                unsaved += sweep.unsaved_seconds()
+                sweep.kill(rng.choice(["runner", "worker", "all", "all"]))
+                sweep.nothing_is_lost_or_redone()
+                kills += 1
+        assert sweep.start().wait() == 0, (sweep.folder / "out.txt").read_text()
+        assert sweep.records() == expected
+        resumed += sweep.resumed_at()
+    print(f"{kills} kills; resumed at {resumed}; age of checkpoints at a kill, seconds: {[round(age, 1) for age in unsaved]}")
+    assert sum(step > 0 for step in resumed) >= RESUMED
+    assert statistics.median(unsaved) < INTERVAL + 0.5

@@ -1,0 +1,30 @@
+"""Real transfer: the embedded ImageNet weights against the same network from random initialisation."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.sweep import grid
+from benchmark.training.run import train
+from tests.runs import Notebook
+from tests.training.test_run import record
+
+pytestmark = pytest.mark.slow
+
+
+def accuracy(sweep: str, folder: Path, *assignments: str) -> float:
+    run = grid.load(sweep, ["methods=[fine_tuning]", "seeds=1", "linearity.pairs=0", "runtime.device=cpu", *assignments]).runs[0]
+    train(run, Notebook(folder))
+    return record(folder)["test_accuracy"]
+
+
+def test_pretrained_weights_beat_random_ones_on_digits(tmp_path: Path) -> None:
+    gain = accuracy("quick", tmp_path / "a") - accuracy("quick", tmp_path / "b", "pretrained=false")
+    assert gain >= 0.30
+
+
+def test_pretrained_weights_beat_random_ones_on_cifar10(tmp_path: Path, cifar10: Path) -> None:
+    use = f"datasets=[{{name: cifar10, use: 'cifar10:{cifar10}'}}]"
+    few = ["training.steps=150", "data.test_images=1000", use]
+    gain = accuracy("cifar10", tmp_path / "a", *few) - accuracy("cifar10", tmp_path / "b", "pretrained=false", *few)
+    assert gain >= 0.15
