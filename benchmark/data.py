@@ -26,9 +26,9 @@ def prepare(name: str, source: Path | None, download: bool, resize: int, keep_as
         raise UsageError(f"'{name}' is not complete: {'; '.join(wrong)} (--partial takes it as it is; its results compare with no others)")
     for line in wrong:
         console.print(f"not complete: {line}", style="yellow", highlight=False)
+    decode_with_progress(use, Decode(resize, dataset.keep_aspect if keep_aspect is None else keep_aspect), console)
     if source and name != "folder":
         remember(name, source)
-    decode_with_progress(use, Decode(resize, dataset.keep_aspect if keep_aspect is None else keep_aspect), console)
     console.print(f"{name}: {sizes(dataset)} images, {len(dataset.classes)} classes; licence: {dataset.licence}", highlight=False)
 
 

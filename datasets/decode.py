@@ -4,6 +4,8 @@ import collections
 import hashlib
 import itertools
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,13 +20,16 @@ from datasets.base import DataError, DataSet, Item, to_rgb, unreadable
 CHUNK = 128
 """Images per task."""
 
+FAST_DECODE_ERROR = 4.0
+"""Mean absolute difference of an image's pixel values, of 255."""
+
 
 @dataclass(frozen=True)
 class Decode:
     """How an image becomes pixels; part of the data's hash.
 
     resize: pixels, of the shorter side if ``keep_aspect``, else of both sides. fast_decode: let the JPEG decoder shrink by a power of two
-    first (pixels differ slightly). exif: rotate as the camera recorded.
+    first (a photo's pixels differ by less than FAST_DECODE_ERROR on average). exif: rotate as the camera recorded.
     """
 
     resize: int
@@ -82,7 +87,7 @@ def chunks(dataset: DataSet, items: Sequence[Item], decode: Decode, workers: int
         return
     # Spawned, not forked: the caller may hold threads (torch, a progress bar) whose locks a fork would copy in a locked state.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(parts)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(workers, len(parts)), mp_context=context, initializer=_end_with_parent) as pool:
         waiting = iter(parts)
         running = collections.deque(pool.submit(decode_items, dataset, part, decode) for part in itertools.islice(waiting, 3 * workers))
         try:
@@ -93,3 +98,13 @@ def chunks(dataset: DataSet, items: Sequence[Item], decode: Decode, workers: int
             raise DataError("a decoding process was killed (out of memory?); prepare with fewer workers") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A decoding process whose parent is killed would wait for its next task for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
