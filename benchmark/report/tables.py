@@ -73,7 +73,7 @@ def _difference(cell: Cell, baseline: str) -> Value:
     if cell.difference is None:
         return Value("not paired" if cell.n else NONE)
     value = _interval(cell.difference, "{:+.1f}")
-    text = value.text.replace("-", "−")
+    text = value.text.replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
     if cell.difference.n != cell.n or cell.n != cell.expected:
         text += f" ({cell.difference.n} pair{'s' if cell.difference.n > 1 else ''})"
     return Value(text, value.sort)

@@ -55,6 +55,12 @@ def _legend_columns(methods: Sequence[str]) -> int:
     return min(len(methods), 4 if longest <= 9 else 3 if longest <= 13 else 2)
 
 
+def settle(figure: Figure) -> None:
+    """Work out the layout once and keep it, the same for every format."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def seeds_text(cells: Iterable[Cell]) -> str:
     """How many seeds are behind the cells: ``n = 3 seeds`` or ``n = 1 to 3 seeds``."""
     counts = sorted({cell.n for cell in cells if cell.n})

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 
 from benchmark.report.cells import Group
-from benchmark.report.figures.canvas import Drawing
+from benchmark.report.figures.canvas import Drawing, settle
 from benchmark.report.figures.lines import draw_fractions, draw_linearity_feature, draw_linearity_label, draw_loss_terms
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
@@ -66,14 +66,12 @@ def write_figures(groups: Sequence[Group], folder: Path) -> list[Picture]:
 
 
 def _write(task: _Task) -> Picture | None:
-    """The layout is worked out once and kept for both formats."""
     draw, subject, group, folder = task
     with matplotlib.rc_context(RC):
         drawing = draw(subject)
         if drawing is None:
             return None
-        drawing.figure.draw_without_rendering()
-        drawing.figure.set_layout_engine("none")
+        settle(drawing.figure)
         svg = _render(drawing, "svg", {"Date": None, "Creator": None, "Title": drawing.title})
         png = _render(drawing, "png", {"Software": None, "Title": drawing.title})
     for suffix, content in (("svg", svg), ("png", png)):

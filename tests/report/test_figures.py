@@ -1,0 +1,178 @@
+"""Figures: the drawn data, not the pixels; and that nothing is cut off or unlabelled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from benchmark.report.cells import Group, group_runs
+from benchmark.report.collect import collect
+from benchmark.report.figures import write
+from benchmark.report.figures.canvas import Drawing, settle
+from benchmark.report.figures.lines import draw_fractions, draw_loss_terms
+from benchmark.report.figures.rows import draw_accuracy, draw_difference
+from benchmark.report.figures.scatter import draw_cost_accuracy
+from benchmark.report.figures.window import window
+from benchmark.report.figures.write import PER_GROUP
+from benchmark.report.series import MAX_POINTS, linearity_series, loss_series
+from benchmark.report.statistics import Interval
+from benchmark.report.style import RC, WIDTH, style
+from tests.report import fakes
+
+
+def make(sweep: Path, methods: tuple[str, ...] = fakes.QUICK, **sizes: object) -> tuple[Group, ...]:
+    grid = fakes.grid(methods, **sizes)
+    fakes.write_sweep(sweep, grid)
+    return group_runs(fakes.info(methods), grid, collect(sweep, grid))
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
+    return make(tmp_path_factory.mktemp("sweep"))[0]
+
+
+@pytest.fixture(autouse=True)
+def _settings() -> Iterator[None]:
+    """Drawing and measuring under the figures' own settings."""
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def drawn(draw: object, subject: object) -> Drawing:
+    drawing = draw(subject)
+    settle(drawing.figure)
+    return drawing
+
+
+def spans(axes: Axes) -> list[tuple[float, float, str]]:
+    """(low, high, colour) of the horizontal two-point lines."""
+    lines = [line for line in axes.get_lines() if len(line.get_xdata()) == 2 and len(set(line.get_ydata())) == 1]
+    return [(*map(float, line.get_xdata()), line.get_color()) for line in lines]
+
+
+def test_the_accuracy_figure_shows_every_seed_mean_and_interval(group: Group) -> None:
+    (axes,) = drawn(draw_accuracy, group).figure.axes
+    seeds = [tuple(line.get_xdata()) for line in axes.get_lines() if line.get_alpha() == 0.6]
+    assert seeds == [tuple(100 * run.record["test_accuracy"] for run in cell.runs) for cell in group.cells]
+    assert spans(axes) == [(cell.accuracy.low, cell.accuracy.high, style(cell.method).colour) for cell in group.cells]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(fakes.QUICK)
+    assert axes.get_xlabel() == "Test accuracy (%)"
+
+
+def test_the_forest_plot_shows_the_paired_intervals(group: Group) -> None:
+    (axes,) = drawn(draw_difference, group).figure.axes
+    others = group.cells[1:]
+    assert spans(axes) == [(cell.difference.low, cell.difference.high, style(cell.method).colour) for cell in others]
+    written = [text.get_text() for text in axes.texts if "[" in text.get_text()]
+    assert len(written) == len(others)
+    assert written[1].startswith(f"{others[1].difference.mean:+.1f} [".replace("-", "−"))
+
+
+def test_a_far_off_method_is_marked_at_the_edge(group: Group) -> None:
+    (axes,) = drawn(draw_difference, group).figure.axes
+    probe = group.cell("linear_probe").difference.mean
+    assert axes.get_xlim()[0] > probe
+    assert [text.get_text() for text in axes.texts if "◂" in text.get_text()] == [f"◂ −{-probe:.1f}"]
+
+
+def test_window_keeps_everything_unless_one_is_far_off() -> None:
+    near = [Interval(mean, mean - 1, mean + 1, 3) for mean in (80.0, 81.0, 82.0, 83.0, 84.0)]
+    assert window(near) is None
+    assert window([*near[:3], Interval(20.0, 19, 21, 3)][:3]) is None
+    low, high = window([*near, Interval(20.0, 19.0, 21.0, 3)])
+    assert 21 < low < 79
+    assert high == 85
+
+
+@pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
+def test_every_figure_is_labelled_and_fits_its_sheet(group: Group, draw: object) -> None:
+    drawing = drawn(draw, group)
+    figure = drawing.figure
+    assert figure.get_figwidth() == WIDTH
+    box = figure.get_tightbbox()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.get_figwidth() + 0.01
+    assert box.y1 <= figure.get_figheight() + 0.01
+    assert figure.get_suptitle().startswith("toys, 15 % of the labels")
+    assert "n = 3" in figure.get_suptitle()
+    assert "n = 3" in drawing.caption
+    assert drawing.alt
+    assert any(axes.get_xlabel() for axes in figure.axes)
+    assert any(axes.get_ylabel() for axes in figure.axes) or figure.get_supylabel() or draw in (draw_accuracy, draw_difference)
+
+
+@pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
+def test_legends_do_not_cover_axes(group: Group, draw: object) -> None:
+    figure = drawn(draw, group).figure
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for legend in figure.legends:
+        boxes = [axes.get_tightbbox(renderer) for axes in figure.axes if axes.axison]
+        assert not any(legend.get_window_extent(renderer).overlaps(box) for box in boxes)
+
+
+@pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
+def test_a_group_without_runs_has_no_figures(tmp_path: Path, draw: object) -> None:
+    grid = fakes.grid(seeds=2)
+    (empty,) = group_runs(fakes.info(), grid, collect(tmp_path, grid))
+    assert draw(empty) is None
+
+
+@pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
+def test_a_single_seed_is_said_to_have_no_interval(tmp_path: Path, draw: object) -> None:
+    (one,) = make(tmp_path, fakes.QUICK[:3], seeds=1)
+    drawing = drawn(draw, one)
+    assert "n = 1" in drawing.caption
+    assert "t-intervals over seeds" not in drawing.caption
+
+
+def test_linearity_series_are_means_over_seeds_by_lambda(group: Group) -> None:
+    cell = group.cell("smile")
+    series = linearity_series(cell)["test", "label_l1"]
+    assert [lam for lam, _ in series] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    middle = [row["label_l1"] for run in cell.runs for row in run.linearity() if row["split"] == "test" and row["lam"] == 0.5]
+    assert series[2][1].mean == pytest.approx(sum(middle) / 3)
+    assert (series[2][1].n, series[0][1].mean) == (3, 0.0)
+
+
+def test_loss_series_hold_every_term_and_thin_long_curves(tmp_path: Path) -> None:
+    (group,) = make(tmp_path, ("fine_tuning", "smile"), seeds=2)
+    cell = group.cell("smile")
+    assert set(loss_series(cell)) == {"cross_entropy", "feature", "source_label", "total"}
+    rows = [run.curves() for run in cell.runs]
+    assert loss_series(cell)["feature"][3] == (6, pytest.approx((rows[0][3]["loss/feature"] + rows[1][3]["loss/feature"]) / 2))
+    curve = "\n".join(f'{{"step": {i}, "loss/total": 1.0}}' for i in range(5000))
+    for run in cell.runs:
+        (run.folder / "curves.jsonl").write_text(curve)
+    thinned = loss_series(cell)["total"]
+    assert (len(thinned), thinned[0][0], thinned[-1][0]) == (MAX_POINTS, 0, 4999)
+
+
+def test_cost_is_not_drawn_across_different_hardware(tmp_path: Path) -> None:
+    methods = ("fine_tuning", "smile")
+    grid = fakes.grid(methods, seeds=2)
+    fakes.write_sweep(tmp_path, grid)
+    fakes.write_run(tmp_path, grid[3], {"device": "another"})
+    (group,) = group_runs(fakes.info(methods), grid, collect(tmp_path, grid))
+    assert draw_cost_accuracy(group) is None
+
+
+def test_fractions_need_two_and_are_drawn_in_order(tmp_path: Path) -> None:
+    groups = make(tmp_path, ("fine_tuning", "smile"), fractions=(0.5, 0.15), seeds=2)
+    assert draw_fractions(groups[:1]) is None
+    (axes,) = drawn(draw_fractions, list(groups)).figure.axes
+    assert [list(line.get_xdata()) for line in axes.get_lines()] == [[15.0, 50.0]] * 2
+    assert axes.get_lines()[1].get_ydata()[1] == pytest.approx(groups[0].cell("smile").accuracy.mean)
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "PER_GROUP", (draw_accuracy, draw_loss_terms))
+    groups = make(tmp_path / "sweep", ("fine_tuning", "smile"), seeds=2)
+    for name in ("a", "b"):
+        write.write_figures(groups, tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(files) == 4
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)

@@ -1,0 +1,129 @@
+"""Statistics against scipy, closed forms and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchmark.report.statistics import Interval, detectable_difference, holm, paired_difference, pareto_front, spread, t_interval
+
+VALUES = [0.81, 0.84, 0.79, 0.88, 0.83]
+
+
+def test_t_interval_is_scipys() -> None:
+    interval = t_interval(VALUES)
+    low, high = stats.t.interval(0.95, len(VALUES) - 1, loc=np.mean(VALUES), scale=stats.sem(VALUES))
+    assert (interval.mean, interval.low, interval.high, interval.n) == pytest.approx((np.mean(VALUES), low, high, 5), rel=1e-12)
+
+
+def test_t_interval_by_hand_divides_by_n_minus_one() -> None:
+    interval = t_interval([80.0, 82.0, 84.0])
+    assert interval.half_width == pytest.approx(4.302652729911275 * 2 / math.sqrt(3))
+
+
+def test_one_value_has_no_interval() -> None:
+    assert t_interval([0.5]) == Interval(0.5, None, None, 1)
+    assert t_interval([0.5]).half_width is None
+
+
+def test_no_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        t_interval([])
+    with pytest.raises(ValueError, match="not defined"):
+        spread([1.0])
+
+
+def test_paired_difference_is_scipys_paired_test() -> None:
+    a = dict(enumerate(VALUES))
+    b = dict(enumerate([0.80, 0.80, 0.78, 0.83, 0.84]))
+    found = paired_difference(a, b)
+    test = stats.ttest_rel(VALUES, [b[i] for i in range(5)])
+    low, high = test.confidence_interval(0.95)
+    assert (found.low, found.high, found.p) == pytest.approx((low, high, test.pvalue), rel=1e-10)
+
+
+def test_only_shared_seeds_are_paired() -> None:
+    found = paired_difference({0: 3.0, 1: 5.0, 7: 100.0}, {0: 1.0, 1: 2.0, 9: -100.0})
+    assert (found.n, found.mean) == (2, 2.5)
+    with pytest.raises(ValueError, match="no seed in common"):
+        paired_difference({0: 1.0}, {1: 1.0})
+
+
+def test_a_shared_seed_effect_cancels() -> None:
+    effect = {0: 5.0, 1: -7.0, 2: 11.0, 3: 0.0}
+    wobble = {0: 0.1, 1: -0.1, 2: 0.2, 3: -0.2}
+    found = paired_difference({s: 80 + e + wobble[s] for s, e in effect.items()}, {s: 78 + e for s, e in effect.items()})
+    assert found.mean == pytest.approx(2.0)
+    assert found.half_width < 0.5
+
+
+def test_differences_without_spread_are_not_called_significant() -> None:
+    """.85 - .83 and .87 - .85 differ in the last bit only."""
+    equal = paired_difference({0: 0.85, 1: 0.87}, {0: 0.83, 1: 0.85})
+    assert (equal.p, equal.detectable) == (None, None)
+    assert paired_difference({0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.6}).p == 1.0
+
+
+def test_one_pair_has_neither_interval_nor_p() -> None:
+    found = paired_difference({3: 0.9}, {3: 0.8})
+    assert (found.low, found.p, found.detectable) == (None, None, None)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_never_lowers_and_keeps_the_order(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
+    assert [adjusted[i] for i in np.argsort(p_values, kind="stable")] == sorted(adjusted)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_detectable_difference_has_the_stated_power(n: int) -> None:
+    rng = np.random.default_rng(0)
+    trials = rng.normal(detectable_difference(1.7, n), 1.7, size=(20_000, n))
+    p = stats.ttest_1samp(trials, 0.0, axis=1).pvalue
+    assert (p < 0.05).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_detectable_difference_scales_with_the_spread_and_needs_two_pairs() -> None:
+    assert detectable_difference(3.0, 5) == pytest.approx(3 * detectable_difference(1.0, 5))
+    assert detectable_difference(1.0, 20) < detectable_difference(1.0, 5)
+    with pytest.raises(ValueError, match="two pairs"):
+        detectable_difference(1.0, 1)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_equal_methods_are_told_apart_in_five_percent_of_sweeps(n: int) -> None:
+    """A/A: 200 sweeps of one method under two names, a seed effect shared by both."""
+    rng = np.random.default_rng(n)
+    false = 0
+    for _ in range(200):
+        seed_effect = rng.normal(0, 2, n)
+        a, b = (dict(enumerate(80 + seed_effect + rng.normal(0, 1, n))) for _ in range(2))
+        false += holm([paired_difference(a, b).p])[0] < 0.05
+    low, high = stats.binom.interval(0.99, 200, 0.05)
+    assert low <= false <= high
+
+
+def test_holm_holds_the_rate_over_a_family_with_one_baseline() -> None:
+    """200 sweeps of eight equal methods against a ninth: at most 5 % have any finding."""
+    rng = np.random.default_rng(1)
+    false = 0
+    for _ in range(200):
+        values = 80 + rng.normal(0, 2, 5) + rng.normal(0, 1, (9, 5))
+        p_values = [paired_difference(dict(enumerate(row)), dict(enumerate(values[0]))).p for row in values[1:]]
+        false += min(holm(p_values)) < 0.05
+    assert false <= stats.binom.ppf(0.995, 200, 0.05)
+
+
+def test_pareto_front_by_hand() -> None:
+    points = [(1.0, 60.0), (2.0, 80.0), (2.0, 79.0), (3.0, 75.0), (4.0, 81.0), (5.0, 81.0)]
+    assert pareto_front(points) == [0, 1, 4]
