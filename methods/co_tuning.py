@@ -12,10 +12,11 @@ augmentation, on the very images that the run trains on). ``"learned"``: multino
 y without intercept, its penalty chosen among 17 by held-out accuracy and its temperature by held-out likelihood, gives p(y | s);
 Bayes' rule with the marginal of s gives p(s | y).
 
-Deviations from the authors' code: their default is the learned relationship, with a separate validation set; there and in TLLib
-source logits are first scaled by .884, a calibration of ResNet-50 (``calibration``, 1 here). Ours is TLLib's direct one; for the
-learned one a fifth of each class of the training images (none of a class with one image) is held out and used again for the
-marginal. Classes without an image, which give NaN in TLLib, get p(s | y) = 0.
+Deviations from the authors' code: their default is the learned relationship, with a separate validation set and source logits
+scaled by .884, a calibration of ResNet-50 (``calibration``, 1 here). Ours is TLLib's direct one. For the learned one a fifth of
+each class of the training images (none of a class with one image) is held out and used again for the marginal, and every regression
+runs until it converges (theirs stops after 100 iterations); of equally accurate ones the least penalised is taken, as theirs.
+Classes without an image, which give NaN in TLLib, get p(s | y) = 0.
 """
 
 import copy
@@ -41,11 +42,12 @@ def direct_relationship(probabilities: Tensor, y: Tensor, num_classes: int) -> T
 def learned_relationship(probabilities: Tensor, y: Tensor, num_classes: int) -> Tensor:
     """p(s | y) [C, S] through a calibrated multinomial regression and Bayes' rule with the marginal of s; float64 inside."""
     p, held = probabilities.double(), held_out(y, num_classes)
-    best, coefficients = -1.0, p.new_zeros(num_classes, p.shape[1])
-    for c in INVERSE_PENALTIES:
-        candidate = logistic_regression(p[~held], y[~held], num_classes, c)
+    candidate = coefficients = p.new_zeros(num_classes, p.shape[1])
+    best = -1.0
+    for c in reversed(INVERSE_PENALTIES):
+        candidate = logistic_regression(p[~held], y[~held], c, start=candidate)
         accuracy = ((p[held] @ candidate.T).argmax(1) == y[held]).double().mean().item()
-        if accuracy > best:
+        if accuracy >= best:
             best, coefficients = accuracy, candidate
     scale = calibration_scale(p[held] @ coefficients.T, y[held])
     joint = torch.softmax(coefficients.T * scale, dim=1).T * p.mean(0)
@@ -61,9 +63,9 @@ def held_out(y: Tensor, num_classes: int) -> Tensor:
     return rank > (counts - taken)[y]
 
 
-def logistic_regression(x: Tensor, y: Tensor, num_classes: int, c: float) -> Tensor:
-    """Coefficients W [C, S] minimising c sum_i CE(W x_i, y_i) + ||W||^2 / 2."""
-    w = x.new_zeros(num_classes, x.shape[1], requires_grad=True)
+def logistic_regression(x: Tensor, y: Tensor, c: float, start: Tensor) -> Tensor:
+    """Coefficients W [C, S] minimising c sum_i CE(W x_i, y_i) + ||W||^2 / 2, sought from ``start``."""
+    w = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([w], max_iter=200, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

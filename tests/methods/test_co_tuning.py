@@ -11,6 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from methods.co_tuning import CoTuning, calibration_scale, direct_relationship, held_out, learned_relationship, logistic_regression
 from tests.methods.tiny import CLASSES, SOURCE_CLASSES, context, images, pair, step, swapped
 
+ZERO = torch.zeros(CLASSES, SOURCE_CLASSES, dtype=torch.float64)
+
 
 def sample(n=60, seed=0):
     """Source probabilities that tell something about y."""
@@ -35,7 +37,7 @@ def test_direct_relationship_is_the_class_mean_and_zero_for_an_empty_class():
 def test_regression_is_scikit_learns(c):
     p, y = sample()
     theirs = LogisticRegression(C=c, fit_intercept=False, tol=1e-10, max_iter=10_000).fit(p.numpy(), y.numpy()).coef_
-    np.testing.assert_allclose(logistic_regression(p, y, CLASSES, c).numpy(), theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
+    np.testing.assert_allclose(logistic_regression(p, y, c, ZERO).numpy(), theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
 
 
 def test_calibration_is_the_best_scale():
@@ -56,7 +58,7 @@ def test_learned_relationship_is_bayes_rule():
     held = held_out(y, CLASSES)
     accuracies, candidates = [], []
     for c in (1e4, 3e3, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4):
-        w = logistic_regression(p[~held], y[~held], CLASSES, c)
+        w = logistic_regression(p[~held], y[~held], c, ZERO)
         candidates.append(w)
         accuracies.append(((p[held] @ w.T).argmax(1) == y[held]).double().mean().item())
     w = candidates[int(np.argmax(accuracies))]
@@ -67,7 +69,7 @@ def test_learned_relationship_is_bayes_rule():
         for s in range(SOURCE_CLASSES):
             scores = [math.exp(scale * w[k, s].item()) for k in range(CLASSES)]
             joint.append(scores[c] / sum(scores) * marginal[s])
-        assert found[c].tolist() == pytest.approx([j / sum(joint) for j in joint], rel=1e-8)
+        assert found[c].tolist() == pytest.approx([j / sum(joint) for j in joint], rel=1e-4)
 
 
 @pytest.mark.parametrize("mixed", [False, True])

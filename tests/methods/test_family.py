@@ -1,88 +1,41 @@
-"""Every method and variant trains a tiny network; neutral options train like fine-tuning; a restored run goes on as if never stopped."""
+"""Every method, variant and published composition trains a tiny network; neutral options train like fine-tuning; a restored run
+goes on as if never stopped."""
 
-import copy
-import importlib
+import math
 
 import pytest
 import torch
 
 import methods
-from benchmark.training.pipeline import Pipeline
-from methods.base import Component
-from tests.methods.tiny import CLASSES, context, images, pair, step
+from methods.base import MethodError
+from tests.methods.run import Run, build
 
 NAMES = [*methods.METHODS, *methods.VARIANTS]
+COMPOSITIONS = ["l2_sp+mixup", "delta+mixup", "rifle+mixup", "bss+mixup", "co_tuning+mixup", "smile+rifle", "l2_sp+cutmix", "lwf+mixup"]
 NEVER_NEUTRAL = {"linear_probe"}
-REQUIRED = {"reg_sl": {"lambda_ext": 0.02, "lambda_head": 0.5, "gamma": 2.0}}
 
 
-def build(name, **overrides) -> Component:
-    method, options = methods.VARIANTS.get(name, (name, {}))
-    module, _, class_name = methods.METHODS[method].partition(":")
-    return getattr(importlib.import_module(module), class_name)(**{**REQUIRED.get(method, {}), **options, **overrides})
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
 
 
-class Run:
-    """The loop in small: SGD over the groups, with the pipeline's hooks around it."""
-
-    def __init__(self, component: Component, wd: float = 1e-4) -> None:
-        self.pipeline = Pipeline([("it", component)])
-        self.net, source = pair(component=component)
-        self.pipeline.check(self.net, 7)
-        self.pipeline.surgery(self.net)
-        ctx = context(self.net, source, total_steps=6, lr=None)
-        self.pipeline.setup(ctx)
-        decay = self.pipeline.weight_decay(wd)
-        groups = [(self.net.body_parameters(), "backbone"), (self.net.head_parameters(), "head")]
-        groups += [(list(module.parameters()), "extra") for module, _ in self.pipeline.extra_modules()]
-        groups = [{"params": params, "weight_decay": decay(name), "lr": 0.05} for params, name in groups]
-        self.optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
-        self.ctx = type(ctx)(**{**vars(ctx), "optimizer": self.optimizer})
-
-    def steps(self, start: int, stop: int) -> list[dict[str, float]]:
-        terms = []
-        for i in range(start, stop):
-            batch = images(seed=i)._replace(extra_views=(images(seed=i + 100).x,))
-            self.net.train()
-            self.pipeline.train_mode(self.net)
-            mixed = self.pipeline.mix(batch, CLASSES, self.ctx, i)
-            self.pipeline.before_forward(i, self.ctx)
-            at = step(self.ctx, batch, i, mixed, self.net(mixed.x, mixed.edit))
-            losses = self.pipeline.losses(at)
-            self.optimizer.zero_grad()
-            sum(losses.values()).backward()
-            self.pipeline.before_step(at)
-            with torch.no_grad():
-                losses |= self.pipeline.monitor(at)
-            self.optimizer.step()
-            self.pipeline.after_step(at)
-            terms.append({name: loss.item() for name, loss in losses.items()})
-        return terms
-
-    def state(self):
-        return copy.deepcopy(
-            {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "pipeline": self.pipeline.state_dict()}
-        )
-
-    def restore(self, state) -> None:
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.pipeline.load_state_dict(state["pipeline"])
+def run(label, **options):
+    return Run(*(build(name) for name in label.split("+")), **options)
 
 
 def equal(a, b) -> bool:
     return all(torch.equal(t, b[name]) for name, t in a.items())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_restored_run_goes_on_bit_for_bit(name):
-    torch.set_num_threads(1)
-    whole = Run(build(name))
+@pytest.mark.parametrize("label", NAMES + COMPOSITIONS)
+def test_restored_run_goes_on_bit_for_bit(label):
+    whole = run(label)
     whole.steps(0, 2)
     saved = whole.state()
     terms = whole.steps(2, 6)
-    assert all(value == value and abs(value) < 1e6 for row in terms for value in row.values())
-    resumed = Run(build(name))
+    assert all(math.isfinite(value) for row in terms for value in row.values())
+    resumed = run(label)
     resumed.restore(saved)
     assert resumed.steps(2, 6) == terms
     assert equal(resumed.net.state_dict(), whole.net.state_dict())
@@ -90,24 +43,22 @@ def test_restored_run_goes_on_bit_for_bit(name):
 
 @pytest.mark.parametrize("name", sorted(methods.METHODS))
 def test_neutral_options_train_like_fine_tuning(name):
-    torch.set_num_threads(1)
     neutral = type(build(name)).neutral
     if name in NEVER_NEUTRAL:
         assert neutral is None
         return
-    plain, run = Run(build("fine_tuning")), Run(build(name, **neutral))
+    plain, changed = Run(build("fine_tuning")), Run(build(name, **neutral))
     plain.steps(0, 4)
-    run.steps(0, 4)
-    assert equal(plain.net.state_dict(), run.net.state_dict())
+    changed.steps(0, 4)
+    assert equal(plain.net.state_dict(), changed.net.state_dict())
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("fine_tuning",)])
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "fine_tuning"])
 def test_default_options_do_not(name):
-    torch.set_num_threads(1)
-    plain, run = Run(build("fine_tuning")), Run(build(name))
+    plain, changed = Run(build("fine_tuning")), Run(build(name))
     plain.steps(0, 6)
-    run.steps(0, 6)
-    assert not equal(plain.net.state_dict(), run.net.state_dict())
+    changed.steps(0, 6)
+    assert not equal(plain.net.state_dict(), changed.net.state_dict())
 
 
 def test_variants_differ_from_their_method_and_each_other():
@@ -115,3 +66,35 @@ def test_variants_differ_from_their_method_and_each_other():
     assert len(set(keys)) == len(keys)
     assert all(options for _, options in keys)
     assert not set(methods.VARIANTS) & set(methods.METHODS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(methods.METHODS))
+@pytest.mark.parametrize(
+    ("architecture", "size", "options"),
+    [
+        ("resnet18", 32, {}),
+        ("resnet50", 32, {}),
+        ("efficientnet_b0", 32, {}),
+        ("convnext_tiny", 32, {}),
+        ("vit_tiny_patch16_224", 64, {"img_size": 64}),
+        ("inception_v3", 75, {"aux_logits": False}),
+    ],
+)
+def test_architectures_train_a_step_or_are_refused_with_the_reason(name, architecture, size, options):
+    component = build(name, **({"n_batches": 1, "batch_size": 2, "attention": "uniform"} if name == "delta" else {}))
+    if name == "stoch_norm" and architecture in ("convnext_tiny", "vit_tiny_patch16_224"):
+        with pytest.raises((MethodError, ValueError), match="has none"):
+            Run(component, architecture=architecture, size=size, **options)
+        return
+    (terms,) = Run(component, architecture=architecture, size=size, **options).steps(0, 1)
+    assert all(math.isfinite(value) for value in terms.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_bfloat16_training_has_no_graph_break(name):
+    torch._dynamo.reset()
+    compiled = Run(build(name), wrap=lambda net: torch.compile(net, fullgraph=True, backend="aot_eager"), autocast=True)
+    terms = compiled.steps(0, 3)
+    assert all(math.isfinite(value) for row in terms for value in row.values())
