@@ -143,9 +143,10 @@ def _build(dataset: DataSet, decode: Decode, folder: Path, workers: int, progres
         checksum = hashlib.sha256()
         with (folder / f"{name}.bin").open("wb") as file:
             for chunk in chunks(dataset, items, decode, workers):
-                file.write(chunk.pixels)
-                checksum.update(chunk.pixels)
-                parts.append(Chunk(b"", chunk.sizes, chunk.hashes))
+                for pixels in chunk.pixels:
+                    file.write(pixels)
+                    checksum.update(pixels)
+                parts.append(Chunk([], chunk.sizes, chunk.hashes))
                 done += len(chunk.sizes)
                 if progress:
                     progress(done, total)

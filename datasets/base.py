@@ -104,7 +104,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers, which have no agreed range")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _stamp(item: Item) -> tuple[int, int, int]:

@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from datasets.base import DataError, DataSet, Item, to_rgb, unreadable
@@ -39,9 +38,9 @@ class Decode:
 
 
 class Chunk(NamedTuple):
-    """Decoded images in order: concatenated pixels, (height, width) of each, sha256 of each one's stored bytes."""
+    """Decoded images in order: pixels, (height, width) of each, sha256 of each one's stored bytes."""
 
-    pixels: bytes
+    pixels: list[bytes]
     sizes: list[tuple[int, int]]
     hashes: list[str]
 
@@ -55,13 +54,13 @@ def resized_size(width: int, height: int, decode: Decode) -> tuple[int, int]:
     return int(decode.resize * width / height), decode.resize
 
 
-def decode_image(image: Image.Image, decode: Decode) -> np.ndarray:
-    """An opened image as uint8 [H, W, 3], equal to ``Resize`` of its RGB form."""
+def decode_image(image: Image.Image, decode: Decode) -> Image.Image:
+    """An opened image as RGB, equal to ``Resize`` of its RGB form."""
     if decode.fast_decode:
         image.draft(None, resized_size(*image.size, decode))
     if decode.exif:
         image = ImageOps.exif_transpose(image)
-    return np.asarray(to_rgb(image).resize(resized_size(*image.size, decode), Image.Resampling.BILINEAR))
+    return to_rgb(image).resize(resized_size(*image.size, decode), Image.Resampling.BILINEAR)
 
 
 def decode_items(dataset: DataSet, items: Sequence[Item], decode: Decode) -> Chunk:
@@ -74,9 +73,9 @@ def decode_items(dataset: DataSet, items: Sequence[Item], decode: Decode) -> Chu
         except Exception as error:
             raise unreadable(item, error) from error
         pixels.append(image.tobytes())
-        sizes.append(image.shape[:2])
+        sizes.append((image.height, image.width))
         hashes.append(hashlib.sha256(content).hexdigest())
-    return Chunk(b"".join(pixels), sizes, hashes)
+    return Chunk(pixels, sizes, hashes)
 
 
 def chunks(dataset: DataSet, items: Sequence[Item], decode: Decode, workers: int) -> Iterator[Chunk]:

@@ -1,0 +1,144 @@
+"""Training images per second and core: batches from the arena against the loader that the field uses.
+
+The usual loader reads each JPEG anew: PIL decode, Resize(256), RandomCrop(224), flip, ToTensor, Normalize in a DataLoader. Both sides get
+one thread and the same generated photos of about 500 pixels; rounds alternate, and the median of each side counts.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import default_loader
+
+from datasets.arena import Decode, prepare
+from datasets.base import DataSet, open_dataset
+from datasets.decode import decode_items
+from datasets.stream import TrainStream
+
+IMAGES = 256
+BATCH = 32
+ROUNDS = 5
+RESIZE, CROP = 256, 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Ratio(NamedTuple):
+    """ours, usual: images per second of one core. wanted: the least that ours / usual should be."""
+
+    what: str
+    ours: float
+    usual: float
+    wanted: float
+
+
+class _Streams:
+    def numpy(self, stream: str, step: int | None = None) -> np.random.Generator:
+        return np.random.default_rng([len(stream), step or 0])
+
+
+def measure(images: int = IMAGES, rounds: int = ROUNDS) -> list[Ratio]:
+    """Generate ``images`` photos and time both sides on them, ``rounds`` times in turn."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder, _own_cache(Path(folder) / "cache"):
+            root = Path(folder) / "photos"
+            write_photos(root, images)
+            return _measure(open_dataset(f"folder:{root}"), root / "train", rounds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Ratio]:
+    decode = Decode(RESIZE, keep_aspect=True)
+    items = dataset.splits["train"]
+    split = prepare(dataset, decode).split("train")
+    stream = TrainStream(
+        split, np.arange(len(split)), crop=CROP, batch_size=BATCH, flip=True, mean=MEAN, std=STD, device="cpu", rng=_Streams()
+    )
+    resize = transforms.Resize(RESIZE)
+    steps = len(split) // BATCH
+    rates = _rates(
+        {
+            "loader": lambda: sum(len(x) for x, _ in usual_loader(train)),
+            "uint8": lambda: sum(len(stream.raw(i)) for i in range(20 * steps)),
+            "normalised": lambda: sum(len(stream.batch(i).x) for i in range(5 * steps)),
+            "decode": lambda: len(decode_items(dataset, items, decode).sizes),
+            "usual decode": lambda: sum(bool(resize(default_loader(str(item.path)))) for item in items),
+        },
+        rounds,
+    )
+    return [
+        Ratio("batches, uint8 (normalised on the device)", rates["uint8"], rates["loader"], 15),
+        Ratio("batches, normalised on the CPU", rates["normalised"], rates["loader"], 5),
+        Ratio("decoding and resizing", rates["decode"], rates["usual decode"], 0.95),
+    ]
+
+
+def usual_loader(train: Path) -> DataLoader:
+    """The field's training loader, in this process."""
+    steps = (transforms.Resize(RESIZE), transforms.RandomCrop(CROP), transforms.RandomHorizontalFlip(), transforms.ToTensor())
+    transform = transforms.Compose([*steps, transforms.Normalize(MEAN, STD)])
+    return DataLoader(ImageFolder(train, transform), batch_size=BATCH, shuffle=True, drop_last=True)
+
+
+def write_photos(root: Path, images: int) -> None:
+    """An image folder of ``images`` JPEGs per split, 500x375 or 375x500: smooth shapes with some grain, as photos compress."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for n in range(images if split == "train" else 2):
+            size = (500, 375) if n % 3 else (375, 500)
+            shapes = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+            grain = rng.normal(0, 6, (size[1], size[0], 3))
+            path = root / split / "ab"[n % 2] / f"{n}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((np.asarray(shapes) + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
+
+
+def _rates(tasks: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
+    """Images per second of each task: the median over rounds in which the tasks take turns, after a round to warm up."""
+    rates: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds + 1):
+        for name, task in tasks.items():
+            start = time.process_time()
+            count = task()
+            rates[name].append(count / (time.process_time() - start))
+    return {name: statistics.median(values[1:]) for name, values in rates.items()}
+
+
+@contextmanager
+def _own_cache(folder: Path) -> Iterator[None]:
+    before = os.environ.get("SMILEBENCH_CACHE")
+    os.environ["SMILEBENCH_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SMILEBENCH_CACHE"]
+        else:
+            os.environ["SMILEBENCH_CACHE"] = before
+
+
+def report(console: Console) -> None:
+    """Measure and print the ratios."""
+    table = Table("data, one core", "ours, images/s", "usual, images/s", "ratio", "wanted")
+    for row in measure():
+        table.add_row(row.what, f"{row.ours:,.0f}", f"{row.usual:,.0f}", f"{row.ours / row.usual:.2f}x", f">= {row.wanted:g}x")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    report(Console())
