@@ -65,7 +65,7 @@ def _verdict(group: Group) -> list[str]:
 def _blind_spot(tested: Sequence[Cell]) -> str:
     known = [cell.difference.detectable for cell in tested if cell.difference.detectable is not None]
     limit = f"true differences below {max(known):.1f} points can go unnoticed here" if known else "the spread over seeds is unknown"
-    return f"For the others this is no proof of equality: {limit}."
+    return f"Finding no difference is no proof of equality: {limit}."
 
 
 def _linearity(group: Group) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 
 from benchmark.report.cells import (
@@ -73,7 +74,7 @@ def _difference(cell: Cell, baseline: str) -> Value:
     if cell.difference is None:
         return Value("not paired" if cell.n else NONE)
     value = _interval(cell.difference, "{:+.1f}")
-    text = value.text.replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
+    text = re.sub(r"^[+-]0\.0", "0.0", value.text).replace("-", "−")
     if cell.difference.n != cell.n or cell.n != cell.expected:
         text += f" ({cell.difference.n} pair{'s' if cell.difference.n > 1 else ''})"
     return Value(text, value.sort)

@@ -49,13 +49,14 @@ def _draw_linearity(group: Group, kind: str, measures: Sequence[str]) -> Drawing
         bottom.set_xlabel("λ, weight of image i")
     heading(figure, f"{group.title}, {seeds_text(cells)}")
     legend(figure, methods)
+    note = " The KL gap need not vanish at λ = 0 and 1, where the label is one-hot and the output is not." if kind == "label" else ""
     peaks = {method: max(interval.mean for _, interval in lines["test", measures[0]]) for method, lines in series.items()}
     listed = ", ".join(f"{method} {peak:.3f}" for method, peak in peaks.items())
     return Drawing(
         name=f"linearity_{kind}-{group.slug}",
         title=f"Linearity of the {kind}s: {group.title}",
         caption=f"How far the {kind} of a mixed image is from the mix of the two {kind}s, on pairs of training images (left) and of test "
-        f"images (right); lower is more linear. Lines: means, {seeds_text(cells)}; bands: {interval_text(cells)}.",
+        f"images (right); lower is more linear. Lines: means, {seeds_text(cells)}; bands: {interval_text(cells)}.{note}",
         alt=f"Largest mean {kind} gap over lambda on test pairs: {listed}.",
         figure=figure,
     )

@@ -1,5 +1,6 @@
 """Figures with one row per method: accuracy, and the paired differences to the baseline."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -122,4 +123,4 @@ def _forest_text(difference: Interval | None) -> str:
     text = f"{difference.mean:+.1f}"
     if difference.half_width is not None:
         text += f" [{difference.low:.1f}, {difference.high:.1f}]"
-    return text.replace("-", "−")
+    return re.sub(r"[+-]0\.0", "0.0", text).replace("-", "−")
