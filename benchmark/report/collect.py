@@ -191,7 +191,7 @@ def _is_number(value: Any) -> bool:
 
 def _failure_reason(content: bytes) -> str:
     try:
-        return str(json.loads(content)["reason"])
+        return " ".join(str(json.loads(content)["reason"]).split())
     except (ValueError, KeyError, TypeError):
         return "failure.json could not be read"
 

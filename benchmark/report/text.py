@@ -95,7 +95,8 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in text)
+    """``text`` for LaTeX; a character outside ASCII that no command is known for becomes a question mark."""
+    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
 
 
 def _tex_head(title: str) -> str:

@@ -41,7 +41,7 @@ def groups(tmp_path: Path) -> tuple[Group, ...]:
             threads = 2 if (item.method, item.seed) == ("linear_probe", 2) else 1
             changes = {"test_accuracy": value, "linearity": {"train": gaps, "test": gaps}, "threads": threads}
             fakes.write_run(tmp_path, item, ROUND | changes)
-    fakes.write_failure(tmp_path, grid[7])
+    fakes.write_failure(tmp_path, grid[7], "NaN in `head_1`\n50 % \\done → {loss}")
     return group_runs(fakes.info(METHODS), grid, collect(tmp_path, grid))
 
 
