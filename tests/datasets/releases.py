@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def picture(path: Path, seed: int) -> Path:
     noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), np.uint8)
     Image.fromarray(noise).resize((48, 36)).save(path, "JPEG", quality=90)
     return path
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """A compressed tar of what ``folder`` holds."""
+    with tarfile.open(archive, "w:gz") as tar:
+        for entry in sorted(folder.iterdir()):
+            tar.add(entry, entry.name)
+    return archive
 
 
 def lines(path: Path, rows: list[str]) -> None:
@@ -250,7 +259,7 @@ RELEASES: dict[str, Callable[[Path], Truth]] = {
     "mit_indoor67": mit_indoor67,
     "eurosat": eurosat,
 }
-"""The data sets whose images are files; CIFAR's binary records are :func:`cifar10` and :func:`cifar100`."""
+"""The data sets whose images are files; those of CIFAR are records: :func:`cifar10` and :func:`cifar100`."""
 
 
 def _records(rng: np.random.Generator, count: int, labels: int, classes: int) -> np.ndarray:

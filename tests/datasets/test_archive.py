@@ -142,16 +142,9 @@ def test_a_damaged_archive_is_named(tmp_path: Path, damage, compression: str) ->
     assert not (tmp_path / "out").exists()
 
 
-def pack(folder: Path, archive: Path) -> Path:
-    with tarfile.open(archive, "w:gz") as tar:
-        for entry in sorted(folder.iterdir()):
-            tar.add(entry, entry.name)
-    return archive
-
-
 def test_the_binary_release_is_read(tmp_path: Path) -> None:
     records = releases.cifar10(tmp_path / "data")
-    dataset = open_dataset(f"cifar10:{pack(tmp_path / 'data', tmp_path / 'cifar-10-binary.tar.gz')}")
+    dataset = open_dataset(f"cifar10:{releases.pack(tmp_path / 'data', tmp_path / 'cifar-10-binary.tar.gz')}")
     assert dataset.classes == CLASSES
     assert (len(dataset.splits["train"]), len(dataset.splits["test"])) == (100, 20)
     item = next(item for item in dataset.splits["train"] if item.key == "dog/data_batch_2-00015")
@@ -163,7 +156,7 @@ def test_the_binary_release_is_read(tmp_path: Path) -> None:
 
 def test_cifar100_is_read_with_its_fine_labels(tmp_path: Path) -> None:
     records = releases.cifar100(tmp_path / "data")
-    dataset = open_dataset(f"cifar100:{pack(tmp_path / 'data', tmp_path / 'cifar-100-binary.tar.gz')}")
+    dataset = open_dataset(f"cifar100:{releases.pack(tmp_path / 'data', tmp_path / 'cifar-100-binary.tar.gz')}")
     item = next(item for item in dataset.splits["train"] if item.key == "class42/train-00142")
     assert item.label == records[142, 1] == 42
     assert np.array_equal(np.asarray(dataset.open(item)), records[142, 2:].reshape(3, 32, 32).transpose(1, 2, 0))
@@ -172,7 +165,7 @@ def test_cifar100_is_read_with_its_fine_labels(tmp_path: Path) -> None:
 
 def test_the_archive_its_folder_and_a_remembered_place_are_one(tmp_path: Path) -> None:
     releases.cifar10(tmp_path / "data")
-    archive = pack(tmp_path / "data", tmp_path / "cifar-10-binary.tar.gz")
+    archive = releases.pack(tmp_path / "data", tmp_path / "cifar-10-binary.tar.gz")
     extract(archive, tmp_path / "unpacked", max_bytes=1 << 22)
     remember("cifar10", archive)
     uses = ("cifar10", f"cifar10:{archive}", f"cifar10:{tmp_path / 'unpacked'}", f"cifar10:{tmp_path / 'unpacked/cifar-10-batches-bin'}")

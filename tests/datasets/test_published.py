@@ -40,8 +40,7 @@ def test_the_official_layout_is_read(name: str, tmp_path: Path) -> None:
 def test_one_archive_of_everything_is_read(name: str, tmp_path: Path) -> None:
     RELEASES[name](tmp_path / "data")
     folder = prepare(open_dataset(f"{name}:{tmp_path / 'data'}"), SMALL)
-    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "data", "wrapped")
+    releases.pack(tmp_path / "data", tmp_path / "all.tar.gz")
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for file in sorted((tmp_path / "data").rglob("*")):
             archive.write(file, f"wrapped/{file.relative_to(tmp_path / 'data')}")
