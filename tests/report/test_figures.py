@@ -78,6 +78,17 @@ def test_a_far_off_method_is_marked_at_the_edge(group: Group) -> None:
     assert [text.get_text() for text in axes.texts if "◂" in text.get_text()] == [f"◂ −{-probe:.1f}"]
 
 
+def test_an_interval_that_is_cut_off_gets_an_arrow(tmp_path: Path) -> None:
+    grid = fakes.grid(fakes.QUICK)
+    for item in grid:
+        jitter = (0.4 if item.method == "rifle" else 0.01) * (item.seed - 1)
+        fakes.write_run(tmp_path, item, {"test_accuracy": 0.5 + 0.001 * len(item.method) + jitter})
+    (group,) = group_runs(fakes.info(), grid, collect(tmp_path, grid))
+    (axes,) = drawn(draw_accuracy, group).figure.axes
+    arrows = [(line.get_marker(), float(line.get_xdata()[0])) for line in axes.get_lines() if line.get_marker() in {"<", ">"}]
+    assert arrows == [("<", axes.get_xlim()[0]), (">", axes.get_xlim()[1])]
+
+
 def test_window_keeps_everything_unless_one_is_far_off() -> None:
     near = [Interval(mean, mean - 1, mean + 1, 3) for mean in (80.0, 81.0, 82.0, 83.0, 84.0)]
     assert window(near) is None

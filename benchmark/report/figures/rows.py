@@ -90,7 +90,10 @@ def _mark(axes: Axes, interval: Interval, y: float, method: str) -> None:
 
 
 def _focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None = None) -> None:
-    """Leave far-off methods out of the axis, each marked at the edge by an arrow with its mean; ``always`` stays in."""
+    """Leave far-off methods out of the axis; ``always`` stays in.
+
+    A mean that is left out is written at the edge, an interval's end that is cut off is an arrow there.
+    """
     shown = window(list(intervals.values()))
     if shown is None:
         return
@@ -99,10 +102,15 @@ def _focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None
     low, high = low - margin, high + margin
     axes.set_xlim(low, high)
     for y, interval in intervals.items():
+        mean = f"{interval.mean:.1f}".replace("-", "−")
         if interval.mean < low:
-            _say(axes, y, f"◂ {interval.mean:.1f}".replace("-", "−"), x=0.01, align="left")
+            _say(axes, y, f"◂ {mean}", x=0.01, align="left")
         elif interval.mean > high:
-            _say(axes, y, f"{interval.mean:.1f} ▸".replace("-", "−"), x=0.99, align="right")
+            _say(axes, y, f"{mean} ▸", x=0.99, align="right")
+        elif interval.half_width is not None:
+            cut = [(edge, marker) for edge, marker, off in ((low, "<", interval.low < low), (high, ">", interval.high > high)) if off]
+            for edge, marker in cut:
+                axes.plot(edge, y, marker=marker, color=MUTED, markersize=3.5, markeredgewidth=0, clip_on=False)
 
 
 def _say(axes: Axes, y: float, text: str, x: float = 0.5, align: str = "center") -> None:
