@@ -203,7 +203,7 @@ def show_data(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     out: Annotated[Path | None, typer.Option(help="The PNG to write [default: NAME-SPLIT.png].")] = None,
 ) -> None:
-    """Write a contact sheet: images with their labels."""
+    """Say what is known of a data set, and write a contact sheet: images with their labels."""
     from benchmark import data
 
     data.show(name, split, out, console)

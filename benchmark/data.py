@@ -20,7 +20,8 @@ def prepare(name: str, source: Path | None, download: bool, resize: int, keep_as
     if download:
         source = fetch(name, console)
     use = f"{name}:{source}" if source else name
-    dataset = open_dataset(use)
+    with console.status(f"reading {use}"):
+        dataset = open_dataset(use)
     wrong = counts.differences(dataset)
     if wrong and not partial:
         raise UsageError(f"'{name}' is not complete: {'; '.join(wrong)} (--partial takes it as it is; its results compare with no others)")
@@ -91,9 +92,14 @@ def check(name: str, console: Console) -> None:
 
 
 def show(name: str, split: str, out: Path | None, console: Console) -> None:
-    """Write a contact sheet of one split."""
+    """Print what is known of a data set and write a contact sheet of one split."""
     from datasets.contact import sheet
 
+    cls = data_class(name.partition(":")[0])
+    facts = {"split": cls.__doc__, "licence": cls.licence, "homepage": cls.homepage, "read from": cls.layouts, "known defects": cls.defects}
+    for fact, text in facts.items():
+        if text:
+            console.print(f"{fact}: {text}", highlight=False, markup=False)
     dataset = open_dataset(name)
     if split not in dataset.splits:
         raise UsageError(f"no split '{split}' (the data set has: {', '.join(dataset.splits)})")

@@ -20,7 +20,8 @@ SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 def unpack(files: Sequence[Path], folder: Path) -> None:
     """Write ``<split>/<label>.<class name>/<file>-<row>.jpg`` (or .png) for every row; ``folder`` appears complete or not at all.
 
-    The split is what the file's name begins with. Class names come from the schema where it has them; a slash in one becomes ``-``.
+    The split is what the file's name begins with; without a test file, validation is test, as in the Hub's copy of Food-101. Class names
+    come from the schema where it has them; a slash in one becomes ``-``.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -32,6 +33,8 @@ def unpack(files: Sequence[Path], folder: Path) -> None:
                     _unpack_one(table, file, temporary)
             except (ArrowException, OSError) as error:
                 raise DataError(f"{file} is damaged or no parquet file: {error}") from error
+        if (temporary / "val").is_dir() and not (temporary / "test").exists():
+            (temporary / "val").rename(temporary / "test")
 
 
 def _unpack_one(table: "ParquetFile", file: Path, folder: Path) -> None:

@@ -8,8 +8,11 @@ import json
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
+
+from datasets.base import DataError
 
 
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
@@ -38,6 +41,27 @@ def subset_smile(labels: np.ndarray, fraction: float, rng: np.random.Generator) 
 
 SAMPLERS = {"stratified": subset, "smile": subset_smile}
 """The rules of ``data.sampling``."""
+
+
+def subset_listed(keys: Sequence[str], file: Path) -> np.ndarray:
+    """The images that a published list names, in its order: lines ``path label`` as in TLLib's ``image_list/train_15.txt``.
+
+    A path is a key, below any folders such as ``train/``. DataError where a path is no image's, or one is listed twice.
+    """
+    position = {key: i for i, key in enumerate(keys)}
+    chosen = []
+    for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        path = line.rpartition(" ")[0].strip()
+        if not path:
+            continue
+        parts = path.split("/")
+        found = next((position[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in position), None)
+        if found is None:
+            raise DataError(f"{file}: no training image is named '{path}'")
+        chosen.append(found)
+    if len(set(chosen)) != len(chosen):
+        raise DataError(f"{file}: an image is listed twice")
+    return np.array(chosen, np.int64)
 
 
 def carve(labels: np.ndarray, indices: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:

@@ -121,3 +121,59 @@ def test_aircraft_joins_train_and_val_of_any_copy(tmp_path: Path) -> None:
         write_parquet(tmp_path / "hub", split, [(0, path.read_bytes()), (1, path.read_bytes())], ["a", "b"])
     dataset = open_dataset(f"fgvc_aircraft:{tmp_path / 'hub'}")
     assert {split: len(items) for split, items in dataset.splits.items()} == {"train": 4, "test": 2}
+
+
+def test_validation_is_test_where_a_parquet_copy_has_no_other(tmp_path: Path) -> None:
+    path = releases.picture(tmp_path / "a.jpg", 0)
+    for split in ("train", "validation"):
+        write_parquet(tmp_path / "hub", split, [(0, path.read_bytes()), (1, path.read_bytes())], ["a", "b"])
+    assert {*open_dataset(f"food101:{tmp_path / 'hub'}").splits} == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "reason"),
+    [
+        ({"image": [{"bytes": b"x"}], "text": ["a"]}, "train-0.parquet", r"no column label or labels.*\(columns: image, text\)"),
+        ({"image": [{"bytes": b"x"}], "label": [".."]}, "train-0.parquet", "points outside"),
+        ({"image": [{"bytes": None, "path": "a.jpg"}], "label": [0]}, "train-0.parquet", "only the path 'a.jpg'"),
+        ({"image": [b"x"], "label": [0]}, "0000.parquet", "must begin with its split"),
+    ],
+)
+def test_a_parquet_file_that_does_not_fit_is_refused(tmp_path: Path, columns: dict, name: str, reason: str) -> None:
+    (tmp_path / "hub").mkdir()
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "hub" / name)
+    with pytest.raises(DataError, match=reason):
+        open_dataset(f"food101:{tmp_path / 'hub'}")
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train-0.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match=r"train-0\.parquet is damaged"):
+        open_dataset(f"food101:{tmp_path / 'train-0.parquet'}")
+
+
+def test_an_archive_inside_an_archive_is_read(tmp_path: Path) -> None:
+    truth = releases.caltech101(tmp_path / "data")
+    inner = releases.pack(tmp_path / "data" / "caltech-101", tmp_path / "101_ObjectCategories.tar.gz")
+    with zipfile.ZipFile(tmp_path / "caltech-101.zip", "w") as archive:
+        archive.write(inner, "caltech-101/101_ObjectCategories.tar.gz")
+    found = listed(open_dataset(f"caltech101:{tmp_path / 'caltech-101.zip'}"))
+    assert {split: set(items) for split, items in found.items()} == {split: set(items) for split, items in truth.items()}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("classes.txt", None, "no complete copy of 'cub200'.*classes.txt"),
+        ("image_class_labels.txt", "1 1\n", "no complete copy of 'cub200'"),
+        ("image_class_labels.txt", "".join(f"{n} 1\n" for n in range(1, 9)), "does not have images of each of its 2 classes"),
+        ("images.txt", "1\n", "images.txt: expected 2 fields, found '1'"),
+    ],
+)
+def test_a_release_that_does_not_fit_together_is_refused(tmp_path: Path, file: str, content: str | None, reason: str) -> None:
+    releases.cub200(tmp_path)
+    (tmp_path / "CUB_200_2011" / file).write_text(content or "")
+    if content is None:
+        (tmp_path / "CUB_200_2011" / file).unlink()
+    with pytest.raises(DataError, match=reason):
+        open_dataset(f"cub200:{tmp_path}")

@@ -3,13 +3,15 @@
 import itertools
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.subsets import carve, limit, subset, subset_hash, subset_smile
+from datasets.base import DataError
+from datasets.subsets import carve, limit, subset, subset_hash, subset_listed, subset_smile
 
 quick = settings(max_examples=50, deadline=None)
 labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(lambda values: np.array(values, np.int64))
@@ -100,3 +102,17 @@ def test_subset_hash_is_of_the_set() -> None:
     assert subset_hash(["a", "b"]) == subset_hash(["b", "a"])
     assert subset_hash(["a", "b"]) != subset_hash(["ab"])
     assert subset_hash(["a\nb"]) != subset_hash(["a", "b"])
+
+
+def test_a_published_list_is_followed(tmp_path: Path) -> None:
+    keys = ["001.a b/x.jpg", "001.a b/y.jpg", "002.c/x.jpg"]
+    file = tmp_path / "train_15.txt"
+    file.write_text("train/002.c/x.jpg 1\ntrain/001.a b/y.jpg 0\n\n")
+    assert subset_listed(keys, file).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("line", "reason"), [("train/002.c/z.jpg 1", "no training image"), ("002.c/x.jpg 1", "listed twice")])
+def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "list.txt").write_text(f"train/002.c/x.jpg 1\n{line}\n")
+    with pytest.raises(DataError, match=reason):
+        subset_listed(["001.a/x.jpg", "002.c/x.jpg"], tmp_path / "list.txt")
