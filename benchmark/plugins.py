@@ -128,6 +128,8 @@ def check_composition(label: str, infos: Sequence[MethodInfo], val_fraction: flo
             refusal = f"{info.name} needs a component that mixes inputs"
         if info.declarations["hard_labels"] and mixers:
             refusal = f"{info.name} needs unmixed labels, and {mixers[0]} mixes them"
+        if info.declarations["compares_networks"] and any(other.declarations["mixes_inside"] for other in infos):
+            refusal = f"{info.name} compares the network with its source, and {mixers[0]} mixes inside the one but not the other"
         if info.declarations["needs_val"] and val_fraction == 0:
             refusal = f"{info.name} needs a validation part (data.val_fraction above 0)"
     if refusal:

@@ -103,13 +103,14 @@ def train_step(fit: Fit, i: int) -> None:
     loss.backward()
     pipeline.before_step(step)
     if (i + 1) % config.log_every == 0 or i + 1 == config.steps:
-        _log(fit, step, {"total": loss, **terms, **pipeline.monitor(step)})
+        with torch.no_grad():
+            _log(fit, step, {"total": loss, **terms, **pipeline.monitor(step)})
     fit.optimizer.step()
     pipeline.after_step(step)
 
 
 def _log(fit: Fit, step: Step, terms: dict[str, Tensor]) -> None:
-    values = dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
+    values = dict(zip(terms, torch.stack([t.float() for t in terms.values()]).tolist(), strict=True))
     row = {"step": step.i + 1, "lr": fit.optimizer.param_groups[-1]["lr"], **{f"loss/{name}": value for name, value in values.items()}}
     fit.curves.append({**row, "images_per_second": (step.i + 1) * fit.stream.batch_size / fit.elapsed if fit.elapsed else 0.0})
     broken = [name for name, value in values.items() if name != "total" and not abs(value) < float("inf")]

@@ -93,14 +93,3 @@ def _edited(t: Tensor, edit: Edit, prefix_tokens: int) -> Tensor:
         return edit.fn(t)
     tokens = edit.fn(as_map(t, prefix_tokens)).flatten(2).transpose(1, 2)
     return torch.cat([t[:, :prefix_tokens], tokens], dim=1)
-
-
-def init_linear(head: nn.Module, generator: torch.Generator) -> None:
-    """torch's default for a linear layer, U(-1/sqrt(d), 1/sqrt(d)) for weight and bias, drawn from ``generator`` on the CPU."""
-    if not isinstance(head, nn.Linear):
-        raise MethodError(f"the classifier is a {type(head).__name__}, not a linear layer")
-    bound = 1 / math.sqrt(head.in_features)
-    with torch.no_grad():
-        for parameter in (head.weight, head.bias):
-            draw = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
-            parameter.copy_(draw)

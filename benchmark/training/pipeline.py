@@ -4,14 +4,13 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmark.config import ComponentConfig
 from benchmark.errors import UsageError
 from benchmark.plugins import method_info
 from methods.base import Batch, Component, Context, MethodError, Mixed, Net, Step
+from methods.shared import one_hot, soft_cross_entropy
 
 
 class Pipeline:
@@ -79,7 +78,7 @@ class Pipeline:
 
     def mix(self, batch: Batch, num_classes: int, ctx: Context, i: int) -> Mixed:
         if self._mixer is None:
-            return Mixed(batch.x, F.one_hot(batch.y, num_classes).float())
+            return Mixed(batch.x, one_hot(batch.y, num_classes))
         return self._mixer.mix(batch, num_classes, ctx.rng.numpy("mix", i))
 
     def before_forward(self, i: int, ctx: Context) -> None:
@@ -118,11 +117,6 @@ class Pipeline:
             component.load_state_dict(saved)
         for (module, _), saved in zip(self.extra_modules(), state["extra"], strict=True):
             module.load_state_dict(saved)
-
-
-def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of logits [B, C] against distributions [B, C]: sum over classes, mean over the batch, in float32."""
-    return -(target * torch.log_softmax(logits.float(), dim=1)).sum(1).mean()
 
 
 def _instantiate(config: ComponentConfig) -> Component:

@@ -19,7 +19,7 @@ from benchmark.training.evaluate import Evaluation, evaluate
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
-from benchmark.training.net import Net, init_linear
+from benchmark.training.net import Net
 from benchmark.training.optim import build_optimizer
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.record import Results, write
@@ -29,6 +29,7 @@ from datasets.arena import Arena, ArenaSplit
 from datasets.stream import Sample, TrainStream, check_size, eval_batches, train_batches
 from datasets.subsets import SAMPLERS, carve, limit, subset_hash
 from methods.base import Batch, Context
+from methods.shared import init_linear
 
 TRAIN_IMAGES_EVALUATED = 2000
 

@@ -47,7 +47,7 @@ def test_each_room_imports_what_it_may(path: Path) -> None:
         assert not roots(path) & {"benchmark", "methods"}
     if room == "benchmark":
         inside = {u for u in used if u.startswith("methods.")}
-        assert all(u.startswith(("methods.base", "methods.METHODS", "methods.VARIANTS")) for u in inside)
+        assert all(u.startswith(("methods.base", "methods.shared", "methods.METHODS", "methods.VARIANTS")) for u in inside)
     if "report" in path.parts:
         assert not roots(path) & {"torch", "timm", "torchvision", "methods", "datasets"}
     if name(path) != "benchmark/sweep/slurm.py":

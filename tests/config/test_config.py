@@ -33,6 +33,7 @@ def test_every_sweep_of_the_project_loads(name: str) -> None:
         (["smile.alpha=big"], ["smile.alpha", "'big'", "float"]),
         (["smile.teacher=best"], ["smile.teacher", "'best'", "'ema'", "'fixed'", "'student'"]),
         (["methods=[fine_tuning,l2_sp+mixup+cutmix]"], ["l2_sp+mixup+cutmix", "mixup and cutmix both mix inputs"]),
+        (["methods=[fine_tuning,delta+manifold_mixup]"], ["delta compares the network", "manifold_mixup mixes inside"]),
         (["methods=[fine_tuning,fine_tuning]"], ["methods", "'fine_tuning' is given twice"]),
         (["methods=[{name: smile, use: smile}]", "baseline=smile"], ["'smile' is that of a built-in method"]),
         (["methods=[{name: x, use: smile+rifle, alpha: 1}]", "baseline=x"], ["write component.option"]),

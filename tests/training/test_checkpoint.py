@@ -1,0 +1,61 @@
+"""When checkpoints are written, and which one is read."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.training.checkpoint import Checkpoints
+
+
+class Clock:
+    """Time that moves only when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+def saves(clock: Clock, checkpoints: Checkpoints, seconds: float, step: float, cost: float) -> list[float]:
+    """Times of the saves when a loop of ``step`` seconds asks at every step and a save takes ``cost``."""
+    times = []
+    until = clock.now + seconds
+    while clock.now < until:
+        clock.now += step
+        if checkpoints.due():
+            times.append(clock.now)
+            start = clock.now
+            checkpoints._last, checkpoints._cost = start + cost, cost
+            clock.now += cost
+    return times
+
+
+def test_at_most_one_interval_and_one_step_are_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    times = saves(clock, Checkpoints(tmp_path, 1, 15.0), seconds=300, step=0.7, cost=0.1)
+    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    assert len(times) > 15
+    assert max(gaps) <= 15.0 + 0.7 + 0.1 + 1e-9
+
+
+def test_writing_takes_at_most_two_percent_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    times = saves(clock, Checkpoints(tmp_path, 1, 1.0), seconds=3000, step=0.5, cost=2.0)
+    assert len(times) * 2.0 <= 0.02 * 3000 + 2.0
+
+
+def test_the_most_advanced_checkpoint_is_read_and_older_claims_are_dropped(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, 1, 15.0).save({"step": 7})
+    assert Checkpoints(tmp_path, 2, 15.0).load() == {"step": 7}
+    Checkpoints(tmp_path, 2, 15.0).save({"step": 9})
+    assert [file.name for file in (tmp_path / "checkpoint").glob("*.pt")] == ["2.pt"]
+    Checkpoints(tmp_path, 1, 15.0).save({"step": 8})
+    assert Checkpoints(tmp_path, 3, 15.0).load() == {"step": 9}
+
+
+def test_a_save_that_fails_leaves_the_previous_one(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, 1, 15.0)
+    checkpoints.save({"step": 3})
+    with pytest.raises(Exception, match="pickle"):
+        checkpoints.save({"step": 4, "bad": lambda: None})
+    assert checkpoints.load() == {"step": 3}
