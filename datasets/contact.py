@@ -1,5 +1,6 @@
 """A contact sheet: some images of a data set with their labels, on one page."""
 
+import re
 from itertools import cycle, islice
 
 from PIL import Image, ImageDraw, ImageFont
@@ -43,12 +44,13 @@ def sheet(dataset: DataSet, split: str, n: int = 40) -> Image.Image:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """``text`` over at most two lines of ``width`` pixels, cut where it is longer."""
+    """``text`` over at most two lines of ``width`` pixels, broken between words where it can be, cut where it is longer."""
     lines = [""]
-    for character in text:
-        if font.getlength(lines[-1] + character) > width:
-            if len(lines) == 2:
-                return "\n".join(lines)[:-1] + "…"
+    for word in re.findall(r".[^ _/-]*", text):
+        if font.getlength(lines[-1] + word) > width:
             lines.append("")
-        lines[-1] += character
-    return "\n".join(lines)
+        lines[-1] += word
+    lines = [line.strip() for line in lines if line.strip()]
+    if len(lines) > 2:
+        lines[1] += "…"
+    return "\n".join(lines[:2])

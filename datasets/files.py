@@ -25,18 +25,26 @@ def building(target: Path) -> Iterator[Path]:
     temporary = target.parent / f".{target.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:
-        yield temporary
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(f"the disk of {target.parent} is full; free some space, or set SMILEBENCH_CACHE to another disk") from error
-        raise
+        with full_disk_named(target.parent):
+            yield temporary
+            try:
+                os.rename(temporary, target)
+            except OSError:
+                if not target.is_dir():
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Within, a full disk is a DataError that names ``folder``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"the disk of {folder} is full; free some space, or set SMILEBENCH_CACHE to another disk") from error
+        raise
 
 
 def _remove_abandoned(target: Path) -> None:

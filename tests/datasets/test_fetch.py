@@ -1,6 +1,7 @@
 """Downloads are resumed, checked, and taken from the next mirror when one fails; against a server on this machine."""
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,3 +105,19 @@ def test_a_damaged_file_is_fetched_again(server, tmp_path: Path) -> None:
 def test_what_nobody_offers_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.tar: nobody offers it"):
         fetch(Source("data.tar"), tmp_path)
+
+
+def test_two_at_once_fetch_one_file(server, tmp_path: Path) -> None:
+    threads = [threading.Thread(target=fetch, args=(source(server, "/whole"), tmp_path)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "data.tar").read_bytes() == CONTENT
+    assert server.requests == [("/whole", None)]
+
+
+def test_a_download_that_does_not_fit_on_the_disk_is_refused(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(DataError, match=f"has 10 bytes free, but {len(CONTENT)} are to come"):
+        fetch(source(server, "/whole"), tmp_path)
