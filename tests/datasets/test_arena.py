@@ -207,6 +207,35 @@ def test_a_killed_prepare_leaves_no_half_arena(image_folder, cache: Path, number
     assert list((cache / "arenas").iterdir()) == [arena.path]
 
 
+WITH_DECODERS = """
+import multiprocessing, sys, time
+from datasets.arena import Decode, prepare
+from datasets.base import open_dataset
+def progress(done, total):
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+if __name__ == "__main__":
+    prepare(open_dataset("folder:" + sys.argv[1]), Decode(32, False), 2, progress)
+"""
+
+
+def test_decoding_processes_end_with_a_killed_prepare(image_folder, tmp_path: Path) -> None:
+    root = image_folder(per_class=80, sizes=((12, 12),))
+    (tmp_path / "script.py").write_text(WITH_DECODERS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, tmp_path / "script.py", str(root)], env=environment, stdout=subprocess.PIPE)
+    decoders = [Path("/proc") / pid for pid in process.stdout.readline().decode().split()]
+    assert len(decoders) == 2
+    assert all(decoder.exists() for decoder in decoders)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 20
+    while any(decoder.exists() for decoder in decoders):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 class Killed(io.BytesIO):
     """Stands for a decoding process that the system kills."""
 
