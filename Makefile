@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test test-slow figures ablation lint
+.PHONY: help setup bench test test-slow figures ablation lint perf
 
 help: ## print this list
 	@echo 'SmileBench: make TARGET [SWEEP=quick] [BACKEND=local] [ARGS="key=value ..."]'
@@ -41,3 +41,6 @@ ablation: $(READY) ## run what is missing of SMILE's ablation, then its table an
 
 lint: $(READY) ## check style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+perf: $(READY) ## measure speed, as ratios in one run
+	@$(BIN)/python -m benchmark.perf
