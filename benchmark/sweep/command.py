@@ -27,6 +27,7 @@ def run(sweep: Sweep, out: Path, assignments: Sequence[str], workers: int | None
     plan = make(sweep, out)
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
+    warn(plan, console)
     code = 0
     if plan.todo:
         console.print(f"{sweep.name}: {summary(plan)}")
@@ -94,6 +95,13 @@ def show_plan(plan: Plan, console: Console) -> None:
         console.print(f"{plan.leftover} folders of earlier settings are left as they are", highlight=False)
     for line in plan.missing:
         console.print(f"missing: {line}", style="yellow", highlight=False)
+    warn(plan, console)
+
+
+def warn(plan: Plan, console: Console) -> None:
+    """Say which data sets are not what their name promises."""
+    for line in plan.incomplete:
+        console.print(f"not a complete copy, its results compare with no others: {line}", style="yellow", highlight=False)
 
 
 def report(sweep: Sweep, out: Path, assignments: Sequence[str] = ()) -> Report:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmark import weights
 from benchmark.config import RunConfig
@@ -17,6 +17,7 @@ from benchmark.sweep.grid import Sweep
 from benchmark.sweep.state import RunFolder, clock, read_json
 from datasets.arena import Decode, find
 from datasets.base import DataError, open_dataset
+from datasets.counts import differences
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Plan:
 
     missing: a line per asset that is not prepared, with the command that prepares it. leftover: run folders that are none of the
     sweep's (its settings changed since). speed: seconds per unit of :func:`work`, the median over the sweep's finished runs.
+    incomplete: how a data set at hand differs from a complete copy: its results compare with no others.
     """
 
     sweep: Sweep
@@ -47,6 +49,7 @@ class Plan:
     missing: tuple[str, ...]
     leftover: int
     speed: float | None
+    incomplete: tuple[str, ...]
 
     @property
     def counts(self) -> Counter[str]:
@@ -64,8 +67,9 @@ class Plan:
 
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
-    arenas = {key: _arena_hash(*key) for key in data_sets(sweep.runs)}
-    missing = [line for _, line in arenas.values() if line]
+    arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
+    missing = [found.missing for found in arenas.values() if found.missing]
+    incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     hashes, lines = _weights(sweep.runs)
     missing += lines
     folder = out / "runs"
@@ -80,10 +84,10 @@ def make(sweep: Sweep, out: Path) -> Plan:
             if state == "done":
                 record = read_json(run.record_path) or {}
                 speeds.append(record["wall_seconds"] / work(config))
-                state = _freshness(record, arenas[config.data.use, config.data.decode][0], hashes.get(config.backbone))
+                state = _freshness(record, arenas[config.data.use, config.data.decode].data_hash, hashes.get(config.backbone))
         runs.append(Planned(config, path, state))
     speed = median(speeds) if speeds else None
-    return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed)
+    return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed, tuple(incomplete))
 
 
 def work(config: RunConfig) -> float:
@@ -106,14 +110,21 @@ def _freshness(record: Mapping[str, Any], data_hash: str | None, weights_hash: s
     return "stale" if any(value and record.get(key) != value for key, value in prepared.items()) else "done"
 
 
-def _arena_hash(use: str, decode: Decode) -> tuple[str | None, str | None]:
-    """Hash of the prepared data set, or a line that says what is missing."""
+class _Found(NamedTuple):
+    """A data set as it is here: hash of its arena if decoded, what is missing, how it differs from a complete copy."""
+
+    data_hash: str | None = None
+    missing: str | None = None
+    differences: tuple[str, ...] = ()
+
+
+def _look(use: str, decode: Decode) -> _Found:
     try:
         dataset = open_dataset(use)
     except DataError as error:
-        return None, str(error)
+        return _Found(missing=str(error))
     arena = find(dataset, decode)
-    return (arena.data_hash if arena else None), None
+    return _Found(arena.data_hash if arena else None, None, tuple(differences(dataset)))
 
 
 def _weights(configs: Iterable[RunConfig]) -> tuple[dict[str, str], list[str]]:
