@@ -1,5 +1,6 @@
 """When checkpoints are written, and which one is read."""
 
+import itertools
 import time
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def saves(clock: Clock, checkpoints: Checkpoints, seconds: float, step: float, c
 def test_at_most_one_interval_and_one_step_are_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     times = saves(clock, Checkpoints(tmp_path, 1, 15.0), seconds=300, step=0.7, cost=0.1)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert len(times) > 15
     assert max(gaps) <= 15.0 + 0.7 + 0.1 + 1e-9
 
