@@ -6,9 +6,10 @@ default), its declarations the literal class attributes of :class:`methods.base.
 
 import ast
 import functools
+import importlib.machinery
 import importlib.util
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,45 +58,80 @@ def method_info(name: str) -> MethodInfo:
         raise UsageError(unknown("method", name, [*methods.METHODS, *methods.VARIANTS]))
     module, _, class_name = target.partition(":")
     tree = _parse(module, target)
-    node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name), None)
+    node = _class(tree, class_name)
     if node is None:
-        raise UsageError(f"method '{name}': {module} has no class '{class_name}'")
-    declarations = dict(_declarations(_parse(*_BASE.split(":")[:1], _BASE), "Component"))
-    declarations.update(_declarations(tree, class_name))
+        raise UsageError(f"method '{name}': {module} defines no class '{class_name}'")
+    base = _literals(_class(_parse("methods.base", _BASE), "Component"), _BASE)
+    declarations = {**base, **_literals(node, target, base)}
     doc = "\n\n".join(filter(None, [ast.get_docstring(tree), ast.get_docstring(node)]))
     return MethodInfo(name, target, types.MappingProxyType(_options(node, target)), types.MappingProxyType(declarations), doc)
 
 
 def _parse(module: str, target: str) -> ast.Module:
+    origin = _origin(module)
+    if origin is None:
+        raise UsageError(f"method '{target}': no module '{module}' on the import path; install it, or put its folder on PYTHONPATH")
     try:
-        spec = importlib.util.find_spec(module)
-    except ImportError:
-        spec = None
-    if spec is None or spec.origin is None:
-        raise UsageError(f"method '{target}': no module '{module}' on the import path")
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
+        return ast.parse(Path(origin).read_text(encoding="utf-8"), origin)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UsageError(f"method '{target}': {origin} cannot be read as Python source: {error}") from error
 
 
-def _declarations(tree: ast.Module, class_name: str) -> dict[str, Any]:
-    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)
+def _origin(module: str) -> str | None:
+    """The file of a module. Unlike ``find_spec`` on a dotted name, imports no package on the way."""
+    spec, parts = None, module.split(".")
+    for n, part in enumerate(parts, start=1):
+        if not part.isidentifier():
+            return None
+        if n == 1:
+            spec = importlib.util.find_spec(part)
+        else:
+            spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:n]), spec.submodule_search_locations or [])
+        if spec is None:
+            return None
+    return spec.origin
+
+
+def _class(tree: ast.Module, name: str) -> ast.ClassDef | None:
+    return next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+
+
+def _literals(node: ast.ClassDef, target: str, wanted: Container[str] | None = None) -> dict[str, Any]:
+    """Class attributes assigned in the body of ``node``, those in ``wanted`` alone when given."""
     found: dict[str, Any] = {}
     for item in node.body:
         names = item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
-        for target in names:
-            if isinstance(target, ast.Name) and item.value is not None:
-                found[target.id] = ast.literal_eval(item.value)
+        for name in names:
+            if isinstance(name, ast.Name) and item.value is not None and (wanted is None or name.id in wanted):
+                found[name.id] = _literal(item.value, f"method '{target}': declaration '{name.id}'")
     return found
+
+
+def _literal(node: ast.expr, where: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise UsageError(f"{where} must be written as a literal, not as {ast.unparse(node)}") from error
 
 
 def _options(node: ast.ClassDef, target: str) -> dict[str, Option]:
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is None:
         return {}
+    others = [*init.args.posonlyargs, *init.args.args[1:], *filter(None, (init.args.vararg, init.args.kwarg))]
+    if others:
+        raise UsageError(f"method '{target}': option '{others[0].arg}' must be a keyword-only argument, after a bare *")
     options = {}
     for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
+        where = f"method '{target}': option '{arg.arg}'"
         if arg.annotation is None or default is None:
-            raise UsageError(f"method '{target}': option '{arg.arg}' needs an annotation and a literal default")
-        options[arg.arg] = Option(ast.unparse(arg.annotation), ast.literal_eval(default))
+            raise UsageError(f"{where} needs an annotation and a literal default")
+        annotation = ast.unparse(arg.annotation)
+        try:
+            _adapter(annotation)
+        except (NameError, TypeError, AttributeError, SyntaxError) as error:
+            raise UsageError(f"{where}: {annotation} is no type of an option (int, float, bool, str, Literal, tuple, X | None)") from error
+        options[arg.arg] = Option(annotation, _literal(default, where))
     return options
 
 

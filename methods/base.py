@@ -147,17 +147,20 @@ class Component:
 
     Declarations
     ------------
-    version: bumped when the component's results change. paper: citation, shown by ``list methods``. mixer: overrides ``mix``. views:
-    images per sample it needs (2 adds one extra view). hard_labels: needs unmixed labels. needs_input_mixing: needs a component
-    that mixes inputs. mixes_inside: a mixer that may mix maps inside the network instead of images. compares_networks: sets the
-    student's outputs against another network's on the same images, which is undefined beside ``mixes_inside``. needs_source_head:
-    needs the source classifier. needs_val: needs ``val_fraction > 0``. neutral: the options at which training equals fine-tuning at
-    the same weight decay. legacy: per later-added option, the value that reproduces earlier behaviour (left out of a run's hash).
-    forwards, backwards: passes through the backbone per step, fine-tuning's being 1 and 1.
+    version: bumped when the component's results change. paper: citation, shown by ``list methods``. terms: names of all loss terms
+    that ``penalties`` and ``monitor`` may give. mixer: overrides ``mix``. views: images per sample it needs (2 adds one extra view).
+    hard_labels: needs unmixed labels. needs_input_mixing: needs a component that mixes inputs. mixes_inside: a mixer that may mix
+    maps inside the network instead of images. compares_networks: sets the student's outputs against another network's on the same
+    images, which is undefined beside ``mixes_inside``. needs_source_head: needs the source classifier. needs_val: needs
+    ``val_fraction > 0``. neutral: the options at which training equals fine-tuning at the same weight decay. legacy: per later-added
+    option, the value that reproduces earlier behaviour (left out of a run's hash). forwards, backwards: passes through the backbone
+    per step, fine-tuning's being 1 and 1. ``hard_labels`` and ``needs_source_head`` may be narrowed or widened on the instance, where
+    an option decides.
     """
 
     version: ClassVar[int] = 1
     paper: ClassVar[str] = ""
+    terms: ClassVar[tuple[str, ...]] = ()
     mixer: ClassVar[bool] = False
     views: ClassVar[int] = 1
     hard_labels: ClassVar[bool] = False

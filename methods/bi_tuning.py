@@ -65,6 +65,7 @@ class BiTuning(Component):
     """
 
     paper = "Zhong et al., arXiv 2011.06182"
+    terms = ("bi_tuning_classifier", "bi_tuning_instance")
     views = 2
     hard_labels = True
     neutral: ClassVar = {"weight": 0.0, "head_init": "default"}

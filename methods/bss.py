@@ -34,6 +34,7 @@ class BSS(Component):
     """The spectral penalty. eta: its weight (>= 0). k: how many singular values it shrinks (>= 1)."""
 
     paper = "Chen et al., NeurIPS 2019"
+    terms = ("bss",)
     neutral: ClassVar = {"eta": 0.0}
 
     def __init__(self, *, eta: float = 1e-3, k: int = 1) -> None:

@@ -100,6 +100,7 @@ class CoTuning(Component):
     """The source-label term. weight: lambda (>= 0). relationship: how p(s | y) is found. calibration: factor on the source logits."""
 
     paper = "You et al., NeurIPS 2020"
+    terms = ("co_tuning",)
     needs_source_head = True
     neutral: ClassVar = {"weight": 0.0}
 

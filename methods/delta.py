@@ -188,6 +188,7 @@ class Delta(Component):
     """
 
     paper = "Li et al., ICLR 2019"
+    terms = ("delta",)
     neutral: ClassVar = {"alpha": 0.0, "beta": 1e-4, "wd_backbone": 1e-4}
     compares_networks = True
     forwards = 2

@@ -30,6 +30,7 @@ class L2SP(Component):
     """
 
     paper = "Li et al., ICML 2018"
+    terms = ("l2_sp",)
     neutral: ClassVar = {"alpha": 0.0, "beta": 1e-4, "wd_backbone": 1e-4}
 
     def __init__(

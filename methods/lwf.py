@@ -39,6 +39,7 @@ class LwF(Component):
     """
 
     paper = "Li and Hoiem, ECCV 2016"
+    terms = ("lwf",)
     needs_source_head = True
     compares_networks = True
     neutral: ClassVar = {"weight": 0.0}

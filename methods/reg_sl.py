@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.base import Component, Context, MethodError, Net, Step
+from methods.base import Component, Context, Net, Step
 from methods.shared import ensure, stage_groups, wide
 
 EXPONENTS = (0, 0, 1, 2)
@@ -102,6 +102,7 @@ class RegSL(Component):
     """
 
     paper = "Li and Zhang, NeurIPS 2021"
+    terms = ("reg_sl", "self_label")
     neutral: ClassVar = {"lambda_ext": 1e999, "lambda_head": 1e999, "gamma": 1.0}
 
     def __init__(
@@ -121,6 +122,7 @@ class RegSL(Component):
         ensure(all(value >= 0 for value in radii), "lambda_ext, lambda_head and gamma must be >= 0")
         self.lambda_ext, self.lambda_head, self.gamma = lambda_ext, lambda_head, gamma
         self.mode, self.norm, self.self_label = mode, norm, self_label
+        self.hard_labels = self_label
         self.reweight_from, self.relabel_from, self.threshold = reweight_from, relabel_from, threshold
         self._weights: list[Tensor] = []
         self._centres: list[Tensor] = []
@@ -199,8 +201,6 @@ class RegSL(Component):
     def _corrected(self, step: Step) -> Tensor:
         """The loss with corrected labels and weights, minus the cross-entropy that the loop adds."""
         batch, logits = step.batch, wide(step.out.logits)
-        if step.mixed.perm is not None:
-            raise MethodError("self_label=True corrects labels one by one and cannot run with a mixer")
         epoch = 1 + step.i * len(batch.y) // self._num_images
         labels = self._labels[batch.index]
         if epoch >= self.relabel_from:

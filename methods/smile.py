@@ -57,6 +57,7 @@ class Smile(Component):
     """
 
     paper = "Li et al., arXiv 2103.13941"
+    terms = ("smile_feature", "smile_source")
     mixer = True
     needs_source_head = True
     neutral: ClassVar = {"alpha": 0.0, "feature_weight": 0.0, "source_weight": 0.0}

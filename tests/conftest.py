@@ -4,16 +4,12 @@ import os
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import timm
 import torch
-from PIL import Image
-from safetensors.torch import save_file
+
+from methods.testing import tiny_backbone, tiny_images
 
 torch.set_num_threads(1)
-
-CLASSES, PER_CLASS, SIDE = 3, 12, 40
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,28 +22,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ImageFolder of noise whose mean colour tells its class: 12 train and 6 test images in each of 3 classes, 40 px."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", PER_CLASS), ("test", PER_CLASS // 2)):
-        for label in range(CLASSES):
-            folder = root / split / f"class{label}"
-            folder.mkdir(parents=True)
-            for n in range(count):
-                pixels = rng.integers(0, 150, (SIDE, SIDE, 3))
-                pixels[..., label] += 100
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{n}.png")
-    return root
+    """The image folder of the methods' contract."""
+    return tiny_images(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """timm's tiny ResNet with random weights and a 7-class source head, as a local checkpoint."""
-    file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    torch.manual_seed(0)
-    net = timm.create_model("test_resnet", num_classes=7)
-    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, file)
-    return f"test_resnet@{file}"
+    """The backbone of the methods' contract."""
+    return tiny_backbone(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")

@@ -1,32 +1,11 @@
-"""Small real runs for tests: configs on the tiny image folder, and a session that notes what training tells it."""
+"""Small real runs for tests: those of the methods' contract, and a session that notes what training tells it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from benchmark.config import RunConfig
-from benchmark.sweep import grid
-from benchmark.sweep.grid import SweepFile
-from benchmark.training.loop import Fit, train_step
-from benchmark.training.run import assemble
+from methods.testing import tiny_run as config
 
-
-def config(images: Path, backbone: str, method: Any = "fine_tuning", **changes: Any) -> RunConfig:
-    """The config of one run of ``method`` (an entry of a sweep file): 6 steps of 8 images at 32 px. ``changes``: keys of a sweep file."""
-    raw: dict[str, Any] = {
-        "name": "test",
-        "backbone": backbone,
-        "datasets": [{"name": "tiny", "use": f"folder:{images}"}],
-        "seeds": [0],
-        "methods": [method],
-        "baseline": method if isinstance(method, str) else method["name"],
-        "training": {"steps": 6, "batch_size": 8, "image_size": 32, "log_every": 2},
-        "linearity": {"pairs": 4, "lambdas": 3},
-        "runtime": {"device": "cpu"},
-    }
-    for key, value in changes.items():
-        raw[key] = {**raw.get(key, {}), **value} if isinstance(value, Mapping) else value
-    return grid.expand(SweepFile.model_validate(raw), Path("test"), [], "test").runs[0]
+__all__ = ["Notebook", "config"]
 
 
 class Notebook:
@@ -53,19 +32,3 @@ class Notebook:
 
     def log(self, text: str) -> None:
         self.lines.append(text)
-
-
-def trained(run: RunConfig, steps: int) -> Fit:
-    """``run`` after its first ``steps`` steps."""
-    fit, _, _ = assemble(run)
-    fit.net.train()
-    fit.pipeline.train_mode(fit.net)
-    advance(fit, steps)
-    return fit
-
-
-def advance(fit: Fit, steps: int) -> None:
-    """``steps`` more steps."""
-    for _ in range(steps):
-        train_step(fit, fit.step)
-        fit.step += 1

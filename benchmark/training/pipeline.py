@@ -34,6 +34,8 @@ class Pipeline:
         for name, component in self._named:
             if component.needs_source_head and num_source_classes == 0:
                 raise UsageError(f"method '{name}' needs the source classifier, but this backbone comes without one")
+            if component.hard_labels and self._mixer is not None:
+                raise UsageError(f"method '{name}' needs unmixed labels with these options, and this composition mixes them")
             try:
                 component.check(net)
             except MethodError as error:
@@ -121,8 +123,13 @@ class Pipeline:
 
 def _instantiate(config: ComponentConfig) -> Component:
     module, _, name = method_info(config.use).target.partition(":")
-    component_class = getattr(importlib.import_module(module), name)
     try:
-        return component_class(**config.options)
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # code from outside the repository may fail in any way
+        raise UsageError(f"method '{config.name}': {module} cannot be imported: {type(error).__name__}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Component)):
+        raise UsageError(f"method '{config.name}': {module}:{name} is no subclass of methods.base.Component")
+    try:
+        return found(**config.options)
     except MethodError as error:
         raise UsageError(f"method '{config.name}': {error}") from error

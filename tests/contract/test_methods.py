@@ -1,111 +1,199 @@
-"""Every method, variant and published composition, through one contract, on a tiny real network."""
+"""Every method, variant and published composition, through the contract of :mod:`methods.testing`."""
 
-import importlib
-import inspect
-import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import methods
 from benchmark.plugins import method_info
-from methods.base import Component
-from tests.runs import advance, config, trained
+from methods.base import Batch
+from methods.testing import (
+    CHECKS,
+    ContractError,
+    Trial,
+    advance,
+    check_batches,
+    check_neutral,
+    check_resume,
+    check_source,
+    check_training,
+    logged_terms,
+    trained,
+)
+from tests.contract.entries import ENTRIES, trial
 
-COMPOSITIONS = ("l2_sp+mixup", "delta+mixup", "rifle+mixup", "bss+mixup", "co_tuning+mixup", "smile+rifle", "l2_sp+cutmix")
-ENTRIES = (*methods.METHODS, *methods.VARIANTS, *COMPOSITIONS)
 NEVER_NEUTRAL = {"linear_probe": "it freezes the backbone"}
-FEW = {"delta": {"n_batches": 1, "batch_size": 8, "head_epochs": 1}, "reg_sl": {"lambda_ext": 1.0, "lambda_head": 5.0, "gamma": 1.5}}
-"""Options that keep set-up passes short or have no default, by method."""
+CHECKED = [
+    pytest.param(check, name, id=f"{check.__name__}-{name}")
+    for check in CHECKS
+    for name in ENTRIES
+    if not (name in methods.VARIANTS and check in (check_source, check_neutral))  # checks of the class: the method's own
+]
 
 
-def entry(name: str, **options: Any) -> dict[str, Any]:
-    parts = name.split("+")
-    few = {f"{part}.{k}": v for part in parts for k, v in FEW.get(methods.VARIANTS.get(part, (part,))[0], {}).items()}
-    return {"name": f"{name} in a test", "use": name, **few, **options}
+@pytest.mark.parametrize(("check", "name"), CHECKED)
+def test_contract(check: Callable[[Trial], None], name: str, images: Path, backbone: str) -> None:
+    check(trial(name, images, backbone))
 
 
-def tensors(fit: Any) -> dict[str, torch.Tensor]:
-    return {k: v.clone() for k, v in fit.net.state_dict().items()}
+def test_every_method_has_a_paper_and_only_these_are_never_neutral() -> None:
+    declared = {name: method_info(name).declarations for name in methods.METHODS}
+    assert all(info["paper"] for info in declared.values())
+    assert {name for name, info in declared.items() if info["neutral"] is None} == set(NEVER_NEUTRAL)
 
 
-def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    different = [name for name in a if not torch.equal(a[name], b[name])]
-    assert not different
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if method_info(name).declarations["terms"]])
+def test_every_declared_term_is_logged_by_the_method_or_a_variant(name: str, images: Path, backbone: str) -> None:
+    family = [name, *(variant for variant, (base, _) in methods.VARIANTS.items() if base == name)]
+    logged: set[str] = set()
+    for member in family:
+        logged |= logged_terms(trained(trial(member, images, backbone).run, 1))
+        if logged == set(method_info(name).declarations["terms"]):
+            return
+    pytest.fail(f"declared {method_info(name).declarations['terms']}, logged {logged}")
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_three_steps_give_finite_terms_and_a_usable_network(name: str, images: Path, backbone: str) -> None:
-    fit = trained(config(images, backbone, entry(name), training={"log_every": 1}), 3)
-    assert [row["step"] for row in fit.curves] == [1, 2, 3]
-    assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in fit.curves)
-    out = fit.net.eval()(torch.randn(2, 3, 32, 32))
-    assert out.logits.shape == (2, 3)
-    assert out.logits.isfinite().all()
+@pytest.fixture(scope="module")
+def plain(images: Path, backbone: str) -> dict[str, torch.Tensor]:
+    """The network after four steps of fine-tuning."""
+    return trained(trial("fine_tuning", images, backbone).run, 4).net.state_dict()
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_state_restored_after_two_steps_goes_on_bit_for_bit(name: str, images: Path, backbone: str) -> None:
-    run = config(images, backbone, entry(name))
-    whole = trained(run, 2)
-    state = torch.load(_saved(whole.state_dict()), weights_only=True)
-    advance(whole, 3)
-    resumed = trained(run, 0)
-    resumed.load_state_dict(state)
-    advance(resumed, 3)
-    assert_same(tensors(whole), tensors(resumed))
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name != "fine_tuning"])
+def test_default_options_do_change_training(name: str, plain: dict[str, torch.Tensor], images: Path, backbone: str) -> None:
+    changed = trained(trial(name, images, backbone).run, 4).net.state_dict()
+    assert any(not changed[key].equal(tensor) for key, tensor in plain.items())
 
 
-@pytest.mark.parametrize("name", [name for name in methods.METHODS if name not in NEVER_NEUTRAL])
-def test_neutral_options_train_bit_for_bit_like_fine_tuning(name: str, images: Path, backbone: str) -> None:
-    neutral = method_info(name).declarations["neutral"]
-    assert neutral is not None
-    run = config(images, backbone, {"name": "neutral", "use": name, **{f"{name}.{k}": v for k, v in neutral.items()}})
-    assert_same(tensors(trained(run, 4)), tensors(trained(config(images, backbone), 4)))
-
-
-@pytest.mark.parametrize("name", NEVER_NEUTRAL)
-def test_methods_that_cannot_be_neutral_say_so(name: str) -> None:
-    assert method_info(name).declarations["neutral"] is None
-
-
-def test_all_methods_see_the_same_batches(images: Path, backbone: str) -> None:
-    def batches(name: str) -> list[torch.Tensor]:
-        fit = trained(config(images, backbone, entry(name)), 0)
-        return [t for i in range(5) for t in fit.stream.batch(i)[:3]]
-
-    expected = batches("fine_tuning")
-    for name in ENTRIES:
-        assert all(torch.equal(a, b) for a, b in zip(expected, batches(name), strict=True)), name
+def test_variants_differ_from_their_method_and_each_other() -> None:
+    keys = [(method, tuple(sorted(options.items()))) for method, options in methods.VARIANTS.values()]
+    assert len(set(keys)) == len(keys)
+    assert not set(methods.VARIANTS) & set(methods.METHODS)
+    for method, options in methods.VARIANTS.values():
+        defaults = method_info(method).options
+        assert options
+        assert all(value != defaults[key].default for key, value in options.items())
 
 
 def test_mixers_of_equal_alpha_draw_equal_lambdas_and_partners(images: Path, backbone: str) -> None:
     def draws(name: str) -> list[tuple[float, list[int]]]:
-        fit = trained(config(images, backbone, entry(name)), 0)
-        mixed = [fit.pipeline.mix(fit.stream.batch(i), 3, fit.ctx, i) for i in range(5)]
+        fit = trained(trial(name, images, backbone).run, 0)
+        mixed = [fit.pipeline.mix(Batch(*fit.stream.batch(i)), 3, fit.ctx, i) for i in range(5)]
         return [(m.lam, m.perm.tolist()) for m in mixed]
 
     assert draws("mixup") == draws("smile") == draws("rifle+mixup")
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
-def test_options_and_declarations_read_from_source_equal_the_runtime_ones(name: str) -> None:
-    info = method_info(name)
-    module, _, class_name = info.target.partition(":")
-    found = getattr(importlib.import_module(module), class_name)
-    parameters = [p for p in inspect.signature(found).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert {p.name: p.default for p in parameters} == {key: option.default for key, option in info.options.items()}
-    assert len(parameters) == len(inspect.signature(found).parameters)
-    for key, value in info.declarations.items():
-        assert getattr(found, key) == value
-    assert issubclass(found, Component)
-    assert info.declarations["paper"]
+BROKEN = """
+import random
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from methods.base import Component, Mixed
+from methods.shared import one_hot
 
 
-def _saved(state: dict[str, Any]) -> io.BytesIO:
-    stream = io.BytesIO()
-    torch.save(state, stream)
-    stream.seek(0)
-    return stream
+class Undeclared(Component):
+    def penalties(self, step):
+        return {"extra": step.out.features.square().mean()}
+
+
+class PerSample(Component):
+    terms = ("extra",)
+
+    def penalties(self, step):
+        return {"extra": step.out.features.square().mean(1)}
+
+
+class Infinite(Component):
+    terms = ("extra",)
+
+    def penalties(self, step):
+        return {"extra": step.out.features.square().sum() / 0}
+
+
+class Computed(Component):
+    pass
+
+
+Computed.forwards = 2
+
+
+class OwnDraws(Component):
+    mixer = True
+
+    def mix(self, batch, num_classes, rng):
+        lam, perm = random.random(), torch.arange(len(batch.y))
+        mixed = Mixed(batch.x, one_hot(batch.y, num_classes), perm.flip(0), lam)
+        return mixed._replace(x=mixed.blend(mixed.x), target=mixed.blend(mixed.target))
+
+
+class InPlace(Component):
+    mixer = True
+
+    def mix(self, batch, num_classes, rng):
+        return Mixed(batch.x.mul_(0.5), one_hot(batch.y, num_classes))
+
+
+class Heavy(Component):
+    mixer = True
+
+    def mix(self, batch, num_classes, rng):
+        return Mixed(batch.x, 2 * one_hot(batch.y, num_classes))
+
+
+class Forgets(Component):
+    def __init__(self, *, every: int = 1) -> None:
+        self.every, self.mean = every, 0
+
+    def before_step(self, step):
+        for p in step.ctx.net.body_parameters():
+            p.grad.mul_(1 + self.mean)
+        self.mean += 1
+
+
+class NotNeutral(Component):
+    neutral: ClassVar = {"weight": 0.0}
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        self.weight = weight
+
+    def weight_decay(self, group):
+        return 0.1
+"""
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "broken_methods.py").write_text(BROKEN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield "broken_methods"
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "words"),
+    [
+        ("Undeclared", check_training, "'extra'.*'terms'"),
+        ("PerSample", check_training, "float32 scalar"),
+        ("Computed", check_source, "forwards is 2.*says 1"),
+        ("OwnDraws", check_batches, "something else than the generator"),
+        ("InPlace", check_batches, "in place"),
+        ("Heavy", check_batches, "no distribution"),
+        ("Forgets", check_resume, "resumed run differs"),
+        ("NotNeutral", check_neutral, "differs from fine-tuning"),
+    ],
+)
+def test_a_broken_promise_is_named(name: str, check: Callable[[Trial], None], words: str, broken: str, images: Path, backbone: str) -> None:
+    with pytest.raises(ContractError, match=words):
+        check(Trial(f"{broken}:{name}", {}, images, backbone))
+
+
+def test_a_term_that_is_not_finite_is_named_by_the_loop(broken: str, images: Path, backbone: str) -> None:
+    with pytest.raises(RuntimeError, match="not finite at step 1: extra"):
+        advance(trained(Trial(f"{broken}:Infinite", {}, images, backbone).run, 0), 1)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from methods.base import MethodError
 from methods.reg_sl import RegSL, clamp_scale, distance_penalty, group_of, reweighted, shrink_
 from methods.shared import stage_groups
-from tests.methods.tiny import context, images, pair, random_net, step, swapped
+from tests.methods.tiny import context, images, pair, random_net, step
 
 RADII = {"lambda_ext": 0.05, "lambda_head": 0.1, "gamma": 2.0}
 
@@ -173,13 +173,6 @@ def test_self_labelling_by_epoch():
     assert term(18) == pytest.approx(expected.item())
     assert component._labels[:6].tolist() == corrected.tolist()
     assert component._labels[6:].tolist() == (torch.arange(6, 12) % 3).tolist()
-
-
-def test_self_labelling_refuses_a_mixer():
-    component = RegSL(**RADII, self_label=True)
-    ctx = moved(component)
-    with pytest.raises(MethodError, match="mixer"):
-        component.penalties(step(ctx, images(dtype=torch.float64), mixed=swapped(images(dtype=torch.float64))))
 
 
 def test_radii_must_be_given():

@@ -1,0 +1,32 @@
+"""What the contract is held to: every method, every variant, and the compositions that papers or the project's sweeps have."""
+
+from pathlib import Path
+from typing import Any
+
+import methods
+from benchmark import yamlio
+from benchmark.sweep import grid
+from methods.testing import Trial
+
+PUBLISHED = ("l2_sp+mixup", "delta+mixup", "rifle+mixup", "bss+mixup", "co_tuning+mixup", "lwf+mixup", "l2_sp+cutmix", "smile+rifle")
+NEEDED = {"delta": {"n_batches": 1, "batch_size": 8, "head_epochs": 1}, "reg_sl": {"lambda_ext": 0.02, "lambda_head": 0.5, "gamma": 2.0}}
+"""Options that have no default or keep set-up passes short, by method."""
+
+
+def of_sweeps() -> set[str]:
+    """The compositions in the files of ``sweeps/``."""
+    rows = [row for path in grid.SWEEPS.glob("*.yaml") for row in yamlio.read(path)["methods"]]
+    uses = {row if isinstance(row, str) else row["use"] for row in rows}
+    return {use for use in uses if "+" in use}
+
+
+COMPOSITIONS = tuple(sorted({*PUBLISHED, *of_sweeps()}))
+ENTRIES = (*methods.METHODS, *methods.VARIANTS, *COMPOSITIONS)
+
+
+def trial(name: str, images: Path, backbone: str, **options: Any) -> Trial:
+    """The trial of an entry with the options that it needs."""
+    needed = {
+        f"{part}.{key}": value for part in name.split("+") for key, value in NEEDED.get(methods.VARIANTS.get(part, (part,))[0], {}).items()
+    }
+    return Trial(name, {**needed, **options}, images, backbone)
