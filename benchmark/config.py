@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from benchmark import yamlio
 from benchmark.errors import UsageError, unknown
@@ -21,11 +21,27 @@ from datasets.arena import Decode
 LOOP_VERSION = 1
 """Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
 
-LEGACY: dict[str, Any] = {}
+LEGACY: dict[str, Any] = {"training.optimizer": "sgd", "training.milestone": None, "training.crop": "random"}
 """Keys added later, as dotted paths, with the value that reproduces earlier behaviour: left out of the hash at it."""
 
-PROTOCOLS: dict[str, dict[str, Any]] = {"smile": {}}
-"""Presets of ``training`` and ``data``; ``smile`` is what the defaults below spell out."""
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "smile": {},
+    "tllib": {
+        "training": {
+            "steps": 10000,
+            "batch_size": 48,
+            "lr": 0.001,
+            "head_lr_factor": 10.0,
+            "weight_decay": 5e-4,
+            "milestone": 0.6,
+            "crop": "resized",
+        },
+        "data": {"keep_aspect": True},
+    },
+}
+"""Defaults of ``training`` and ``data``, which a sweep's own keys replace. ``smile`` is what the defaults below spell out. ``tllib``:
+the Transfer Learning Library's fine-tuning scripts, whose published numbers are of the best epoch on the *test* split; here, as under
+every protocol, the last iterate is evaluated."""
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -59,19 +75,47 @@ class Data(Section):
 
 
 class Training(Section):
-    """Optimisation. image_size: pixels. log_every: steps. schedule: see :func:`benchmark.training.optim.lr_factor`."""
+    """Optimisation. image_size: pixels. log_every: steps.
+
+    optimizer: see :func:`benchmark.training.optim.build_optimizer`; momentum is AdamW's first beta, nesterov is of ``sgd`` alone.
+    schedule: see :func:`benchmark.training.optim.lr_factor`. milestone: part of the steps after which schedule ``step`` drops the rate,
+    a fraction with a denominator up to a million (null: 2/3). crop: a square of ``image_size`` out of the decoded image, or one of random
+    area and aspect ratio ``resized`` to it (:mod:`datasets.resized`).
+    """
 
     steps: Annotated[int, Field(ge=1)] = 9000
     batch_size: Annotated[int, Field(ge=2)] = 48
     image_size: Annotated[int, Field(ge=8)] = 224
+    crop: Literal["random", "resized"] = "random"
     flip: bool = True
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.01
     head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     schedule: Literal["step", "cosine", "exp", "constant"] = "step"
+    milestone: Annotated[float, Field(gt=0, lt=1)] | None = None
     log_every: Annotated[int, Field(ge=1)] = 50
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nesterov(cls, value: Any) -> Any:
+        return {"nesterov": False, **value} if isinstance(value, dict) and value.get("optimizer") == "adamw" else value
+
+    @field_validator("nesterov")
+    @classmethod
+    def _nesterov_is_of_sgd(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("optimizer") == "adamw":
+            raise ValueError("optimizer 'adamw' has no Nesterov momentum")
+        return value
+
+    @field_validator("milestone")
+    @classmethod
+    def _milestone_is_of_step(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("schedule", "step") != "step":
+            raise ValueError(f"schedule '{info.data['schedule']}' has no milestone, only 'step' has")
+        return value
 
 
 class Linearity(Section):
@@ -158,6 +202,13 @@ def _drop(config: dict[str, Any], path: list[str], value: Any) -> None:
         config = config[key]
     if config[path[-1]] == value:
         del config[path[-1]]
+
+
+def with_defaults(protocol: str, section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` over the protocol's defaults for ``section``; its milestone goes with its schedule."""
+    defaults = PROTOCOLS[protocol].get(section, {})
+    other = given.get("schedule", "step") != "step"
+    return {**{key: value for key, value in defaults.items() if not (other and key == "milestone")}, **given}
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datasets.arena import ArenaSplit
 from datasets.base import DataError
+from datasets.resized import Boxes, cut_boxes, gather_boxes, random_boxes
 
 RESIDENT_SHARE = 0.25
 """Part of a device's free memory that a split may take."""
@@ -111,22 +112,29 @@ class Cutter:
     def __init__(self, split: ArenaSplit, crop: int, device: torch.device, pixels: Tensor | None) -> None:
         self.split, self.crop, self.device, self.pixels = split, crop, device, pixels
 
-    def __call__(self, indices: np.ndarray, windows: Windows) -> Tensor:
+    def __call__(self, indices: np.ndarray, windows: Windows | Boxes) -> Tensor:
         """uint8 [B, crop, crop, 3] on the device."""
         if self.pixels is None:
             on_device = self.device.type != "cpu"
             out = torch.empty((len(indices), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=on_device)
-            cut(self.split, indices, windows, out.numpy())
+            if isinstance(windows, Boxes):
+                cut_boxes(self.split, indices, windows, out.numpy())
+            else:
+                cut(self.split, indices, windows, out.numpy())
             return out.to(self.device, non_blocking=True)
         width = self.split.widths[indices].astype(np.int64)
         start = self.split.offsets[indices] + 3 * (windows.top * width + windows.left)
+        if isinstance(windows, Boxes):
+            geometry = to_device(np.stack([start, width, windows.height, windows.width, windows.flip]), self.device)
+            return gather_boxes(self.pixels, geometry, (int(windows.height.max()), int(windows.width.max())), self.crop)
         return gather(self.pixels, *to_device(np.stack([start, width, windows.flip.astype(np.int64)]), self.device), self.crop)
 
 
 class TrainStream:
     """An endless stream of augmented batches over ``indices``, in a fresh order each epoch; an epoch's last, incomplete batch is dropped.
 
-    crop: pixels. flip: mirror with probability one half. mean, std: per channel, of values in [0, 1]. rng: stream ``order`` at the
+    crop: pixels. flip: mirror with probability one half. resized: crops of random area and aspect ratio (:mod:`datasets.resized`)
+    instead of squares. mean, std: per channel, of values in [0, 1]. rng: stream ``order`` at the
     epoch's number gives the order, stream ``augment`` at ``i`` the crops and flips, view after view. With fewer images than
     ``batch_size`` a batch is all of them; a single image is refused.
     """
@@ -144,6 +152,7 @@ class TrainStream:
         device: torch.device | str,
         rng: Streams,
         views: int = 1,
+        resized: bool = False,
     ) -> None:
         if len(indices) < 2:
             raise DataError(f"{len(indices)} training images are too few: at least 2 are needed; choose a larger fraction")
@@ -151,7 +160,7 @@ class TrainStream:
         self.split, self.indices, self.crop, self.flip, self.rng, self.views = split, indices, crop, flip, rng, views
         self.batch_size = min(batch_size, len(indices))
         self.steps_per_epoch = len(indices) // self.batch_size
-        self.device = torch.device(device)
+        self.device, self.resized = torch.device(device), resized
         self._cut = Cutter(split, crop, self.device, resident(split, self.device))
         self._normalise = Normalise(mean, std, crop, self.device)
         self._labels = torch.from_numpy(split.labels).to(self.device)
@@ -175,10 +184,15 @@ class TrainStream:
             self._order = (epoch, self.rng.numpy("order", epoch).permutation(self.indices))
         return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
 
-    def _windows(self, i: int, chosen: np.ndarray) -> Iterator[Windows]:
+    def _windows(self, i: int, chosen: np.ndarray) -> Iterator[Windows | Boxes]:
         rng = self.rng.numpy("augment", i)
         heights, widths = self.split.heights[chosen], self.split.widths[chosen]
-        return (random_windows(heights, widths, self.crop, self.flip, rng) for _ in range(self.views))
+        return (augment(heights, widths, self.crop, self.flip, self.resized, rng) for _ in range(self.views))
+
+
+def augment(heights: np.ndarray, widths: np.ndarray, crop: int, flip: bool, resized: bool, rng: np.random.Generator) -> Windows | Boxes:
+    """The windows of one training batch."""
+    return random_boxes(heights, widths, flip, rng) if resized else random_windows(heights, widths, crop, flip, rng)
 
 
 def eval_batches(
@@ -207,10 +221,11 @@ def train_batches(
     device: torch.device | str,
     rng: np.random.Generator,
     batches: int | None = None,
+    resized: bool = False,
 ) -> Iterator[Sample]:
     """One shuffled pass with random crops and flips: every image once (the last batch may be smaller), or the first ``batches`` batches."""
     order = rng.permutation(indices)[: None if batches is None else batches * batch_size]
-    return _pass(split, order, crop, batch_size, mean, std, device, lambda h, w, size: random_windows(h, w, size, flip, rng))
+    return _pass(split, order, crop, batch_size, mean, std, device, lambda h, w, size: augment(h, w, size, flip, resized, rng))
 
 
 def _pass(
@@ -221,7 +236,7 @@ def _pass(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str,
-    windows: Callable[[np.ndarray, np.ndarray, int], Windows],
+    windows: Callable[[np.ndarray, np.ndarray, int], Windows | Boxes],
 ) -> Iterator[Sample]:
     check_size(split, indices, crop)
     device = torch.device(device)

@@ -9,7 +9,19 @@ from typing import Any
 from pydantic import Field
 
 from benchmark import weights, yamlio
-from benchmark.config import PROTOCOLS, Data, Evaluation, Fraction, Linearity, RunConfig, Runtime, Section, Training, validate
+from benchmark.config import (
+    PROTOCOLS,
+    Data,
+    Evaluation,
+    Fraction,
+    Linearity,
+    RunConfig,
+    Runtime,
+    Section,
+    Training,
+    validate,
+    with_defaults,
+)
 from benchmark.devices import visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.plugins import check_composition, method_info
@@ -136,7 +148,7 @@ def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: s
 def _resolve(
     file: SweepFile, cell: Mapping[str, Any], dataset: Mapping[str, Any], entry: Entry, overrides: Sequence[Override], where: str
 ) -> RunConfig:
-    given = {name: {**PROTOCOLS[file.protocol].get(name, {}), **getattr(file, name)} for name in _SECTIONS}
+    given = {name: dict(getattr(file, name)) for name in _SECTIONS}
     given["data"].update(dataset)
     scalars = {name: getattr(file, name) for name in _SCALARS}
     options = {c.name: dict(c.options) for c in entry.components}
@@ -149,7 +161,7 @@ def _resolve(
                     f"{where}: overrides: set.{path}: " + unknown("section or component", owner or key, [*given, *options, *scalars])
                 )
             target[key] = value
-    sections = {name: validate(model, given[name], where, name) for name, model in _SECTIONS.items()}
+    sections = {name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()}
     device = resolve_device(sections["runtime"].device)
     sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:

@@ -64,6 +64,7 @@ def setup_cache(config: RunConfig, sha256: str, data_hash: str, subset: str, dev
             "subset": subset,
             "image_size": config.training.image_size,
             "flip": config.training.flip,
+            "crop": config.training.crop,
             "seed": [config.dataset, config.fraction, config.seed],
             "precision": config.precision,
             "numerics": [device.type, torch.get_num_threads(), torch.__version__],

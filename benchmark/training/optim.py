@@ -2,22 +2,29 @@
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import nn
 
 from benchmark.config import Training
 
+BETA2 = 0.999
+LARGEST_DENOMINATOR = 1_000_000
+"""A milestone is the fraction nearest to its decimal number with at most this denominator, so that .6 of 10,000 steps is exactly 6,000."""
 
-def lr_factor(schedule: str, step: int, total_steps: int) -> float:
+
+def lr_factor(schedule: str, step: int, total_steps: int, milestone: float | None = None) -> float:
     """Learning-rate factor at ``step`` (from 0) of ``total_steps``.
 
-    ``step``: 1 while step < 2/3 of the total, in exact integers, then .1 (SMILE's authors' rule). ``cosine``: from 1 to 0.
-    ``exp``: from 1 to .01. ``constant``: 1.
+    ``step``: 1 while step < milestone * total, in exact integers, then .1; without a milestone it is 2/3 (SMILE's authors' rule).
+    ``cosine``: from 1 to 0. ``exp``: from 1 to .01. ``constant``: 1.
     """
     progress = step / total_steps
     if schedule == "step":
-        return 1.0 if 3 * step < 2 * total_steps else 0.1
+        part = Fraction(2, 3) if milestone is None else Fraction(milestone).limit_denominator(LARGEST_DENOMINATOR)
+        return 1.0 if step < part * total_steps else 0.1
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     if schedule == "exp":
@@ -30,24 +37,38 @@ def build_optimizer(
     backbone: Sequence[nn.Parameter],
     head: Sequence[nn.Parameter],
     extra: Sequence[tuple[nn.Module, float]],
-    weight_decay: Callable[[str], float],
+    claimed_decay: Callable[[str], float | None],
 ) -> torch.optim.Optimizer:
-    """SGD with coupled weight decay over the groups ``backbone``, ``head`` and one ``extra`` per module.
+    """The optimizer over the groups ``backbone``, ``head`` and one ``extra`` per module.
 
-    Each group keeps its base rate in ``base_lr``; :func:`set_lr` scales it.
+    claimed_decay: the L2 coefficient that a component sets for a group; None leaves it the run's own. Each group keeps its base rate in
+    ``base_lr``; :func:`set_lr` scales it.
+
+    ``sgd``: momentum; every decay is coupled, g += d w. ``adamw``: betas (momentum, .999), eps 1e-8. The run's own decay is decoupled,
+    w -= lr d w beside Adam's step (Loshchilov and Hutter, ICLR 2019, as PyTorch scales it). A claimed decay is part of its method's
+    loss, as L2-SP's ``beta/2 ||v||^2`` is, next to terms that act on the gradient, as its pull ``alpha (w - w0)`` does: it is added to the
+    gradient too. Decoupled, it would escape the division by the root of the second moment that the pull goes through, and the point
+    where the two balance, ``alpha w0 / (alpha + wd_backbone)``, would move with the size of the gradients. So under ``adamw`` a method
+    whose claim equals the run's own decay still differs from fine-tuning, which it does not under ``sgd``.
     """
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"name": "backbone", "params": list(backbone), "base_lr": config.lr},
         {"name": "head", "params": list(head), "base_lr": config.lr * config.head_lr_factor},
     ]
     groups += [{"name": "extra", "params": list(module.parameters()), "base_lr": config.lr * factor} for module, factor in extra]
     for group in groups:
         group["params"] = [p for p in group["params"] if p.requires_grad]
-        group["weight_decay"] = weight_decay(group["name"])
+        claim = claimed_decay(group["name"])
+        group["weight_decay"] = config.weight_decay if claim is None else claim
         group["lr"] = group["base_lr"]
     groups = [group for group in groups if group["params"]]
     fused = all(p.is_cuda for group in groups for p in group["params"])
-    return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov, foreach=not fused, fused=fused)
+    kernel = {"foreach": not fused, "fused": fused}
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov, **kernel)
+    for group in groups:
+        group["decoupled_weight_decay"] = claimed_decay(group["name"]) is None
+    return torch.optim.Adam(groups, betas=(config.momentum, BETA2), **kernel)  # AdamW itself decouples all groups when a state is loaded
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float, head_factor: float = 1.0) -> None:

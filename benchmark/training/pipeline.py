@@ -1,7 +1,7 @@
 """The components of one run, called in the fixed order of :mod:`methods.base`."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,14 +48,9 @@ class Pipeline:
     def taps(self, net: Net) -> tuple[str, ...]:
         return tuple(dict.fromkeys(tap for _, component in self._named for tap in component.taps(net)))
 
-    def weight_decay(self, default: float) -> Callable[[str], float]:
-        """Group name -> coefficient: the one component that claims the group, else ``default``."""
-
-        def of(group: str) -> float:
-            claims = [claim for _, component in self._named if (claim := component.weight_decay(group)) is not None]
-            return claims[0] if claims else default
-
-        return of
+    def claimed_decay(self, group: str) -> float | None:
+        """The weight decay that a component claims for ``group``, else None."""
+        return next((claim for _, component in self._named if (claim := component.weight_decay(group)) is not None), None)
 
     def surgery(self, net: Net) -> None:
         for _, component in self._named:

@@ -106,6 +106,7 @@ def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
         images.train_index,
         batch_size=config.training.batch_size,
         flip=config.training.flip,
+        resized=config.training.crop == "resized",
         rng=streams,
         views=pipeline.views,
         **pixels,
@@ -191,16 +192,17 @@ def _optimizer(config: RunConfig, student: Net, pipeline: Pipeline, device: torc
     extra = pipeline.extra_modules()
     for module, _ in extra:
         module.to(device)
-    decay = pipeline.weight_decay(config.training.weight_decay)
-    return build_optimizer(config.training, student.body_parameters(), student.head_parameters(), extra, decay)
+    return build_optimizer(config.training, student.body_parameters(), student.head_parameters(), extra, pipeline.claimed_decay)
 
 
 def _train_pass(config: RunConfig, images: Images, streams: Streams, pixels: dict[str, Any]) -> Any:
+    augmentation = {"flip": config.training.flip, "resized": config.training.crop == "resized"}
+
     def train_pass(batch_size: int, augment: bool = False, batches: int | None = None) -> Iterator[Batch]:
         samples: Iterator[Sample]
         if augment:
-            rng, flip = streams.numpy("setup"), config.training.flip
-            samples = train_batches(images.train, images.train_index, batch_size=batch_size, flip=flip, rng=rng, batches=batches, **pixels)
+            rng, given = streams.numpy("setup"), {**augmentation, **pixels}
+            samples = train_batches(images.train, images.train_index, batch_size=batch_size, rng=rng, batches=batches, **given)
         else:
             samples = eval_batches(images.train, images.train_index, batch_size=batch_size, **pixels)
         for n, sample in enumerate(samples):

@@ -44,10 +44,10 @@ class Run:
         self.pipeline.surgery(self.net)
         ctx = context(self.net, source, images(size=size), total_steps=6, lr=None)
         self.pipeline.setup(ctx)
-        decay = self.pipeline.weight_decay(1e-4)
+        claimed = self.pipeline.claimed_decay
         groups = [(self.net.body_parameters(), "backbone"), (self.net.head_parameters(), "head")]
         groups += [(list(module.parameters()), "extra") for module, _ in self.pipeline.extra_modules()]
-        groups = [{"params": params, "weight_decay": decay(name), "lr": 0.05} for params, name in groups]
+        groups = [{"params": params, "weight_decay": 1e-4 if (d := claimed(name)) is None else d, "lr": 0.05} for params, name in groups]
         self.optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
         self.ctx = dataclasses.replace(ctx, optimizer=self.optimizer)
         self.forward = wrap(self.net)
