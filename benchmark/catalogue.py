@@ -10,20 +10,22 @@ from rich.table import Table
 import methods
 from benchmark import weights, yamlio
 from benchmark.devices import cpu_count, visible_gpus
-from benchmark.plugins import MethodInfo, method_info
+from benchmark.plugins import MethodInfo, check_composition, method_info
+from benchmark.sweep.entries import Component, parse_entry
 from benchmark.sweep.grid import SWEEPS
 from datasets.base import cache_root
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "submitit")
+_COST = "passes through the backbone per step, fine-tuning's being 1; a backward pass counts two forwards"
 
 
 def methods_table(console: Console) -> None:
-    """Every method with its paper, cost and options, then the named variants."""
-    table = Table("method", "paper", "passes/step", "options (defaults)")
+    """Every method with its paper, loss terms, cost and options, then the named variants."""
+    table = Table("method", "paper", "loss terms", "cost", "options (defaults)", caption=_COST)
     for name in methods.METHODS:
         info = method_info(name)
         options = ", ".join(f"{key}={option.default}" for key, option in info.options.items())
-        table.add_row(name, info.declarations["paper"], _passes(info), options or "-")
+        table.add_row(name, info.declarations["paper"], _terms(info), f"{info.cost:.2f}", options or "-")
     console.print(table)
     variants = Table("variant", "is")
     for name, (base, options) in methods.VARIANTS.items():
@@ -32,15 +34,55 @@ def methods_table(console: Console) -> None:
 
 
 def describe(name: str, console: Console) -> None:
-    """A method's documentation and options; a variant shows what it changes."""
-    base, preset = methods.VARIANTS.get(name, (name, {}))
-    info = method_info(base)
-    console.print(info.doc, markup=False, highlight=False)
-    table = Table("option", "type", "default")
+    """Equation, options and needs of what a sweep's ``methods`` may hold: a method, a variant, ``pkg.mod:Class``, or a composition."""
+    entry = parse_entry(name, "describe")
+    infos = [method_info(component.use) for component in entry.components]
+    check_composition(name, infos, val_fraction=0.5, where="describe")
+    for n, (component, info) in enumerate(zip(entry.components, infos, strict=True)):
+        if n:
+            console.rule(f"+ {component.name}")
+        console.print(info.doc or f"{info.target} has no docstring", markup=False, highlight=False)
+        if info.options:
+            console.print(_options(component, info))
+        console.print(_facts(info), markup=False, highlight=False)
+    if len(infos) > 1:
+        cost = 1 + sum(info.cost - 1 for info in infos)
+        console.rule()
+        console.print(f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})", highlight=False)
+
+
+def _options(component: Component, info: MethodInfo) -> Table:
+    """The options of one component; a variant's own values stand beside the method's defaults."""
+    preset = component.options
+    table = Table("option", "type", "default", *([f"in {component.name}"] if preset else []))
     for key, option in info.options.items():
-        table.add_row(key, option.annotation, str(preset.get(key, option.default)))
-    console.print(table)
-    console.print(f"passes through the backbone per step: {_passes(info)} (fine-tuning: 1 forward, 1 backward)", highlight=False)
+        table.add_row(key, option.annotation, str(option.default), *([str(preset.get(key, option.default))] if preset else []))
+    return table
+
+
+def _facts(info: MethodInfo) -> str:
+    said = info.declarations
+    needs = [
+        *(["is the one mixer of a composition"] if said["mixer"] else []),
+        *(["needs unmixed labels"] if said["hard_labels"] else []),
+        *(["needs a component that mixes inputs"] if said["needs_input_mixing"] else []),
+        *(["needs the source classifier"] if said["needs_source_head"] else []),
+        *(["needs data.val_fraction above 0"] if said["needs_val"] else []),
+        *([f"sees {said['views']} views of each image"] if said["views"] > 1 else []),
+    ]
+    neutral = said["neutral"]
+    equal = "never" if neutral is None else ", ".join(f"{key}={value}" for key, value in neutral.items()) or "always"
+    lines = [
+        f"loss terms: {_terms(info)}",
+        f"cost: {info.cost:.2f} ({_COST})",
+        f"equals fine-tuning at: {equal}",
+        f"version of its results: {said['version']}",
+    ]
+    return "\n".join([*lines, *([f"it {'; '.join(needs)}"] if needs else [])])
+
+
+def _terms(info: MethodInfo) -> str:
+    return ", ".join(info.declarations["terms"]) or "-"
 
 
 def backbones_table(console: Console) -> None:
@@ -81,7 +123,3 @@ def doctor(console: Console) -> int:
     for problem in problems:
         console.print(f"problem: {problem}", style="red", highlight=False)
     return 1 if problems else 0
-
-
-def _passes(info: MethodInfo) -> str:
-    return f"{info.declarations['forwards']} fwd, {info.declarations['backwards']} bwd"

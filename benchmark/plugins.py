@@ -40,6 +40,11 @@ class MethodInfo:
     declarations: Mapping[str, Any]
     doc: str
 
+    @property
+    def cost(self) -> float:
+        """Passes through the backbone per step, relative to fine-tuning's; a backward pass counts two forwards."""
+        return (self.declarations["forwards"] + 2 * self.declarations["backwards"]) / 3
+
     def resolve(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
         """All options with ``given`` filled in and coerced to their types."""
         values = {name: option.default for name, option in self.options.items()}
@@ -126,7 +131,8 @@ def _options(node: ast.ClassDef, target: str) -> dict[str, Option]:
         where = f"method '{target}': option '{arg.arg}'"
         if arg.annotation is None or default is None:
             raise UsageError(f"{where} needs an annotation and a literal default")
-        annotation = ast.unparse(arg.annotation)
+        quoted = isinstance(arg.annotation, ast.Constant) and isinstance(arg.annotation.value, str)
+        annotation = arg.annotation.value if quoted else ast.unparse(arg.annotation)
         try:
             _adapter(annotation)
         except (NameError, TypeError, AttributeError, SyntaxError) as error:
