@@ -15,13 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from benchmark import yamlio
 from benchmark.errors import UsageError, unknown
+from benchmark.files import file_sha256
 from benchmark.plugins import method_info
 from datasets.arena import Decode
 
 LOOP_VERSION = 1
 """Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
 
-LEGACY: dict[str, Any] = {"training.optimizer": "sgd", "training.milestone": None, "training.crop": "random"}
+LEGACY: dict[str, Any] = {
+    "training.optimizer": "sgd",
+    "training.milestone": None,
+    "training.crop": "random",
+    "data.train_list": None,
+}
 """Keys added later, as dotted paths, with the value that reproduces earlier behaviour: left out of the hash at it."""
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -56,6 +62,8 @@ class Data(Section):
     """Where images come from and how they are decoded.
 
     resize: pixels, of the shorter side when ``keep_aspect``, else of both sides. test_images: a fixed stratified part of the test split.
+    train_list: a file that names the training images (a published list, ``path label`` per line) in place of ``sampling``; its content,
+    not its path, is part of a run's identity, and ``fraction`` only says what share it stands for.
     """
 
     use: str = ""
@@ -64,6 +72,7 @@ class Data(Section):
     fast_decode: bool = False
     exif: bool = False
     sampling: Literal["stratified", "smile"] = "stratified"
+    train_list: str | None = None
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     test_images: Annotated[int, Field(ge=1)] | None = None
 
@@ -174,6 +183,8 @@ class RunConfig(Section):
         """What the hash covers."""
         config = self.model_dump(mode="json", exclude={"sweep", "method", "runtime", "backbone", "components", "protocol"})
         del config["data"]["use"]
+        if self.data.train_list is not None:
+            config["data"]["train_list"] = file_sha256(Path(self.data.train_list))
         for path, value in LEGACY.items():
             _drop(config, path.split("."), value)
         config["components"] = [_component_identity(c) for c in self.components]

@@ -4,8 +4,6 @@ A backbone is ``efficientnet_lite0`` (embedded: real ImageNet weights inside a P
 (``resnet50.tv_in1k``, fetched once by ``smilebench backbones prepare``), or ``ARCHITECTURE@/path/file``.
 """
 
-import functools
-import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
+from benchmark.files import file_sha256
 from datasets.base import cache_root
 
 EMBEDDED = "efficientnet_lite0"
@@ -66,16 +65,6 @@ def parse(name: str) -> Weights:
 def store() -> Path:
     """Folder of the prepared backbones."""
     return cache_root() / "backbones"
-
-
-@functools.cache
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file, read once per process."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"weight file {path}: cannot be read: {error.strerror}") from error
 
 
 def prepared_tags() -> dict[str, dict[str, Any]]:

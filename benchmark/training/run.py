@@ -5,6 +5,7 @@ import datetime
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from benchmark.training.seeding import Streams
 from benchmark.training.session import Interrupted, Session
 from datasets.arena import Arena, ArenaSplit
 from datasets.stream import Sample, TrainStream, check_size, eval_batches, train_batches
-from datasets.subsets import SAMPLERS, carve, limit, subset_hash
+from datasets.subsets import SAMPLERS, carve, limit, subset_hash, subset_listed
 from methods.base import Batch, Context
 from methods.shared import init_linear
 
@@ -150,7 +151,10 @@ def load_images(config: RunConfig, streams: Streams) -> Images:
     """The run's subset, its validation part and its test images."""
     arena = assets.arena(config.data.use, config.data.decode)
     split, data = arena.split("train"), config.data
-    drawn = SAMPLERS[data.sampling](split.labels, config.fraction, streams.numpy("subset"))
+    if data.train_list is not None:
+        drawn = subset_listed(split.keys, Path(data.train_list))
+    else:
+        drawn = SAMPLERS[data.sampling](split.labels, config.fraction, streams.numpy("subset"))
     train, val = carve(split.labels, drawn, data.val_fraction)
     test = arena.split("test")
     test_index = limit(test.labels, test.keys, data.test_images) if data.test_images else np.arange(len(test))
@@ -162,13 +166,14 @@ def preflight(configs: Sequence[RunConfig]) -> None:
     seen = set()
     for config in configs:
         names = [repr((c.use, sorted(c.options.items()))) for c in config.components]
-        key = (config.backbone, config.pretrained, config.data.use, config.data.decode, config.training.image_size, *names)
+        key = (config.backbone, config.pretrained, config.data, config.training.image_size, *names)
         if key in seen:
             continue
         seen.add(key)
         streams = Streams(config.dataset, config.fraction, config.seed)
         source = assets.source(config, streams)
         arena = assets.arena(config.data.use, config.data.decode)
+        load_images(config, streams)
         for split in arena.splits.values():
             check_size(split, np.arange(len(split)), config.training.image_size)
         pipeline = Pipeline.build(config.components)

@@ -184,3 +184,20 @@ def test_a_source_head_is_required_where_a_method_reads_it(images: Path, tmp_pat
 def test_images_smaller_than_the_crop_are_refused_before_training(images: Path, backbone: str) -> None:
     with pytest.raises(ValueError, match=r"raise data\.resize"):
         preflight([config(images, backbone, data={"resize": 24})])
+
+
+def test_a_published_list_replaces_the_sampling_rule(images: Path, backbone: str, tmp_path: Path) -> None:
+    chosen = [f"train/class{label}/{n}.png {label}" for label in range(3) for n in (1, 5)]
+    (tmp_path / "list.txt").write_text("\n".join(chosen))
+    run = config(images, backbone, data={"train_list": str(tmp_path / "list.txt")}, seeds=[3])
+    done(run, tmp_path / "run")
+    assert record(tmp_path / "run")["num_train"] == 6
+    (tmp_path / "moved.txt").write_text("\n".join(chosen))
+    assert config(images, backbone, data={"train_list": str(tmp_path / "moved.txt")}, seeds=[3]).config_hash == run.config_hash
+    (tmp_path / "moved2.txt").write_text("\n".join(chosen[:-1]))
+    assert config(images, backbone, data={"train_list": str(tmp_path / "moved2.txt")}, seeds=[3]).config_hash != run.config_hash
+    (tmp_path / "wrong.txt").write_text("train/class0/99.png 0")
+    with pytest.raises(ValueError, match=r"wrong\.txt: no training image is named 'train/class0/99\.png'"):
+        preflight([config(images, backbone, data={"train_list": str(tmp_path / "wrong.txt")})])
+    with pytest.raises(UsageError, match=r"gone\.txt: cannot be read"):
+        _ = config(images, backbone, data={"train_list": str(tmp_path / "gone.txt")}).run_id
