@@ -15,8 +15,10 @@ from torchvision.transforms import RandomResizedCrop, Resize
 from datasets.arena import ArenaSplit, Decode, prepare
 from datasets.base import open_dataset
 from datasets.resized import RATIO, SCALE, Boxes, cut_boxes, random_boxes
-from datasets.stream import Cutter, TrainStream, train_batches
+from datasets.stream import Cutter, TrainStream
+from methods.testing import trained
 from tests.datasets.test_stream import MEAN, NORMAL, SIZES, STD, FakeRng
+from tests.runs import config
 
 CPU = torch.device("cpu")
 
@@ -126,12 +128,8 @@ def test_views_flips_and_sizes_do_not_change_the_first_boxes(split: tuple[Path, 
 
 
 def test_all_methods_see_the_same_boxes(images: Path, backbone: str) -> None:
-    from methods.testing import trained
-    from tests.runs import config
-
     def batches(method: str) -> list[torch.Tensor]:
         fit = trained(config(images, backbone, method, training={"crop": "resized"}), 0)
-        assert fit.stream.resized
         return [t for i in range(3) for t in fit.stream.batch(i)[:3]]
 
     expected = batches("fine_tuning")
@@ -139,14 +137,16 @@ def test_all_methods_see_the_same_boxes(images: Path, backbone: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(expected, batches(method), strict=True)), method
 
 
-def test_set_up_passes_are_resized_too(split: tuple[Path, ArenaSplit]) -> None:
-    _, pixels = split
-    options = {"crop": 24, "batch_size": 5, "flip": True, **NORMAL}
-    square, resized = (
-        next(train_batches(pixels, np.arange(16), resized=resized, rng=np.random.default_rng(0), **options)) for resized in (False, True)
-    )
-    assert torch.equal(square.index, resized.index)
-    assert not torch.equal(square.x, resized.x)
+def test_training_and_augmented_set_up_passes_are_resized_and_plain_passes_are_not(images: Path, backbone: str) -> None:
+    fits = [trained(config(images, backbone, training={"crop": crop, "flip": False}), 0) for crop in ("random", "resized")]
+    for changes, first in (
+        (True, lambda fit: fit.stream.batch(0)),
+        (True, lambda fit: next(fit.ctx.train_pass(5, augment=True))),
+        (False, lambda fit: next(fit.ctx.train_pass(5))),
+    ):
+        square, resized = map(first, fits)
+        assert torch.equal(square.index, resized.index)
+        assert torch.equal(square.x, resized.x) == (not changes)
 
 
 def test_the_distance_to_cropping_the_original_file_is_what_the_module_states() -> None:
