@@ -10,6 +10,7 @@ promise raises :class:`ContractError`, which names the promise and what was foun
 the loop.
 """
 
+import functools
 import importlib
 import inspect
 import io
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 CLASSES, SOURCE_CLASSES = 3, 7
 IMAGES = {"train": 12, "test": 6}
 SIDE, CROP, STEPS = 40, 32, 6
+REFERENCE_STEPS = 4
 
 
 class ContractError(AssertionError):
@@ -60,11 +62,6 @@ class Trial:
         """The run of this method that the checks train."""
         entry = {"name": "method under test", "use": self.method, **self.options}
         return tiny_run(self.images, self.backbone, entry, training={"log_every": 1})
-
-    @property
-    def plain(self) -> "RunConfig":
-        """The same run of fine-tuning."""
-        return tiny_run(self.images, self.backbone, training={"log_every": 1})
 
 
 def check_method(method: str, options: Mapping[str, Any] | None = None) -> None:
@@ -117,9 +114,9 @@ def check_training(trial: Trial) -> None:
 
 def check_batches(trial: Trial) -> None:
     """The images, labels and their order are those of fine-tuning; mixing leaves them as they are and depends on its generator alone."""
-    fit, plain = trained(trial.run, 0), trained(trial.plain, 0)
-    for i in range(4):
-        batch, expected = Batch(*fit.stream.batch(i)), Batch(*plain.stream.batch(i))
+    fit = trained(trial.run, 0)
+    for i, expected in enumerate(fine_tuning(trial.images, trial.backbone)[0]):
+        batch = Batch(*fit.stream.batch(i))
         _ensure(all(map(torch.equal, batch[:3], expected[:3])), f"batch {i} is not the one that fine-tuning sees")
         mixed, again = (fit.pipeline.mix(batch, CLASSES, fit.ctx, i) for _ in range(2))
         _ensure(all(map(torch.equal, batch[:3], expected[:3])), "mix() changes the batch in place")
@@ -138,11 +135,15 @@ def check_resume(trial: Trial) -> None:
     stream = io.BytesIO()
     torch.save(whole.state_dict(), stream)
     stream.seek(0)
-    advance(whole, 3)
+    advance(whole, 2)
     resumed = trained(trial.run, 0)
     resumed.load_state_dict(torch.load(stream, weights_only=True))
-    advance(resumed, 3)
-    _ensure_same(whole, resumed, "a resumed run differs: state_dict() or extra_modules() misses something, or a draw is not the run's own")
+    advance(resumed, 2)
+    _ensure_same(
+        resumed,
+        whole.net.state_dict(),
+        "a resumed run differs: state_dict() or extra_modules() misses something, or a draw is not the run's own",
+    )
 
 
 def check_neutral(trial: Trial) -> None:
@@ -155,10 +156,18 @@ def check_neutral(trial: Trial) -> None:
         return
     options = {f"{name}.{key}": value for name in names for key, value in neutral[name].items()}
     same = Trial("+".join(names), options, trial.images, trial.backbone)
-    _ensure_same(trained(same.run, 4), trained(same.plain, 4), f"at its neutral options {options} training differs from fine-tuning")
+    plain = fine_tuning(trial.images, trial.backbone)[1]
+    _ensure_same(trained(same.run, REFERENCE_STEPS), plain, f"at its neutral options {options} training differs from fine-tuning")
 
 
 CHECKS: tuple[Callable[[Trial], None], ...] = (check_source, check_training, check_batches, check_resume, check_neutral)
+
+
+@functools.cache
+def fine_tuning(images: Path, backbone: str) -> tuple[list[Batch], dict[str, Tensor]]:
+    """What plain fine-tuning sees in its first steps, and its network's state after them; kept, as most checks need it."""
+    fit = trained(tiny_run(images, backbone), REFERENCE_STEPS)
+    return [Batch(*fit.stream.batch(i)) for i in range(REFERENCE_STEPS)], fit.net.state_dict()
 
 
 def logged_terms(fit: "Fit") -> set[str]:
@@ -242,9 +251,8 @@ def _ensure(condition: bool, message: str) -> None:
         raise ContractError(message)
 
 
-def _ensure_same(a: "Fit", b: "Fit", message: str) -> None:
-    other = b.net.state_dict()
-    different = [name for name, tensor in a.net.state_dict().items() if not torch.equal(tensor, other[name])]
+def _ensure_same(fit: "Fit", expected: Mapping[str, Tensor], message: str) -> None:
+    different = [name for name, tensor in fit.net.state_dict().items() if not torch.equal(tensor, expected[name])]
     _ensure(not different, f"{message} (in {', '.join(different[:3])}, {len(different)} tensors in all)")
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 import methods
 from benchmark.plugins import method_info
 from methods.base import Batch
 from methods.testing import (
     CHECKS,
+    REFERENCE_STEPS,
     ContractError,
     Trial,
     advance,
@@ -19,6 +19,7 @@ from methods.testing import (
     check_resume,
     check_source,
     check_training,
+    fine_tuning,
     logged_terms,
     trained,
 )
@@ -55,16 +56,10 @@ def test_every_declared_term_is_logged_by_the_method_or_a_variant(name: str, ima
     pytest.fail(f"declared {method_info(name).declarations['terms']}, logged {logged}")
 
 
-@pytest.fixture(scope="module")
-def plain(images: Path, backbone: str) -> dict[str, torch.Tensor]:
-    """The network after four steps of fine-tuning."""
-    return trained(trial("fine_tuning", images, backbone).run, 4).net.state_dict()
-
-
 @pytest.mark.parametrize("name", [name for name in ENTRIES if name != "fine_tuning"])
-def test_default_options_do_change_training(name: str, plain: dict[str, torch.Tensor], images: Path, backbone: str) -> None:
-    changed = trained(trial(name, images, backbone).run, 4).net.state_dict()
-    assert any(not changed[key].equal(tensor) for key, tensor in plain.items())
+def test_default_options_do_change_training(name: str, images: Path, backbone: str) -> None:
+    changed = trained(trial(name, images, backbone).run, REFERENCE_STEPS).net.state_dict()
+    assert any(not changed[key].equal(tensor) for key, tensor in fine_tuning(images, backbone)[1].items())
 
 
 def test_variants_differ_from_their_method_and_each_other() -> None:

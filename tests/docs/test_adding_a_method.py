@@ -1,5 +1,6 @@
 """The walk through adding a method, done as it is written: its files are written, its commands run, its outputs looked for."""
 
+import importlib
 import os
 import re
 import shlex
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from benchmark import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
@@ -26,6 +29,19 @@ def commands(block: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+def write_files(folder: Path) -> None:
+    for _, path, text in BLOCKS:
+        if path:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+
+
+def shown() -> list[tuple[str, list[str]]]:
+    """All commands of the page that need not be typed into one shell."""
+    pairs = [pair for kind, _, text in BLOCKS if kind == "console" for pair in commands(text)]
+    return [pair for pair in pairs if pair[0] != "export PYTHONPATH=$PWD"]
+
+
 def run(command: str, folder: Path) -> str:
     program, *arguments = shlex.split(command)
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "CUDA_VISIBLE_DEVICES": ""}
@@ -36,37 +52,31 @@ def run(command: str, folder: Path) -> str:
     return done.stdout
 
 
-def write_files(folder: Path) -> None:
-    for _, path, text in BLOCKS:
-        if path:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text)
-
-
-def follow(folder: Path, *, sweeps: bool) -> int:
-    """Run the page's commands, those that train a sweep or the others; how many there were."""
-    write_files(folder)
-    count = 0
-    for command, expected in (pair for kind, _, text in BLOCKS if kind == "console" for pair in commands(text)):
-        if command == "export PYTHONPATH=$PWD" or command.startswith("smilebench sweep ") != sweeps:
-            continue
-        shown = run(command, folder)
-        for line in expected:
-            assert line in shown
-        count += 1
-    return count
-
-
 def test_every_block_is_a_file_or_a_console() -> None:
     assert {(kind, bool(path)) for kind, path, _ in BLOCKS} == {("python", True), ("yaml", True), ("console", False)}
 
 
-def test_the_page_holds_up_to_the_sweep(tmp_path: Path) -> None:
-    assert follow(tmp_path, sweeps=False) == 3
+def test_the_page_holds_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    tests = [value for name, value in vars(importlib.import_module("test_hint")).items() if name.startswith("test_")]
+    for test in tests:
+        test()
+    assert f"{len(tests)} passed" in PAGE
+    told = [(command.split()[1:], lines) for command, lines in shown() if command.startswith(("smilebench describe", "smilebench plan"))]
+    assert len(told) == 2
+    for arguments, lines in told:
+        cli.app(arguments, standalone_mode=False)
+        out = capsys.readouterr().out
+        assert all(line in out for line in lines)
 
 
 @pytest.mark.slow
-def test_the_sweep_of_the_page_gives_a_report_with_its_method(tmp_path: Path) -> None:
-    assert follow(tmp_path, sweeps=True) == 1
+def test_every_command_of_the_page_runs_as_written(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    for command, lines in shown():
+        out = run(command, tmp_path)
+        assert all(line in out for line in lines)
     assert len(list(tmp_path.glob("trial/runs/*/record.json"))) == 4
     assert "mypkg.hint:Hint+mixup" in (tmp_path / "trial" / "tables" / "main.md").read_text()
