@@ -40,7 +40,7 @@ def sweep(
     from benchmark.sweep import command
 
     found, folder = _load(sweep, assignments, out)
-    raise typer.Exit(command.run(found, folder, assignments or [], workers, console))
+    raise typer.Exit(command.run(found, folder, workers, console))
 
 
 @app.command()
@@ -76,7 +76,7 @@ def train(assignments: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...
     from benchmark.sweep import command, grid
 
     found = grid.single(assignments)
-    raise typer.Exit(command.run(found, out or Path("results") / found.name, assignments, 1, console))
+    raise typer.Exit(command.run(found, out or Path("results") / found.name, 1, console))
 
 
 @app.command()
@@ -85,7 +85,7 @@ def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
     from benchmark.sweep import command
 
     found, folder = _load(sweep, assignments, out)
-    command.show(command.report(found, folder, assignments or []), console)
+    command.show(command.report(found, folder), console)
 
 
 app.command("figures", help="The same as report: redraw what the records say.")(report)

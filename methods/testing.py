@@ -223,7 +223,7 @@ def tiny_run(images: Path, backbone: str, method: str | Mapping[str, Any] = "fin
     }
     for key, value in changes.items():
         raw[key] = {**raw.get(key, {}), **value} if isinstance(value, Mapping) else value
-    return grid.expand(grid.SweepFile.model_validate(raw), Path("test"), [], "test").runs[0]
+    return grid.expand(grid.SweepFile.model_validate(raw), [], "test").runs[0]
 
 
 def trained(run: "RunConfig", steps: int) -> "Fit":

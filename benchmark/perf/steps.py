@@ -101,7 +101,7 @@ def _config(method: str, images: Path, backbone: str) -> RunConfig:
         "training": {"steps": 10**6, "batch_size": BATCH, "image_size": SIDE, "lr": 1e-6, "log_every": 10**6},
         "runtime": {"device": "cpu"},
     }
-    return grid.expand(grid.SweepFile.model_validate(raw), Path("perf"), [], "perf").runs[0]
+    return grid.expand(grid.SweepFile.model_validate(raw), [], "perf").runs[0]
 
 
 def _fit(method: str, images: Path, backbone: str) -> Fit | None:

@@ -202,13 +202,20 @@ def _stale(runs: Iterable[Run]) -> list[Absent]:
         by_dataset[run.expected.dataset].append(run)
     stale = []
     for group in by_dataset.values():
-        latest = max(group, key=lambda run: (run.record["finished_at"], run.expected.run_id))
         for run in group:
-            differing = [name for name in ("data_hash", "weights_hash") if run.record[name] != latest.record[name]]
+            rivals = [other for other in group if _random(other) == _random(run)]
+            latest = max(rivals, key=lambda run: (run.record["finished_at"], run.expected.run_id))
+            names = ("data_hash",) if _random(run) else ("data_hash", "weights_hash")
+            differing = [name for name in names if run.record[name] != latest.record[name]]
             if differing:
                 reason = f"{' and '.join(differing)} differ from the latest record of this data set ({latest.expected.run_id})"
                 stale.append(Absent(run.expected, "stale", reason))
     return stale
+
+
+def _random(run: Run) -> bool:
+    """Whether it started from random weights, which differ from seed to seed."""
+    return run.record["weights_hash"].startswith("random:")
 
 
 def _count_extra(folder: Path, known: set[str]) -> int:

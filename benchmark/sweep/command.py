@@ -20,7 +20,7 @@ from datasets.arena import Decode, find, prepare
 from datasets.base import open_dataset
 
 
-def run(sweep: Sweep, out: Path, assignments: Sequence[str], workers: int | None, console: Console) -> int:
+def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Carry out what is missing, failed, interrupted or stale, then report. Returns the exit code."""
     check_writable(out)
     prepare_data(sweep.runs, console)
@@ -33,7 +33,7 @@ def run(sweep: Sweep, out: Path, assignments: Sequence[str], workers: int | None
         console.print(f"{sweep.name}: {summary(plan)}")
         code = _carry_out(plan, workers, console)
     if code in (0, 1):
-        show(report(sweep, out, assignments), console)
+        show(report(sweep, out), console)
     return code
 
 
@@ -89,7 +89,7 @@ def summary(plan: Plan) -> str:
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print what a sweep would do."""
-    console.print(f"{plan.sweep.name} ({plan.sweep.path}) -> {plan.out}", highlight=False)
+    console.print(f"{plan.sweep.name} ({plan.sweep.source}) -> {plan.out}", highlight=False)
     console.print(summary(plan), highlight=False)
     if plan.leftover:
         console.print(f"{plan.leftover} folders of earlier settings are left as they are", highlight=False)
@@ -104,12 +104,11 @@ def warn(plan: Plan, console: Console) -> None:
         console.print(f"not a complete copy, its results compare with no others: {line}", style="yellow", highlight=False)
 
 
-def report(sweep: Sweep, out: Path, assignments: Sequence[str] = ()) -> Report:
+def report(sweep: Sweep, out: Path) -> Report:
     """Redraw the report of a sweep from its records, when they changed."""
-    command = " ".join(["smilebench sweep", _shown(sweep.path), *assignments])
-    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, _shown(sweep.path), command)
+    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
     expected = [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
-    write_text(out / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
+    write_text(out / "sweep.yaml", sweep.text)
     return build(out, info, expected)
 
 
@@ -117,7 +116,3 @@ def show(found: Report, console: Console) -> None:
     """Print the main tables and the path of the report."""
     print_table(found, console)
     console.print(f"report: {found.html}", highlight=False)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,8 +1,9 @@
 """A sweep file, and the runs it stands for: lists are a cross product, overrides change the cells they match."""
 
 import itertools
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from benchmark.sweep.entries import Component, Entry, parse_dataset, parse_entry
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
 _SCALARS = ("precision", "compile", "pretrained")
-_AXES = ("methods", "datasets", "fractions", "seeds", "backbone")
-_MATCHES = ("method", "dataset", "fraction", "seed", "backbone")
+_AXES = ("methods", "datasets", "fractions", "seeds")
+_MATCHES = ("method", "dataset", "fraction", "seed")
 
 
 class Override(Section):
@@ -46,7 +47,7 @@ class SweepFile(Section):
     """The keys of a sweep file. seeds: a count, or a list of seed indices. datasets, methods: each entry is a name or a mapping."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    backbone: str | list[str] = weights.EMBEDDED
+    backbone: str = weights.EMBEDDED
     pretrained: bool = True
     datasets: list[str | dict[str, Any]] = Field(min_length=1)
     fractions: list[Fraction] = Field([1.0], min_length=1)
@@ -66,14 +67,19 @@ class SweepFile(Section):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A resolved sweep. ``runs`` in grid order; ``methods``: labels in the order of the file."""
+    """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
+
+    source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
+    """
 
     name: str
-    path: Path
     baseline: str
     protocol: str
     methods: tuple[str, ...]
     runs: tuple[RunConfig, ...]
+    source: str = ""
+    command: str = ""
+    text: str = ""
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
@@ -91,7 +97,9 @@ def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
     if any(assignment.partition("=")[0] in _AXES for assignment in assignments):
         relaxed = [override.model_copy(update={"optional": True}) for override in file.overrides]
         file = file.model_copy(update={"overrides": relaxed})
-    return expand(file, path, [override for override in extra if override], where)
+    sweep = expand(file, [override for override in extra if override], where)
+    command = " ".join(["smilebench sweep", name, *(shlex.quote(assignment) for assignment in assignments)])
+    return replace(sweep, source=_shown(path), command=command, text=yamlio.dump(raw))
 
 
 def find(name: str) -> Path:
@@ -102,7 +110,7 @@ def find(name: str) -> Path:
     return path
 
 
-def expand(file: SweepFile, path: Path, extra: Sequence[Override], where: str) -> Sweep:
+def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     """The cross product of the file's lists, overrides applied in order (those of the command line last)."""
     entries = [parse_entry(item, f"{where}: methods.{i}") for i, item in enumerate(file.methods)]
     unique([entry.label for entry in entries], f"{where}: methods")
@@ -113,13 +121,12 @@ def expand(file: SweepFile, path: Path, extra: Sequence[Override], where: str) -
         raise UsageError(f"{where}: protocol: " + unknown("protocol", file.protocol, PROTOCOLS))
     sets = [parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
     unique([name for name, _ in sets], f"{where}: datasets")
-    backbones = [file.backbone] if isinstance(file.backbone, str) else file.backbone
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
     overrides = [*file.overrides, *extra]
     hits = [0] * len(overrides)
     runs = []
-    for backbone, dataset, fraction, entry, seed in itertools.product(backbones, sets, file.fractions, entries, seeds):
-        cell = {"method": entry.label, "dataset": dataset[0], "fraction": fraction, "seed": seed, "backbone": backbone}
+    for dataset, fraction, entry, seed in itertools.product(sets, file.fractions, entries, seeds):
+        cell = {"method": entry.label, "dataset": dataset[0], "fraction": fraction, "seed": seed}
         chosen = []
         for n, override in enumerate(overrides):
             if _matches(override, cell, entry, where):
@@ -131,7 +138,7 @@ def expand(file: SweepFile, path: Path, extra: Sequence[Override], where: str) -
             raise UsageError(
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
-    return Sweep(file.name, path, file.baseline, file.protocol, labels, tuple(runs))
+    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs))
 
 
 def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
@@ -168,10 +175,11 @@ def _resolve(
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
-    backbone = weights.parse(cell["backbone"])
+    backbone = weights.parse(file.backbone)
     values = {
         "sweep": file.name,
         **cell,
+        "backbone": file.backbone,
         **{name: section.model_dump() for name, section in sections.items()},
         "weights_id": backbone.id,
         "components": components,
@@ -224,5 +232,10 @@ def single(assignments: Sequence[str]) -> Sweep:
         if key in raw:
             raw[plural] = [raw.pop(key)]
     raw.setdefault("baseline", next(iter(raw.get("methods", [])), ""))
-    where = "command line"
-    return expand(validate(SweepFile, raw, where), Path(where), [override for override in extra if override], where)
+    sweep = expand(validate(SweepFile, raw, "command line"), [override for override in extra if override], "command line")
+    command = " ".join(["smilebench train", *(shlex.quote(assignment) for assignment in assignments)])
+    return replace(sweep, source="command line", command=command, text=yamlio.dump(raw))
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -84,7 +84,11 @@ def make(sweep: Sweep, out: Path) -> Plan:
             if state == "done":
                 record = read_json(run.record_path) or {}
                 speeds.append(record["wall_seconds"] / work(config))
-                state = _freshness(record, arenas[config.data.use, config.data.decode].data_hash, hashes.get(config.backbone))
+                state = _freshness(
+                    record,
+                    arenas[config.data.use, config.data.decode].data_hash,
+                    hashes.get(config.backbone) if config.pretrained else None,
+                )
         runs.append(Planned(config, path, state))
     speed = median(speeds) if speeds else None
     return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed, tuple(incomplete))
@@ -92,8 +96,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
 
 def work(config: RunConfig) -> float:
     """Relative cost of a run, linear in the pixels that pass through the backbone; also the longest-first order."""
-    infos = [method_info(component.use).declarations for component in config.components]
-    passes = 3 + sum(info["forwards"] - 1 + 2 * (info["backwards"] - 1) for info in infos)
+    passes = 3 * (1 + sum(method_info(component.use).cost - 1 for component in config.components))
     training = config.training
     pixels = training.image_size**2
     linearity = 2 * config.linearity.pairs * (config.linearity.lambdas + 2)

@@ -89,7 +89,7 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "test_accuracy": results.test.accuracy,
         "test_mean_class_accuracy": results.test.mean_class_accuracy,
         "val_accuracy": results.val.accuracy if results.val else None,
-        "linearity": {split: summary(rows) for split, rows in results.linearity.items()},
+        "linearity": {split: summary(rows) for split, rows in results.linearity.items()} or None,
         "wall_seconds": round(results.wall_seconds, 3),
         "images_per_second": round(fit.step * fit.stream.batch_size / fit.elapsed, 3),
         "peak_memory_bytes": memory.peak_bytes(device),

@@ -15,7 +15,7 @@ from tests.runs import Notebook, config
 
 def resolved(**changes: Any) -> Any:
     raw = {"name": "test", "datasets": ["digits"], "methods": ["fine_tuning", "l2_sp"], "seeds": 1, **changes}
-    return grid.expand(SweepFile.model_validate(raw), Path("test"), [], "test").runs[0]
+    return grid.expand(SweepFile.model_validate(raw), [], "test").runs[0]
 
 
 def test_tllib_is_its_column_of_the_table() -> None:

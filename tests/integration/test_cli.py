@@ -136,3 +136,18 @@ def test_another_package_called_datasets_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-P", "-m", "benchmark", "doctor"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "not SmileBench's" in " ".join(done.stderr.split())
+
+
+def test_train_carries_out_one_run_and_reports_it(images: Path, backbone: str, tmp_path: Path) -> None:
+    settings = ["training.steps=4", "training.batch_size=8", "training.image_size=32", "linearity.pairs=0", "pretrained=false"]
+    data = f"dataset={{name: tiny, use: 'folder:{images}'}}"
+    arguments = ["train", "method=smile", data, f"backbone={backbone}", "seed=3", *settings]
+    done = smilebench(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("results/single/runs/*/record.json")
+    record = json.loads(path.read_text())
+    assert (record["method"], record["seed"], record["steps"], record["linearity"]) == ("smile", 3, 4, None)
+    assert "report.html" in done.stdout
+    again = smilebench(*arguments, cwd=tmp_path, timeout=30)
+    assert again.returncode == 0
+    assert record == json.loads(path.read_text())
