@@ -28,7 +28,7 @@ from benchmark.sweep import grid
 from benchmark.training.loop import Fit, train_step
 from benchmark.training.run import assemble
 
-ROUNDS = 12
+ROUNDS = 6
 BATCH, SIDE = 32, 96
 CLASSES, PER_CLASS = 10, 16
 

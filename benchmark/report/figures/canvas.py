@@ -71,6 +71,11 @@ def seeds_text(cells: Iterable[Cell]) -> str:
     return f"n = {counts[0]} to {counts[-1]} seeds"
 
 
+def evidence(cells: Sequence[Cell]) -> str:
+    """For a heading: how many seeds, and what bars and bands are where there are any."""
+    return seeds_text(cells) + (", 95 % t-intervals" if any(cell.n > 1 for cell in cells) else "")
+
+
 def interval_text(cells: Iterable[Cell]) -> str:
     """What the bars or bands are, said only where there are any."""
     return "95 % t-intervals over seeds" if any(cell.n > 1 for cell in cells) else "one seed each, no intervals"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Group
-from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, heading, interval_text, legend, legend_rows, seeds_text, sheet
+from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, evidence, heading, interval_text, legend, legend_rows, seeds_text, sheet
 from benchmark.report.series import linearity_series, loss_series
 from benchmark.report.statistics import Interval
 from benchmark.report.style import style
@@ -47,7 +47,7 @@ def _draw_linearity(group: Group, kind: str, measures: Sequence[str]) -> Drawing
     for top, bottom, split in zip(grid[0], grid[-1], _SPLITS, strict=True):
         top.set_title(f"{split} pairs")
         bottom.set_xlabel("λ, weight of image i")
-    heading(figure, f"{group.title}, {seeds_text(cells)}")
+    heading(figure, f"{group.title}, {evidence(cells)}")
     legend(figure, methods)
     note = " The KL gap need not vanish at λ = 0 and 1, where the label is one-hot and the output is not." if kind == "label" else ""
     peaks = {method: max(interval.mean for _, interval in lines["test", measures[0]]) for method, lines in series.items()}
@@ -138,7 +138,7 @@ def draw_fractions(groups: Sequence[Group]) -> Drawing | None:
     axes.set_ylabel("Test accuracy (%)")
     cells = [cell for group in groups for cell in group.cells]
     dataset = groups[0].dataset
-    heading(figure, f"{dataset}, {seeds_text(cells)}")
+    heading(figure, f"{dataset}, {evidence(cells)}")
     legend(figure, methods)
     return Drawing(
         name=f"fractions-{dataset}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, accuracy
-from benchmark.report.figures.canvas import Drawing, heading, interval_text, seeds_text, sheet
+from benchmark.report.figures.canvas import Drawing, evidence, heading, interval_text, seeds_text, sheet
 from benchmark.report.figures.window import window
 from benchmark.report.statistics import Interval
 from benchmark.report.style import INK, MUTED, style
@@ -34,7 +34,7 @@ def draw_accuracy(group: Group) -> Drawing | None:
     _rows(axes, group.cells)
     _focus(axes, {y + 0.1: cell.accuracy for y, cell in enumerate(group.cells) if cell.accuracy})
     axes.set_xlabel("Test accuracy (%)")
-    heading(figure, f"{group.title}, {seeds_text(group.cells)}")
+    heading(figure, f"{group.title}, {evidence(group.cells)}")
     means = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} %" for cell in group.cells if cell.accuracy)
     return Drawing(
         name=f"accuracy-{group.slug}",
@@ -68,7 +68,7 @@ def draw_difference(group: Group) -> Drawing | None:
     pairs = sorted({cell.difference.n for cell in known})
     count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
     words = f"n = {count} pair{'s' if pairs[-1] > 1 else ''} of seeds"
-    heading(figure, f"{group.title}, {words}")
+    heading(figure, f"{group.title}, {words}, 95 % intervals")
     listed = ", ".join(f"{cell.method} {cell.difference.mean:+.1f}" for cell in known)
     return Drawing(
         name=f"difference-{group.slug}",

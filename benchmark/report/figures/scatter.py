@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, gap, minutes
-from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, heading, interval_text, legend, legend_rows, seeds_text, sheet
+from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, evidence, heading, interval_text, legend, legend_rows, seeds_text, sheet
 from benchmark.report.statistics import Interval, pareto_front
 from benchmark.report.style import MUTED, style
 
@@ -24,7 +24,7 @@ def draw_gap_accuracy(group: Group) -> Drawing | None:
             _point(axes, cell.interval(gap("test", measure)), cell.accuracy, cell.method)
         axes.set_xlabel(label)
     grid[0].set_ylabel("Test accuracy (%)")
-    heading(figure, f"{group.title}, {seeds_text(cells)}")
+    heading(figure, f"{group.title}, {evidence(cells)}")
     legend(figure, methods)
     listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % at {cell.interval(gap('test', 'label_l1')).mean:.3f}" for cell in cells)
     return Drawing(
@@ -60,7 +60,7 @@ def draw_cost_accuracy(group: Group) -> Drawing | None:
         _point(axes, cost, cell.accuracy, cell.method)
     _cost_axis(axes, [cost.mean for cost in costs])
     axes.set_ylabel("Test accuracy (%)")
-    heading(figure, f"{group.title}, {seeds_text(cells)}")
+    heading(figure, f"{group.title}, {evidence(cells)}")
     legend(figure, methods)
     listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % in {cost.mean:.2f} min" for cell, cost in zip(cells, costs, strict=True))
     return Drawing(
