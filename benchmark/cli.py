@@ -5,27 +5,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
+from benchmark import cli_assets
 from benchmark.errors import UsageError
+from benchmark.terminal import console, errors
 from datasets.base import DataError
 
 USAGE = 2
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-data_app = typer.Typer(no_args_is_help=True, help="Prepare data sets and look at them.")
-backbones_app = typer.Typer(no_args_is_help=True, help="Prepare pre-trained weights and look at them.")
-list_app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
-app.add_typer(data_app, name="data")
-app.add_typer(backbones_app, name="backbones")
-app.add_typer(list_app, name="list")
+app.add_typer(cli_assets.data_app, name="data")
+app.add_typer(cli_assets.backbones_app, name="backbones")
+app.add_typer(cli_assets.list_app, name="list")
+app.command()(cli_assets.describe)
+app.command()(cli_assets.doctor)
 
 SweepName = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the sweep file, as dotted.key=value.")]
 Out = Annotated[Path | None, typer.Option(help="Results folder [default: results/<sweep>].")]
-WIDTH = 132
-"""Columns where the output is no terminal."""
-console = Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 @app.command()
@@ -108,107 +105,6 @@ def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all 
             console.print(f"{failure['reason']}\n{failure['traceback'] or ''}", markup=False, highlight=False)
 
 
-@app.command()
-def describe(method: str) -> None:
-    """Print a method's equation, and every option with its default."""
-    from benchmark import catalogue
-
-    catalogue.describe(method, console)
-
-
-@app.command()
-def doctor() -> None:
-    """Check that this installation can run: packages, folders, embedded weights, devices."""
-    from benchmark import catalogue
-
-    raise typer.Exit(catalogue.doctor(console))
-
-
-@list_app.command("methods")
-def list_methods() -> None:
-    """Methods and named variants."""
-    from benchmark import catalogue
-
-    catalogue.methods_table(console)
-
-
-@list_app.command("backbones")
-@backbones_app.command("list")
-def list_backbones() -> None:
-    """The embedded backbone and every prepared one."""
-    from benchmark import catalogue
-
-    catalogue.backbones_table(console)
-
-
-@list_app.command("sweeps")
-def list_sweeps() -> None:
-    """Sweep files that come with the project."""
-    from benchmark import catalogue
-
-    catalogue.sweeps_table(console)
-
-
-@backbones_app.command("prepare")
-def prepare_backbone(name: str, source: Annotated[Path | None, typer.Option("--from", help="A weight file that you have.")] = None) -> None:
-    """Fetch a timm tag once, or read it from a file; runs then need no network."""
-    from benchmark.training.backbones import prepare
-
-    weights = prepare(name, source)
-    console.print(f"{name}: prepared, sha256 {weights.sha256}", highlight=False)
-
-
-@backbones_app.command("verify")
-def verify_backbone(name: str) -> None:
-    """Check prepared weights against their recorded sha256, and load them."""
-    from benchmark.training.backbones import verify
-
-    console.print(f"{name}: intact, sha256 {verify(name)}", highlight=False)
-
-
-@data_app.command("prepare")
-def prepare_data(
-    name: str,
-    source: Annotated[Path | None, typer.Option("--from", help="A folder, archive or parquet file that you have.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch the official files; a broken download is continued.")] = False,
-    resize: Annotated[int, typer.Option(min=8, help="Pixels of the decoded copy: of both sides, or of the shorter one.")] = 256,
-    keep_aspect: Annotated[bool | None, typer.Option(help="Keep the aspect ratio [default: as published work on this data set].")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Accept a copy that is not complete.")] = False,
-) -> None:
-    """Fetch or read a data set, check its counts, and decode it; runs then need no network."""
-    from benchmark import data
-
-    data.prepare(name, source, download, resize, keep_aspect, partial, console)
-
-
-@data_app.command("list")
-def list_data() -> None:
-    """Data sets: prepared, present or missing, and their size on disk."""
-    from benchmark import data
-
-    data.table(console)
-
-
-@data_app.command("verify")
-def verify_data(name: str) -> None:
-    """Check counts, every decoded copy, and that the images are still those which were decoded."""
-    from benchmark import data
-
-    data.check(name, console)
-
-
-@data_app.command("show")
-def show_data(
-    name: str,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
-    out: Annotated[Path | None, typer.Option(help="The PNG to write [default: NAME-SPLIT.png].")] = None,
-) -> None:
-    """Say what is known of a data set, and write a contact sheet: images with their labels."""
-    from benchmark import data
-
-    data.show(name, split, out, console)
-
-
 def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
     from benchmark.sweep import grid
 
@@ -222,7 +118,6 @@ def main() -> None:
         _check_package()
         app(standalone_mode=True)
     except (UsageError, DataError) as error:
-        errors = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
         errors.print(f"error: {error}", style="red", highlight=False, markup=False)
         sys.exit(USAGE)
 
