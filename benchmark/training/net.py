@@ -4,12 +4,43 @@ Depends on timm's contract only: ``forward_features``, ``forward_head``, ``get_c
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from methods.base import Edit, MethodError, Output
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a backbone lays out what flows between its blocks.
+
+    prefix_tokens: tokens before those of the image patches. channels_last: maps are [B, h, w, c] (timm's ``output_fmt`` NHWC).
+    """
+
+    prefix_tokens: int = 0
+    channels_last: bool = False
+
+    @classmethod
+    def of(cls, body: nn.Module) -> "Layout":
+        return cls(int(getattr(body, "num_prefix_tokens", 0)), getattr(body, "output_fmt", "NCHW") == "NHWC")
+
+    def to_map(self, t: Tensor) -> Tensor:
+        """Tokens [B, n, c] (h = w) or a map, as a map [B, c, h, w] without prefix tokens."""
+        if t.ndim != 3:
+            return t.permute(0, 3, 1, 2) if self.channels_last else t
+        tokens = t[:, self.prefix_tokens :]
+        side = math.isqrt(tokens.shape[1])
+        return tokens.transpose(1, 2).unflatten(2, (side, side))
+
+    def edited(self, t: Tensor, edit: Edit) -> Tensor:
+        """``t`` with ``edit`` applied to its map, laid out as it was; prefix tokens are left alone."""
+        changed = edit.fn(self.to_map(t))
+        if t.ndim != 3:
+            return changed.permute(0, 2, 3, 1) if self.channels_last else changed
+        return torch.cat([t[:, : self.prefix_tokens], changed.flatten(2).transpose(1, 2)], dim=1)
 
 
 class _Recorder:
@@ -23,14 +54,14 @@ class _Recorder:
 class _Tap:
     """Forward hook of one tapped module: applies the edit, then records the output."""
 
-    def __init__(self, name: str, recorder: _Recorder, prefix_tokens: int) -> None:
-        self.name, self.recorder, self.prefix_tokens = name, recorder, prefix_tokens
+    def __init__(self, name: str, recorder: _Recorder, layout: Layout) -> None:
+        self.name, self.recorder, self.layout = name, recorder, layout
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         edit = self.recorder.edit
         if edit is not None and edit.tap == self.name:
-            output = _edited(output, edit, self.prefix_tokens)
-        self.recorder.maps[self.name] = as_map(output, self.prefix_tokens)
+            output = self.layout.edited(output, edit)
+        self.recorder.maps[self.name] = self.layout.to_map(output)
         return output
 
 
@@ -41,7 +72,7 @@ class Net(nn.Module):
         super().__init__()
         self.body = body
         self.stages = tuple(info["module"] for info in body.feature_info)
-        self._prefix_tokens = int(getattr(body, "num_prefix_tokens", 0))
+        self._layout = Layout.of(body)
         self._recorder = _Recorder()
         self._hooks: dict[str, Any] = {}
 
@@ -64,7 +95,7 @@ class Net(nn.Module):
                 continue
             if name not in modules:
                 raise MethodError(f"this backbone has no module '{name}' to tap (stages: {', '.join(self.stages)})")
-            self._hooks[name] = modules[name].register_forward_hook(_Tap(name, self._recorder, self._prefix_tokens))
+            self._hooks[name] = modules[name].register_forward_hook(_Tap(name, self._recorder, self._layout))
 
     def forward(self, x: Tensor, edit: Edit | None = None) -> Output:
         """x: [B, 3, H, W] -> logits [B, C], pooled features [B, F], maps {tap: [B, c, h, w]}."""
@@ -72,24 +103,8 @@ class Net(nn.Module):
         self._recorder.maps = {}
         final = self.body.forward_features(x)
         if edit is not None and edit.tap == "final":
-            final = _edited(final, edit, self._prefix_tokens)
+            final = self._layout.edited(final, edit)
         features = self.body.forward_head(final, pre_logits=True)
-        maps = {**self._recorder.maps, "final": as_map(final, self._prefix_tokens)}
+        maps = {**self._recorder.maps, "final": self._layout.to_map(final)}
         self._recorder.maps = {}
         return Output(self.head(features), features, maps)
-
-
-def as_map(t: Tensor, prefix_tokens: int) -> Tensor:
-    """Tokens [B, n, c] laid out as a map [B, c, h, w] without prefix tokens (h = w); a map is returned as it is."""
-    if t.ndim != 3:
-        return t
-    tokens = t[:, prefix_tokens:]
-    side = math.isqrt(tokens.shape[1])
-    return tokens.transpose(1, 2).unflatten(2, (side, side))
-
-
-def _edited(t: Tensor, edit: Edit, prefix_tokens: int) -> Tensor:
-    if t.ndim != 3:
-        return edit.fn(t)
-    tokens = edit.fn(as_map(t, prefix_tokens)).flatten(2).transpose(1, 2)
-    return torch.cat([t[:, :prefix_tokens], tokens], dim=1)

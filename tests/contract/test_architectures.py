@@ -21,12 +21,13 @@ pytestmark = pytest.mark.slow
         ("efficientnet_b0", 32, {}),
         ("convnext_tiny", 32, {}),
         ("vit_tiny_patch16_224", 64, {"img_size": 64}),
+        ("swin_tiny_patch4_window7_224", 64, {"img_size": 64, "window_size": 2, "depths": (1, 1, 1, 1)}),
         ("inception_v3", 75, {"aux_logits": False}),
     ],
 )
 def test_architectures_train_a_step_or_are_refused_with_the_reason(name, architecture, size, options):
     component = build(name, **({"n_batches": 1, "batch_size": 2, "attention": "uniform"} if name == "delta" else {}))
-    if name == "stoch_norm" and architecture in ("convnext_tiny", "vit_tiny_patch16_224"):
+    if name == "stoch_norm" and architecture in ("convnext_tiny", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"):
         with pytest.raises((MethodError, ValueError), match="has none"):
             Run(component, architecture=architecture, size=size, **options)
         return

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmark.config import Linearity, Training
 from benchmark.training.linearity import draw_pairs, feature_gaps, label_kl, label_l1, measure, summary
-from benchmark.training.net import Net, as_map
+from benchmark.training.net import Layout, Net
 from benchmark.training.optim import build_optimizer, lr_factor, set_lr
 from benchmark.training.seeding import STREAMS, Streams
 from datasets.stream import Sample
@@ -138,6 +138,23 @@ def test_the_net_equals_timms_own_forward_and_taps_every_stage(architecture: str
 
 def test_tokens_become_a_map_without_their_prefix() -> None:
     tokens = torch.arange(2 * 10 * 3).reshape(2, 10, 3)
-    laid = as_map(tokens, 1)
+    laid = Layout(prefix_tokens=1).to_map(tokens)
     assert laid.shape == (2, 3, 3, 3)
     assert torch.equal(laid[:, :, 1, 2], tokens[:, 1 + 5])
+
+
+def test_a_network_with_channels_last_is_read_and_edited_by_channel() -> None:
+    import timm
+
+    body = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=64, window_size=2, embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), num_classes=5
+    ).eval()
+    net = Net(body)
+    net.tap(net.stages)
+    x = torch.randn(2, 3, 64, 64)
+    out = net(x)
+    torch.testing.assert_close(out.logits, body(x))
+    assert {name: out.maps[name].shape[1] for name in net.stages} == {info["module"]: info["num_chs"] for info in body.feature_info}
+    torch.testing.assert_close(out.maps["final"].mean((2, 3)), out.features)
+    edited = net(x, Edit("final", lambda m: m * torch.arange(m.shape[1])[:, None, None]))
+    torch.testing.assert_close(edited.features, out.features * torch.arange(out.features.shape[1]))
