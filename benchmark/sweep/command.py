@@ -40,10 +40,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
 def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     from benchmark.sweep.local import run_local
 
-    for item in plan.todo:
-        if item.state == "stale":
-            set_aside(plan.out, item.folder)
-        RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
+    create_folders(plan)
     runtime = plan.sweep.runs[0].runtime
     devices = visible_gpus() if runtime.device == "cuda" else ["cpu"]
     count = workers or (len(devices) if runtime.device == "cuda" else max(1, cpu_count() // runtime.threads))
@@ -54,6 +51,14 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     if outcome.message:
         console.print(outcome.message, highlight=False)
     return outcome.exit_code
+
+
+def create_folders(plan: Plan) -> None:
+    """A folder with its ``config.yaml`` for every run that is to do; a stale run's folder is set aside first."""
+    for item in plan.todo:
+        if item.state == "stale":
+            set_aside(plan.out, item.folder)
+        RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
 
 
 def set_aside(out: Path, folder: Path) -> None:
@@ -104,10 +109,15 @@ def warn(plan: Plan, console: Console) -> None:
         console.print(f"not a complete copy, its results compare with no others: {line}", style="yellow", highlight=False)
 
 
+def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
+    """The sweep in the words of the report, which knows no configs."""
+    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
+
+
 def report(sweep: Sweep, out: Path) -> Report:
     """Redraw the report of a sweep from its records, when they changed."""
-    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
-    expected = [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
+    info, expected = asked_for(sweep)
     write_text(out / "sweep.yaml", sweep.text)
     return build(out, info, expected)
 
