@@ -142,25 +142,35 @@ class ClaimFile:
         return (clock(self.folder) if now is None else now) - self.beat < STALE_SECONDS
 
 
+def _inside(name: str) -> property:
+    """The path ``name`` in a run folder, made when it is asked for: ``status`` looks at one or two in each of 10,000 folders."""
+    return property(lambda run: run.path / name)
+
+
 class RunFolder:
     """``results/<sweep>/runs/<run_id>``, as anyone may read it."""
+
+    config_path = _inside("config.yaml")
+    record_path = _inside("record.json")
+    failure_path = _inside("failure.json")
+    progress_path = _inside("progress.json")
+    log_path = _inside("log.txt")
+    claims = _inside("claims")
+    _checkpoint = _inside("checkpoint")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run_id = path.name
-        self.config_path = path / "config.yaml"
-        self.record_path = path / "record.json"
-        self.failure_path = path / "failure.json"
-        self.progress_path = path / "progress.json"
-        self.log_path = path / "log.txt"
-        self.claims = path / "claims"
-        self._checkpoint = path / "checkpoint"
 
     def create(self, config: str) -> None:
-        """Make the folder with its ``config.yaml``; a finished run keeps the one it was run with."""
+        """Make the folder with its ``config.yaml``; a finished run keeps the one it was run with.
+
+        Not flushed to the disk: should the machine crash, the next command writes again what was lost.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.config_path.exists() or (not self.record_path.exists() and self.config_path.read_text("utf-8") != config):
-            write_text(self.config_path, config)
+        before = self.config_path.read_text("utf-8") if self.config_path.exists() else ""
+        if not before or (before != config and not self.record_path.exists()):
+            write_text(self.config_path, config, durable=False)
 
     def state(self, now: float | None = None) -> str:
         """One of :data:`STATES`. now: as in :meth:`ClaimFile.alive`."""
