@@ -8,7 +8,6 @@ import yaml
 
 from benchmark.errors import UsageError
 
-
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """In C where PyYAML was built with it: a sweep writes, and its first worker reads, one file per run."""
