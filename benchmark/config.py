@@ -142,10 +142,11 @@ class Evaluation(Section):
 
 
 class Runtime(Section):
-    """How a run is carried out; none of it is part of its identity."""
+    """How a run is carried out; none of it is part of its identity. workers_per_gpu: worker processes that share each visible GPU."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
+    workers_per_gpu: Annotated[int, Field(ge=1)] = 1
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
     keep_weights: Literal[False, "last"] = False
 

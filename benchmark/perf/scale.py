@@ -17,21 +17,23 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmark import yamlio
+import methods
+from benchmark import weights, yamlio
 from benchmark.config import RunConfig
 from benchmark.sweep import grid
 from benchmark.sweep.state import RunFolder, claim
 
-METHODS = ["fine_tuning", "linear_probe", "l2_sp", "delta", "rifle", "mixup", "cutmix", "smile", "l2_sp+mixup"]
+METHODS = list(methods.METHODS)[:10]
 SWEEP = {
     "name": "wide",
     "datasets": ["digits"],
     "fractions": [n / 10 for n in range(1, 11)],
     "seeds": 100,
-    "methods": [*METHODS, {"name": "smile_weak", "use": "smile", "feature_weight": 0.001}],
+    "baseline": METHODS[0],
+    "methods": METHODS,
     "training": {"steps": 60, "batch_size": 32, "image_size": 48, "log_every": 10},
     "linearity": {"pairs": 64, "lambdas": 5},
-    "overrides": [{"match": {"method": "delta"}, "set": {"delta.n_batches": 1}}],
+    "overrides": [{"match": {"method": name, "fraction": 0.1}, "set": {"training.lr": 0.02}} for name in METHODS],
     "runtime": {"device": "cpu"},
 }
 """10 methods x 10 fractions x 100 seeds."""
@@ -143,7 +145,8 @@ def _record(run: RunConfig, n: int) -> dict[str, Any]:
         "run_id": run.run_id,
         **known,
         "components": [component.model_dump(mode="json", exclude={"use"}) for component in run.components],
-        **dict.fromkeys(("weights_hash", "data_hash"), "0" * 64),
+        "weights_hash": weights.parse(run.backbone).sha256,
+        "data_hash": "0" * 64,
         "subset_hash": f"{run.fraction}-{run.seed}".rjust(64, "0"),
         **dict.fromkeys(("num_classes", "num_train", "threads", "resumes"), 1),
         **run.training.model_dump(include={"steps", "batch_size", "lr"}),
