@@ -88,12 +88,14 @@ def sample(config: RunConfig, record: Mapping[str, Any], folder: Path) -> Sample
 
 
 def elsewhere(out: Path, runs: Sequence[RunConfig]) -> Estimate:
-    """From the sweeps beside ``out``, and its own runs of earlier settings: those with the same backbone, numerics, kind of device,
-    threads, crop and batch size.
+    """From runs with the same backbone, numerics, kind of device, threads, crop and batch size: those of earlier settings in ``out``, else
+    those of the sweeps beside it.
     """
     wanted = {_hardware(run) for run in runs}
     samples, names = [], []
-    for folder in sorted(out.parent.glob("*/runs")):
+    for folder in sorted(out.parent.glob("*/runs"), key=lambda folder: (folder.parent != out, folder)):
+        if samples and names == [out.name]:
+            break
         found = [each for each in map(_read, _some(folder)) if each is not None and _hardware(each[0]) in wanted]
         samples += [each for config, record, path in found if (each := sample(config, record, path)) is not None]
         names += [folder.parent.name] if found else []
