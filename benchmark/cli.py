@@ -41,12 +41,16 @@ def sweep(
 
 
 @app.command()
-def plan(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+def plan(
+    sweep: SweepName,
+    assignments: Assignments = None,
+    out: Out = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Train a few steps of every method that no run was measured of.")] = False,
+) -> None:
     """Say what a sweep would do; change nothing."""
     from benchmark.sweep import command
-    from benchmark.sweep import plan as planning
 
-    command.show_plan(planning.make(*_load(sweep, assignments, out)), console)
+    command.plan(*_load(sweep, assignments, out), probe, console)
 
 
 @app.command()

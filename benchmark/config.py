@@ -4,6 +4,7 @@ Every key is typed and read; an unknown key or a wrong value is refused before a
 by what determines its results: labels, paths, workers, threads and device are left out.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -141,10 +142,11 @@ class Evaluation(Section):
 
 
 class Runtime(Section):
-    """How a run is carried out; none of it is part of its identity."""
+    """How a run is carried out; none of it is part of its identity. workers_per_gpu: worker processes that share each visible GPU."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
+    workers_per_gpu: Annotated[int, Field(ge=1)] = 1
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
     keep_weights: Literal[False, "last"] = False
 
@@ -191,10 +193,25 @@ class RunConfig(Section):
         config["loop_version"] = LOOP_VERSION
         return config
 
+    @functools.cached_property
+    def canonical(self) -> tuple[str, str]:
+        """The text that is hashed, before and after the seed: canonical JSON of :meth:`identity`."""
+        identity = self.identity()
+        parts = ({k: v for k, v in identity.items() if k < "seed"}, {k: v for k, v in identity.items() if k > "seed"})
+        before, after = (json.dumps(part, sort_keys=True, separators=(",", ":")) for part in parts)
+        return f'{before[:-1]},"seed":', f",{after[1:]}"
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "RunConfig":
+        """As pydantic's. Copies that differ in their seed alone share :attr:`canonical`: a sweep has thousands of them."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update and update.keys() - {"seed"}:
+            copied.__dict__.pop("canonical", None)
+        return copied
+
     @property
     def config_hash(self) -> str:
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        before, after = self.canonical
+        return hashlib.sha256(f"{before}{self.seed}{after}".encode()).hexdigest()
 
     @property
     def run_id(self) -> str:

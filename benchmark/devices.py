@@ -1,15 +1,20 @@
 """What this machine can run on, told without importing torch."""
 
+import itertools
 import os
 from pathlib import Path
 
 
 def visible_gpus() -> list[str]:
-    """Ids of the GPUs this process may use: those of ``CUDA_VISIBLE_DEVICES`` (numbers, UUIDs or MIG ids), else all device files."""
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them: numbers, UUIDs or MIG ids; none after an invalid one.
+
+    Where the variable is not set: a number per device file. CUDA numbers what it finds, whatever the files are called.
+    """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [part.strip() for part in listed.split(",") if part.strip() and part.strip() != "-1"]
-    return sorted((file.name.removeprefix("nvidia") for file in Path("/dev").glob("nvidia[0-9]*")), key=int)
+    if listed is None:
+        return [str(n) for n, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    names = (part.strip() for part in listed.split(","))
+    return list(itertools.takewhile(lambda name: name.isdecimal() or name.startswith(("GPU-", "MIG-")), names))
 
 
 def cpu_count() -> int:

@@ -8,8 +8,12 @@ import yaml
 
 from benchmark.errors import UsageError
 
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""In C where PyYAML was built with it: a sweep writes, and its first worker reads, one file per run."""
 
-class _Loader(yaml.SafeLoader):
+
+class _Loader(_SafeLoader):
     """Safe loader with the scalar rules of YAML 1.2's core schema."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -48,4 +52,4 @@ def read(path: Path) -> Any:
 
 def dump(value: Any) -> str:
     """Block-style YAML with keys in the order given; reads back to the same value."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=140)
+    return yaml.dump(value, Dumper=_SafeDumper, sort_keys=False, allow_unicode=True, width=140)

@@ -197,15 +197,14 @@ def _failure_reason(content: bytes) -> str:
 
 
 def _stale(runs: Iterable[Run]) -> list[Absent]:
-    by_dataset: dict[str, list[Run]] = defaultdict(list)
+    rivals: dict[tuple[str, bool], list[Run]] = defaultdict(list)
     for run in runs:
-        by_dataset[run.expected.dataset].append(run)
+        rivals[run.expected.dataset, _random(run)].append(run)
     stale = []
-    for group in by_dataset.values():
+    for (_, random), group in rivals.items():
+        latest = max(group, key=lambda run: (run.record["finished_at"], run.expected.run_id))
+        names = ("data_hash",) if random else ("data_hash", "weights_hash")
         for run in group:
-            rivals = [other for other in group if _random(other) == _random(run)]
-            latest = max(rivals, key=lambda run: (run.record["finished_at"], run.expected.run_id))
-            names = ("data_hash",) if _random(run) else ("data_hash", "weights_hash")
             differing = [name for name in names if run.record[name] != latest.record[name]]
             if differing:
                 reason = f"{' and '.join(differing)} differ from the latest record of this data set ({latest.expected.run_id})"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmark import yamlio
-from benchmark.config import RunConfig
+from benchmark.config import RunConfig, Runtime
 from benchmark.devices import cpu_count, visible_gpus
 from benchmark.errors import UsageError
 from benchmark.report.build import Report, build, print_table
@@ -40,20 +40,32 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
 def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     from benchmark.sweep.local import run_local
 
-    for item in plan.todo:
-        if item.state == "stale":
-            set_aside(plan.out, item.folder)
-        RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
+    create_folders(plan)
     runtime = plan.sweep.runs[0].runtime
-    devices = visible_gpus() if runtime.device == "cuda" else ["cpu"]
-    count = workers or (len(devices) if runtime.device == "cuda" else max(1, cpu_count() // runtime.threads))
+    devices, count = places(runtime)
     order = [item.config.run_id for item in sorted(plan.runs, key=lambda item: -item.work)]
-    outcome = run_local(plan.out, order, workers=count, threads=runtime.threads, devices=devices, view=open_view(console))
+    outcome = run_local(plan.out, order, workers=workers or count, threads=runtime.threads, devices=devices, view=open_view(console))
     for run_id, reason in outcome.failed.items():
         console.print(f"failed: {run_id}: {reason}", style="red", highlight=False)
     if outcome.message:
         console.print(outcome.message, highlight=False)
     return outcome.exit_code
+
+
+def places(runtime: Runtime) -> tuple[list[str], int]:
+    """The devices that workers are given in turn, and how many workers fill them."""
+    if runtime.device == "cuda":
+        devices = visible_gpus()
+        return devices, len(devices) * runtime.workers_per_gpu
+    return ["cpu"], max(1, cpu_count() // runtime.threads)
+
+
+def create_folders(plan: Plan) -> None:
+    """A folder with its ``config.yaml`` for every run that is to do; a stale run's folder is set aside first."""
+    for item in plan.todo:
+        if item.state == "stale" and item.folder.exists():
+            set_aside(plan.out, item.folder)
+        RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
 
 
 def set_aside(out: Path, folder: Path) -> None:
@@ -83,16 +95,50 @@ def decode_with_progress(use: str, decode: Decode, console: Console) -> None:
 def summary(plan: Plan) -> str:
     """Counts by state and the estimated cost, in one line."""
     counts = ", ".join(f"{n} {state}" for state, n in sorted(plan.counts.items()))
-    cost = "cost unknown until a first run is measured" if plan.seconds is None else f"about {duration(plan.seconds)} of one worker"
-    return f"{len(plan.runs)} runs: {counts}; to do: {len(plan.todo)}" + (f", {cost}" if plan.todo else "")
+    return f"{len(plan.runs)} runs: {counts}; to do: {len(plan.todo)}" + (f", {cost(plan)}" if plan.todo else "")
+
+
+def cost(plan: Plan) -> str:
+    """What the runs to do are expected to take, and what that is based on."""
+    found, runtime = plan.estimate, plan.sweep.runs[0].runtime
+    if plan.seconds is None:
+        return "cost unknown until a first run is measured (plan --probe measures a few steps)"
+    if runtime.device == "cuda":
+        unit, hours = "GPU", plan.seconds / 3600 / runtime.workers_per_gpu
+    else:
+        unit, hours = "CPU", plan.seconds / 3600 * runtime.threads
+    parts = [f"about {duration(plan.seconds)} of one worker ({hours:.2g} {unit}-hours)"]
+    if found.disk is not None:
+        parts.append(f"{len(plan.todo) * found.disk / 1e9:.2g} GB of disk")
+    if (memory := found.memory()) is not None:
+        parts.append(f"up to {memory / 1e9:.2g} GB of memory a worker")
+    scaled = found.unmeasured([run.config for run in plan.todo])
+    by = f"by {found.basis}" + (f", scaled for {', '.join(scaled)}" if scaled else "")
+    return ", ".join([*parts, by])
+
+
+def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
+    """Print what a sweep would do; probe: measure its cost first."""
+    made = make(sweep, out)
+    if probe:
+        from benchmark.sweep.probe import measured
+
+        made = measured(made, console)
+    show_plan(made, console)
 
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print what a sweep would do."""
     console.print(f"{plan.sweep.name} ({plan.sweep.source}) -> {plan.out}", highlight=False)
     console.print(summary(plan), highlight=False)
+    for reason, count in plan.reasons("stale"):
+        console.print(f"stale: {count} done with {reason}", highlight=False, markup=False)
+    for reason, count in plan.reasons("failed"):
+        console.print(f"failed: {count}: {reason}", style="red", highlight=False, markup=False)
     if plan.leftover:
         console.print(f"{plan.leftover} folders of earlier settings are left as they are", highlight=False)
+    if plan.present:
+        console.print(f"prepared: {', '.join(plan.present)}", highlight=False, markup=False)
     for line in plan.missing:
         console.print(f"missing: {line}", style="yellow", highlight=False)
     warn(plan, console)
@@ -104,10 +150,15 @@ def warn(plan: Plan, console: Console) -> None:
         console.print(f"not a complete copy, its results compare with no others: {line}", style="yellow", highlight=False)
 
 
+def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
+    """The sweep in the words of the report, which knows no configs."""
+    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
+
+
 def report(sweep: Sweep, out: Path) -> Report:
     """Redraw the report of a sweep from its records, when they changed."""
-    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
-    expected = [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
+    info, expected = asked_for(sweep)
     write_text(out / "sweep.yaml", sweep.text)
     return build(out, info, expected)
 

@@ -123,18 +123,20 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     unique([name for name, _ in sets], f"{where}: datasets")
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
     overrides = [*file.overrides, *extra]
-    hits = [0] * len(overrides)
+    hits: set[int] = set()
     runs = []
-    for dataset, fraction, entry, seed in itertools.product(sets, file.fractions, entries, seeds):
-        cell = {"method": entry.label, "dataset": dataset[0], "fraction": fraction, "seed": seed}
-        chosen = []
-        for n, override in enumerate(overrides):
-            if _matches(override, cell, entry, where):
-                hits[n] += 1
-                chosen.append(override)
-        runs.append(_resolve(file, cell, dataset[1], entry, chosen, where))
-    for hit, override in zip(hits, overrides, strict=True):
-        if not hit and not override.optional:
+    for dataset, fraction, entry in itertools.product(sets, file.fractions, entries):
+        resolved: dict[tuple[int, ...], RunConfig] = {}  # seeds that the same overrides hit share all else
+        for seed in seeds:
+            cell = {"method": entry.label, "dataset": dataset[0], "fraction": fraction, "seed": seed}
+            chosen = tuple(n for n, override in enumerate(overrides) if _matches(override, cell, entry, where))
+            if chosen not in resolved:
+                hits.update(chosen)
+                resolved[chosen] = _resolve(file, cell, dataset[1], entry, [overrides[n] for n in chosen], where)
+                _ = resolved[chosen].canonical  # shared by the copies
+            runs.append(resolved[chosen].model_copy(update={"seed": seed}))
+    for n, override in enumerate(overrides):
+        if n not in hits and not override.optional:
             raise UsageError(
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )

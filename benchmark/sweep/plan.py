@@ -3,16 +3,19 @@
 Reads files only: no torch, nothing is changed.
 """
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 from benchmark import weights
 from benchmark.config import RunConfig
-from benchmark.plugins import method_info
+from benchmark.sweep import estimate
+from benchmark.sweep.changes import Earlier
+from benchmark.sweep.estimate import Estimate, Sample
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.state import RunFolder, clock, read_json
 from datasets.arena import Decode, find
@@ -22,33 +25,40 @@ from datasets.counts import differences
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of the sweep. state: one of ``state.STATES``, or ``stale``: done with other data or weights than are now prepared."""
+    """One run of the sweep.
+
+    state: one of ``state.STATES``, or ``stale``: done with other settings, data or weights than those of now. why: what has changed, or
+    why it failed. seconds: what it is expected to take one worker; None before anything like it is measured.
+    """
 
     config: RunConfig
     folder: Path
     state: str
+    why: str = ""
+    seconds: float | None = None
 
     @property
     def work(self) -> float:
-        """Relative cost: pixels through the backbone, a backward pass counting two forwards."""
-        return work(self.config)
+        """Relative cost, see :func:`benchmark.sweep.estimate.work`."""
+        return estimate.work(self.config)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What :func:`make` finds.
 
-    missing: a line per asset that is not prepared, with the command that prepares it. leftover: run folders that are none of the
-    sweep's (its settings changed since). speed: seconds per unit of :func:`work`, the median over the sweep's finished runs.
-    incomplete: how a data set at hand differs from a complete copy: its results compare with no others.
+    missing: a line per asset that is not prepared, with the command that prepares it. present: a line per asset that is there. leftover:
+    run folders that are none of the sweep's (its settings changed since). estimate: what the cost is based on. incomplete: how a data set
+    at hand differs from a complete copy: its results compare with no others.
     """
 
     sweep: Sweep
     out: Path
     runs: tuple[Planned, ...]
     missing: tuple[str, ...]
+    present: tuple[str, ...]
     leftover: int
-    speed: float | None
+    estimate: Estimate
     incomplete: tuple[str, ...]
 
     @property
@@ -61,46 +71,55 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Estimated worker-seconds of what is to do; None before any run of the sweep is measured."""
-        return None if self.speed is None else self.speed * sum(run.work for run in self.todo)
+        """Estimated worker-seconds of what is to do; None before anything like it is measured."""
+        return sum(run.seconds for run in self.todo if run.seconds is not None) if self.estimate.samples else None
+
+    def reasons(self, state: str) -> list[tuple[str, int]]:
+        """Why runs are ``stale`` or ``failed``, with their number, the most frequent first; reasons that differ in numbers are one."""
+        chosen = [run.why for run in self.runs if run.state == state]
+        alike = [re.sub(r"\d+", "0", why) if state == "failed" else why for why in chosen]
+        example = dict(zip(reversed(alike), reversed(chosen), strict=True))
+        return [(example[key], count) for key, count in Counter(alike).most_common()]
 
 
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
-    missing = [found.missing for found in arenas.values() if found.missing]
-    incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     hashes, lines = _weights(sweep.runs)
-    missing += lines
+    missing = [*(found.missing for found in arenas.values() if found.missing), *lines]
+    present = [f"{use} ({'decoded' if found.data_hash else 'is decoded first'})" for (use, _), found in arenas.items() if not found.missing]
+    incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     folder = out / "runs"
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    left = names - {config.run_id for config in sweep.runs}
+    before = Earlier(folder, left)
     now = clock(folder) if names else 0.0
-    runs, speeds = [], []
+    runs: list[Planned] = []
+    samples: list[Sample | None] = []
     for config in sweep.runs:
-        path, state = folder / config.run_id, "new"
-        if config.run_id in names:
-            run = RunFolder(path)
-            state = run.state(now)
-            if state == "done":
-                record = read_json(run.record_path) or {}
-                speeds.append(record["wall_seconds"] / work(config))
-                state = _freshness(
-                    record,
-                    arenas[config.data.use, config.data.decode].data_hash,
-                    hashes.get(config.backbone) if config.pretrained else None,
-                )
-        runs.append(Planned(config, path, state))
-    speed = median(speeds) if speeds else None
-    return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed, tuple(incomplete))
+        run = RunFolder(folder / config.run_id)
+        state, why = (run.state(now) if config.run_id in names else "new"), ""
+        if state == "done":
+            record = read_json(run.record_path)
+            samples.append(estimate.sample(config, record or {}, run.path))
+            arena = arenas[config.data.use, config.data.decode].data_hash
+            why = _freshness(record, arena, hashes.get(config.backbone) if config.pretrained else None)
+        elif state == "failed":
+            why = run.failure().get("reason", "failure.json is damaged").splitlines()[0]
+        elif state == "new":
+            why = before.change(config)
+        runs.append(Planned(config, run.path, "stale" if why and state != "failed" else state, why))
+    plan = Plan(sweep, out, tuple(runs), tuple(missing), (*present, *hashes), len(left), Estimate(), tuple(incomplete))
+    measured = [each for each in samples if each is not None]
+    own = estimate.by(measured, f"{len(measured)} finished runs of this sweep", own=True)
+    return with_estimate(plan, own if measured else estimate.elsewhere(out, sweep.runs))
 
 
-def work(config: RunConfig) -> float:
-    """Relative cost of a run, linear in the pixels that pass through the backbone; also the longest-first order."""
-    passes = 3 * (1 + sum(method_info(component.use).cost - 1 for component in config.components))
-    training = config.training
-    pixels = training.image_size**2
-    linearity = 2 * config.linearity.pairs * (config.linearity.lambdas + 2)
-    return pixels * (passes * training.steps * training.batch_size + linearity)
+def with_estimate(plan: Plan, found: Estimate) -> Plan:
+    """``plan`` with the cost that ``found`` makes of its runs."""
+    seconds = found.seconds([run.config for run in plan.runs])
+    runs = tuple(replace(run, seconds=each) for run, each in zip(plan.runs, seconds, strict=True))
+    return replace(plan, runs=runs, estimate=found)
 
 
 def data_sets(configs: Iterable[RunConfig]) -> list[tuple[str, Decode]]:
@@ -108,9 +127,12 @@ def data_sets(configs: Iterable[RunConfig]) -> list[tuple[str, Decode]]:
     return list(dict.fromkeys((config.data.use, config.data.decode) for config in configs))
 
 
-def _freshness(record: Mapping[str, Any], data_hash: str | None, weights_hash: str | None) -> str:
-    prepared = {"data_hash": data_hash, "weights_hash": weights_hash}
-    return "stale" if any(value and record.get(key) != value for key, value in prepared.items()) else "done"
+def _freshness(record: Mapping[str, Any] | None, data_hash: str | None, weights_hash: str | None) -> str:
+    if record is None:
+        return "record.json is damaged"
+    prepared = {"data": data_hash, "weights": weights_hash}
+    differing = [name for name, value in prepared.items() if value and record.get(f"{name}_hash") != value]
+    return f"other {' and '.join(differing)} than are prepared now" if differing else ""
 
 
 class _Found(NamedTuple):

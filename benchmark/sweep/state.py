@@ -14,76 +14,31 @@ looks for a record, so a process that was paused at any point and wakes after lo
 Only exclusive create, link and rename are used: no locks, which NFS can lose.
 """
 
-import json
 import os
-import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from benchmark.errors import UsageError
 from benchmark.sweep.process import identity, known_dead
+from benchmark.sweep.writing import TEMP, Check, check_writable, clock, read_json, replacing, write_json, write_text
+
+__all__ = ["TEMP", "Claim", "ClaimFile", "ClaimLost", "RunFolder", "check_writable", "claim", "clock", "read_json", "replacing"]
+__all__ += ["write_json", "write_record", "write_text"]
 
 STATES = ("new", "running", "interrupted", "failed", "done")
-BEAT_SECONDS = 5.0
-STALE_SECONDS = 120.0
-"""A claim without a heartbeat for this long is stale. Above the 60 s for which an NFS client may answer from its cache."""
+STALE_SECONDS = float(os.environ.get("SMILEBENCH_STALE_SECONDS", "120"))
+"""A claim without a heartbeat for this long is stale. Above the 60 s for which an NFS client may answer from its cache. All hosts that
+share a results folder need the same.
+"""
+BEAT_SECONDS = min(5.0, STALE_SECONDS / 8)
 MAX_DEATHS = 2
-TEMP = ".tmp-"
-
-Check = Callable[[], None]
 
 
 class ClaimLost(RuntimeError):
     """Another process owns the run now; the receiver stops without writing."""
-
-
-@contextmanager
-def replacing(path: Path, *, check: Check | None = None, exclusive: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
-    """Write ``path`` whole or not at all: under a temporary name beside it, renamed when the block ends without an error.
-
-    check: called just before the rename; its exception prevents it. exclusive: FileExistsError when ``path`` exists.
-    durable: flush to the disk before the rename.
-    """
-    temp = path.parent / f"{TEMP}{secrets.token_hex(8)}"
-    try:
-        with open(temp, "xb") as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        if check is not None:
-            check()
-        if exclusive:
-            _link(temp, path)
-        else:
-            os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
-
-
-def _link(temp: Path, path: Path) -> None:
-    """Hard link; NFS may answer a repeated request with "exists" although the link is the one just made."""
-    try:
-        os.link(temp, path)
-    except FileExistsError:
-        if not os.path.samefile(temp, path):
-            raise
-
-
-def write_text(path: Path, text: str, check: Check | None = None, **how: bool) -> None:
-    """Write ``text`` to ``path`` as UTF-8 with :func:`replacing`."""
-    with replacing(path, check=check, **how) as file:
-        file.write(text.encode())
-
-
-def write_json(path: Path, value: Any, check: Check | None = None, **how: bool) -> None:
-    """Write ``value`` to ``path`` as JSON with :func:`replacing`; NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", check, **how)
 
 
 def write_record(folder: Path, record: Mapping[str, Any], check: Check | None = None) -> None:
@@ -92,37 +47,6 @@ def write_record(folder: Path, record: Mapping[str, Any], check: Check | None = 
         write_json(folder / "record.json", record, check, exclusive=True)
     except (FileExistsError, FileNotFoundError) as error:  # not found: a new owner has removed the temporary file
         raise ClaimLost(f"{folder.name}: another process took over before its record was written") from error
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in ``path``; None when there is none, or when a crash of the whole machine left it damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a results folder in which runs could not be claimed."""
-    probe = folder / f".probe-{secrets.token_hex(8)}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(probe, "", exclusive=True, durable=False)
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"results cannot be written to {folder}: {error.strerror}") from error
-
-
-def clock(folder: Path) -> float:
-    """Now, by the clock of the file system that holds ``folder``, about which its hosts agree; where it is read-only, by this host's."""
-    probe = folder / f"{TEMP}{secrets.token_hex(8)}"
-    try:
-        with open(probe, "xb") as file:
-            now = os.fstat(file.fileno()).st_mtime
-        probe.unlink(missing_ok=True)
-    except OSError:
-        return time.time()
-    return now
 
 
 @dataclass(frozen=True)
@@ -142,25 +66,35 @@ class ClaimFile:
         return (clock(self.folder) if now is None else now) - self.beat < STALE_SECONDS
 
 
+def _inside(name: str) -> property:
+    """The path ``name`` in a run folder, made when it is asked for: ``status`` looks at one or two in each of 10,000 folders."""
+    return property(lambda run: run.path / name)
+
+
 class RunFolder:
     """``results/<sweep>/runs/<run_id>``, as anyone may read it."""
+
+    config_path = _inside("config.yaml")
+    record_path = _inside("record.json")
+    failure_path = _inside("failure.json")
+    progress_path = _inside("progress.json")
+    log_path = _inside("log.txt")
+    claims = _inside("claims")
+    _checkpoint = _inside("checkpoint")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run_id = path.name
-        self.config_path = path / "config.yaml"
-        self.record_path = path / "record.json"
-        self.failure_path = path / "failure.json"
-        self.progress_path = path / "progress.json"
-        self.log_path = path / "log.txt"
-        self.claims = path / "claims"
-        self._checkpoint = path / "checkpoint"
 
     def create(self, config: str) -> None:
-        """Make the folder with its ``config.yaml``; a finished run keeps the one it was run with."""
+        """Make the folder with its ``config.yaml``; a finished run keeps the one it was run with.
+
+        Not flushed to the disk: should the machine crash, the next command writes again what was lost.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.config_path.exists() or (not self.record_path.exists() and self.config_path.read_text("utf-8") != config):
-            write_text(self.config_path, config)
+        before = self.config_path.read_text("utf-8") if self.config_path.exists() else ""
+        if not before or (before != config and not self.record_path.exists()):
+            write_text(self.config_path, config, durable=False)
 
     def state(self, now: float | None = None) -> str:
         """One of :data:`STATES`. now: as in :meth:`ClaimFile.alive`."""

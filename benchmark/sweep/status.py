@@ -54,11 +54,11 @@ class Status:
 
 def collect(sweep_dir: Path, run_ids: Iterable[str]) -> Status:
     """The states of ``run_ids``; other folders in ``sweep_dir`` are not looked at."""
-    now = clock(sweep_dir)
+    folder, now = sweep_dir / "runs", clock(sweep_dir)
     counts: Counter[str] = Counter()
     rows = []
     for run_id in run_ids:
-        run = RunFolder(sweep_dir / "runs" / run_id)
+        run = RunFolder(folder / run_id)
         state = run.state(now)
         counts[state] += 1
         if state not in ("new", "done"):

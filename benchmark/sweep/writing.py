@@ -1,0 +1,91 @@
+"""Files that are whole or absent, on local disks and on NFS; and the clock of the file system that holds them."""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from benchmark.errors import UsageError
+
+TEMP = ".tmp-"
+
+Check = Callable[[], None]
+
+
+@contextmanager
+def replacing(path: Path, *, check: Check | None = None, exclusive: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write ``path`` whole or not at all: under a temporary name beside it, renamed when the block ends without an error.
+
+    check: called just before the rename; its exception prevents it. exclusive: FileExistsError when ``path`` exists.
+    durable: flush to the disk before the rename.
+    """
+    temp = path.parent / f"{TEMP}{secrets.token_hex(8)}"
+    try:
+        with open(temp, "xb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        if check is not None:
+            check()
+        if exclusive:
+            _link(temp, path)
+        else:
+            os.replace(temp, path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def _link(temp: Path, path: Path) -> None:
+    """Hard link; NFS may answer a repeated request with "exists" although the link is the one just made."""
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        if not os.path.samefile(temp, path):
+            raise
+
+
+def write_text(path: Path, text: str, check: Check | None = None, **how: bool) -> None:
+    """Write ``text`` to ``path`` as UTF-8 with :func:`replacing`."""
+    with replacing(path, check=check, **how) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any, check: Check | None = None, **how: bool) -> None:
+    """Write ``value`` to ``path`` as JSON with :func:`replacing`; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", check, **how)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in ``path``; None when there is none, or when a crash of the whole machine left it damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a results folder in which runs could not be claimed."""
+    probe = folder / f".probe-{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(probe, "", exclusive=True, durable=False)
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"results cannot be written to {folder}: {error.strerror}") from error
+
+
+def clock(folder: Path) -> float:
+    """Now, by the clock of the file system that holds ``folder``, about which its hosts agree; where it is read-only, by this host's."""
+    probe = folder / f"{TEMP}{secrets.token_hex(8)}"
+    try:
+        with open(probe, "xb") as file:
+            now = os.fstat(file.fileno()).st_mtime
+        probe.unlink(missing_ok=True)
+    except OSError:
+        return time.time()
+    return now

@@ -1,0 +1,187 @@
+"""What a sweep would do, from made-up records: states, what changed, cost."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from benchmark.errors import UsageError
+from benchmark.perf import scale
+from benchmark.sweep import command, estimate, grid, plan
+from benchmark.sweep.state import RunFolder, claim
+
+SEEDS = 5
+
+
+def sweep(**changes: Any) -> grid.Sweep:
+    raw = {
+        "name": "small",
+        "datasets": ["digits"],
+        "methods": ["fine_tuning", "smile"],
+        "seeds": SEEDS,
+        "training": {"steps": 60, "batch_size": 32, "image_size": 48},
+        "runtime": {"device": "cpu"},
+        **changes,
+    }
+    return grid.expand(grid.SweepFile.model_validate(raw), [], "test")
+
+
+def finish(out: Path, found: grid.Sweep, which: slice = slice(None), **changes: Any) -> None:
+    """Create every run's folder, and a record of ``which`` with its fields changed."""
+    command.create_folders(plan.make(found, out))
+    for run in found.runs[which]:
+        RunFolder(out / "runs" / run.run_id).record_path.write_text(json.dumps({**scale.record(run, 1), **changes}))
+
+
+def shown(found: plan.Plan) -> str:
+    text = io.StringIO()
+    command.show_plan(found, Console(file=text, width=1000))
+    return text.getvalue()
+
+
+def test_a_sweep_of_which_nothing_is_done(tmp_path: Path) -> None:
+    made = plan.make(sweep(), tmp_path)
+    assert made.counts == {"new": 10}
+    assert (made.seconds, made.leftover) == (None, 0)
+    assert "cost unknown until a first run is measured" in shown(made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_that_changed_are_named_with_the_number_of_runs(tmp_path: Path) -> None:
+    finish(tmp_path, sweep(), slice(0, 8))
+    other = sweep(training={"steps": 90, "batch_size": 32, "image_size": 48})
+    made = plan.make(other, tmp_path)
+    assert made.counts == {"stale": 8, "new": 2}
+    assert made.reasons("stale") == [("training.steps 60 -> 90", 8)]
+    assert made.leftover == 10
+    assert "stale: 8 done with training.steps 60 -> 90" in shown(made)
+    command.create_folders(made)
+    assert plan.make(sweep(), tmp_path).counts == {"done": 8, "new": 2}  # what was done is where it was
+
+
+def test_an_option_of_a_method_that_changed_is_named_by_its_component(tmp_path: Path) -> None:
+    finish(tmp_path, sweep())
+    changed = [{"match": {"method": "smile"}, "set": {"smile.feature_weight": 0.5}}]
+    made = plan.make(sweep(overrides=changed), tmp_path)
+    assert made.counts == {"done": SEEDS, "stale": SEEDS}
+    assert made.reasons("stale") == [("smile.feature_weight 0.01 -> 0.5", SEEDS)]
+
+
+def test_labels_are_no_change_and_the_code_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(tmp_path, sweep())
+    assert plan.make(sweep(name="renamed", runtime={"device": "cpu", "threads": 2}), tmp_path).counts == {"done": 10}
+    monkeypatch.setattr("benchmark.config.LOOP_VERSION", 2)
+    assert plan.make(sweep(), tmp_path).reasons("stale") == [("another version of the training code", 10)]
+
+
+def test_other_weights_make_a_run_stale_and_it_is_set_aside(tmp_path: Path) -> None:
+    finish(tmp_path, sweep(), slice(0, 4), weights_hash="other")
+    made = plan.make(sweep(), tmp_path)
+    assert made.counts == {"stale": 4, "new": 6}
+    assert made.reasons("stale") == [("other weights than are prepared now", 4)]
+    command.create_folders(made)
+    assert plan.make(sweep(), tmp_path).counts == {"new": 10}
+    assert len(list((tmp_path / "stale").iterdir())) == 4
+
+
+def test_failures_are_counted_by_their_reason(tmp_path: Path) -> None:
+    found = sweep()
+    command.create_folders(plan.make(found, tmp_path))
+    for n, run in enumerate(found.runs[:4]):
+        own = claim(tmp_path / "runs" / run.run_id, "s")
+        reason = "no room" if n == 3 else f"loss is not finite at step {n}"
+        own.fail({"reason": f"{reason}\nmore", "kind": "nan", "traceback": "", "step": n})
+    made = plan.make(found, tmp_path)
+    assert made.counts == {"failed": 4, "new": 6}
+    assert made.reasons("failed") == [("loss is not finite at step 0", 3), ("no room", 1)]
+    assert "failed: 3: loss is not finite at step 0" in shown(made)
+
+
+def test_cost_is_a_fixed_part_and_a_part_per_step_of_the_same_method(tmp_path: Path) -> None:
+    """Fine-tuning: 0.1 s a step and 4 s besides; SMILE: 0.4 s a step and 5 s."""
+    found, out = sweep(), tmp_path / "small"
+    finish(out, found, slice(0, 2), images_per_second=320.0, wall_seconds=10.0, peak_memory_bytes=3 * 10**8)
+    finish(out, found, slice(SEEDS, SEEDS + 2), images_per_second=80.0, wall_seconds=29.0, peak_memory_bytes=10**9)
+    made = plan.make(found, out)
+    assert made.seconds == pytest.approx(3 * 10 + 3 * 29)
+    assert made.estimate.memory() == 10**9
+    per_run = estimate.folder_size(out / "runs" / found.runs[0].run_id)
+    assert made.estimate.disk == per_run > 0
+    text = shown(made)
+    assert "about 2 min of one worker (0.033 CPU-hours)" in text
+    assert "by 4 finished runs of this sweep" in text
+    longer = plan.make(sweep(training={"steps": 120, "batch_size": 32, "image_size": 48}), out)
+    assert longer.seconds == pytest.approx(5 * (120 * 0.1 + 4) + 5 * (120 * 0.4 + 5))
+
+
+def test_a_method_that_was_not_measured_is_scaled_and_named(tmp_path: Path) -> None:
+    found = sweep()
+    finish(tmp_path, found, slice(0, 1), images_per_second=320.0, wall_seconds=6.0)
+    made = plan.make(found, tmp_path)
+    tuned, smile = made.runs[0], made.runs[-1]
+    assert smile.seconds == pytest.approx(tuned.seconds * estimate.step_work(smile.config) / estimate.step_work(tuned.config))
+    assert smile.seconds > tuned.seconds
+    assert "scaled for smile" in shown(made)
+
+
+def test_before_a_run_of_its_own_a_sweep_is_estimated_by_others_with_the_same_backbone(backbone: str, tmp_path: Path) -> None:
+    finish(tmp_path / "first", sweep(name="first"), images_per_second=320.0, wall_seconds=10.0)
+    finish(tmp_path / "elsewhere", sweep(name="elsewhere", backbone=backbone), wall_seconds=1000.0)
+    made = plan.make(sweep(datasets=["cifar10"]), tmp_path / "second")
+    assert made.seconds == pytest.approx(100)
+    assert made.estimate.basis == "10 runs of first with the same backbone and kind of device"
+    larger = sweep(training={"steps": 60, "batch_size": 32, "image_size": 96})
+    assert plan.make(larger, tmp_path / "second").seconds is None  # memory and time do not scale that far
+
+
+def test_gpu_hours_count_a_shared_gpu_once(tmp_path: Path) -> None:
+    found = sweep(runtime={"device": "cuda", "workers_per_gpu": 2}, compile="off")
+    finish(tmp_path, found, slice(0, 1), images_per_second=320.0, wall_seconds=7206.0)
+    text = shown(plan.make(found, tmp_path))
+    assert "(9 GPU-hours)" in text  # nine runs of two hours, two at a time
+
+
+def test_assets_are_listed_present_and_missing(tmp_path: Path) -> None:
+    made = plan.make(sweep(datasets=["digits", "cifar100"]), tmp_path)
+    assert any(line.startswith("digits (") for line in made.present)
+    assert "efficientnet_lite0" in made.present
+    assert any("cifar100" in line for line in made.missing)
+
+
+def test_a_damaged_record_is_redone(tmp_path: Path) -> None:
+    finish(tmp_path, sweep(), slice(0, 1))
+    (tmp_path / "runs" / sweep().runs[0].run_id / "record.json").write_text("")
+    made = plan.make(sweep(), tmp_path)
+    assert made.reasons("stale") == [("record.json is damaged", 1)]
+
+
+def test_a_config_lost_in_a_crash_is_written_again(tmp_path: Path) -> None:
+    finish(tmp_path, sweep(), slice(0, 1))
+    for run in sweep().runs[:2]:
+        (tmp_path / "runs" / run.run_id / "config.yaml").write_text("")
+    command.create_folders(plan.make(sweep(), tmp_path))
+    assert (tmp_path / "runs" / sweep().runs[1].run_id / "config.yaml").stat().st_size
+
+
+@pytest.mark.slow
+def test_a_probe_measures_a_few_steps_of_each_method(images: Path, backbone: str, tmp_path: Path) -> None:
+    from benchmark.sweep.probe import measured
+
+    data = [{"name": "tiny", "use": f"folder:{images}"}]
+    training = {"steps": 5000, "batch_size": 8, "image_size": 32}
+    found = sweep(datasets=data, backbone=backbone, training=training, linearity={"pairs": 4, "lambdas": 3})
+    log = Console(file=io.StringIO())
+    made = measured(plan.make(found, tmp_path / "out"), log)
+    assert made.estimate.basis == "a probe of 10 steps of 2 methods"
+    assert made.counts == {"new": 10}
+    assert not (tmp_path / "out").exists()
+    tuned, smile = made.runs[0].seconds, made.runs[-1].seconds
+    assert 5000 * 0.0005 < tuned < smile < 5000 * 0.5
+    assert made.estimate.memory() > 10**8
+    finish(tmp_path / "out", found, slice(0, 1))
+    assert "a probe of 10 steps of 1 methods and 1 finished runs" in measured(plan.make(found, tmp_path / "out"), log).estimate.basis
+    with pytest.raises(UsageError, match="cifar100"):
+        measured(plan.make(sweep(datasets=["cifar100"]), tmp_path), log)
