@@ -68,7 +68,7 @@ class Plan:
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
-    missing = [found.missing for found in arenas.values() if found.missing]
+    missing = [*sweep.missing, *(found.missing for found in arenas.values() if found.missing)]
     incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     hashes, lines = _weights(sweep.runs)
     missing += lines
