@@ -93,6 +93,28 @@ app.command("figures", help="The same as report: redraw what the records say.")(
 
 
 @app.command()
+def tune(
+    sweep: SweepName,
+    assignments: Assignments = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [default: one per GPU, or per CPU core].")] = None,
+    out: Out = None,
+) -> None:
+    """Try settings as the sweep's tune block says, on validation images alone. Safe to repeat."""
+    from benchmark.sweep import tune as tuning
+
+    opened, folder = _read(sweep, assignments, out)
+    raise typer.Exit(tuning.run(opened, folder, workers, console))
+
+
+@app.command()
+def select(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+    """Freeze the settings that tuning found best, for the final sweep to read."""
+    from benchmark import select as selecting
+
+    selecting.select(*_read(sweep, assignments, out), console)
+
+
+@app.command()
 def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results")) -> None:
     """Print the log of a run, and why it failed."""
     from benchmark.sweep.state import RunFolder
@@ -114,6 +136,13 @@ def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
 
     found = grid.load(sweep, assignments or [])
     return found, out or Path("results") / found.name
+
+
+def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
+    from benchmark.sweep import grid
+
+    opened = grid.read(sweep, assignments or [])
+    return opened, out or Path("results") / opened.file.name
 
 
 def main() -> None:

@@ -28,6 +28,8 @@ LEGACY: dict[str, Any] = {
     "training.milestone": None,
     "training.crop": "random",
     "data.train_list": None,
+    "evaluation.test": True,
+    "evaluation.snapshots": 0,
 }
 """Keys added later, as dotted paths, with the value that reproduces earlier behaviour: left out of the hash at it."""
 
@@ -136,19 +138,43 @@ class Linearity(Section):
 
 
 class Evaluation(Section):
-    """Images per forward in evaluation and linearity."""
+    """What is evaluated after the last step. batch_size: images per forward, in linearity too.
+
+    test: false in tuning runs, which never open ``test``. snapshots: evenly spaced weights (0: none) that are scored on ``test`` once the
+    record is settled, beside it: the best of them shows what the best epoch on ``test`` would have claimed.
+    """
 
     batch_size: Annotated[int, Field(ge=1)] = 64
+    test: bool = True
+    snapshots: Annotated[int, Field(ge=0)] = 0
+
+    def check(self, data: Data, training: Training, linearity: Linearity, where: str) -> None:
+        """Refuse what the other sections make meaningless."""
+        if self.snapshots == 1 or self.snapshots > training.steps:
+            raise UsageError(f"{where}: evaluation.snapshots: {self.snapshots}: give 0, or 2 to training.steps ({training.steps})")
+        if self.test:
+            return
+        for key, wrong, right in (
+            ("data.val_fraction", data.val_fraction == 0, "above 0: nothing else is left to score"),
+            ("linearity.pairs", linearity.pairs > 0, "0: linearity is measured on test pairs too"),
+            ("evaluation.snapshots", self.snapshots > 0, "0: snapshots are scored on test"),
+        ):
+            if wrong:
+                raise UsageError(f"{where}: evaluation.test: false needs {key} {right}")
 
 
 class Runtime(Section):
-    """How a run is carried out; none of it is part of its identity. workers_per_gpu: worker processes that share each visible GPU."""
+    """How a run is carried out; none of it is part of its identity.
+
+    workers_per_gpu: worker processes that share each visible GPU. tensorboard: write event files as well.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
     workers_per_gpu: Annotated[int, Field(ge=1)] = 1
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
     keep_weights: Literal[False, "last"] = False
+    tensorboard: bool = False
 
 
 class ComponentConfig(Section):

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import PIL
 
+from datasets import seal
 from datasets.base import DataError, DataSet, cache_root
 from datasets.decode import Chunk, Decode, chunks
 from datasets.files import building
@@ -67,6 +68,7 @@ class Arena:
 
     def split(self, name: str) -> ArenaSplit:
         """The split ``train``, ``test`` or, where the data set has one, ``val``."""
+        seal.check(name)
         if name not in self.splits:
             raise DataError(f"no split '{name}' (the data set has: {', '.join(self.splits)})")
         return self.splits[name]
@@ -86,10 +88,21 @@ def prepare(dataset: DataSet, decode: Decode, workers: int = 1, progress: Progre
     return arena
 
 
-def find(dataset: DataSet, decode: Decode) -> Arena | None:
-    """The arena if it is prepared, else None. Sizes are checked, pixel checksums are not: see :func:`verify`."""
+def find(dataset: DataSet, decode: Decode, closed: Container[str] = ()) -> Arena | None:
+    """The arena if it is prepared, else None, without the splits in ``closed``: see :func:`open_split`.
+
+    Sizes are checked, pixel checksums are not: see :func:`verify`.
+    """
     folder = _folder(dataset, decode)
-    return _open(folder) if folder.is_dir() else None
+    return _open(folder, closed) if folder.is_dir() else None
+
+
+def open_split(arena: Arena, name: str) -> ArenaSplit:
+    """A split that ``arena`` was opened without; each call opens it anew."""
+    fields = _manifest(arena.path)["splits"]
+    if name not in fields:
+        raise DataError(f"no split '{name}' (the data set has: {', '.join(fields)})")
+    return _open_split(arena.path, name, fields[name])
 
 
 def decodings() -> dict[Path, Decode]:
@@ -199,14 +212,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _open(folder: Path) -> Arena:
+def _open(folder: Path, closed: Container[str] = ()) -> Arena:
     manifest = _manifest(folder)
-    splits = {name: _open_split(folder, name, fields) for name, fields in manifest["splits"].items()}
+    splits = {name: _open_split(folder, name, fields) for name, fields in manifest["splits"].items() if name not in closed}
     checksums = {name: fields["sha256"] for name, fields in manifest["splits"].items()}
     return Arena(folder, manifest["data_hash"], tuple(manifest["classes"]), splits, checksums)
 
 
 def _open_split(folder: Path, name: str, fields: dict[str, Any]) -> ArenaSplit:
+    seal.check(name)
     file = folder / f"{name}.bin"
     heights, widths = np.array(fields["heights"], np.int32), np.array(fields["widths"], np.int32)
     lengths = 3 * heights.astype(np.int64) * widths
@@ -223,4 +237,4 @@ def _damaged(file: Path, what: str) -> DataError:
     return DataError(f"decoded data is damaged: {file}: {what}; remove the folder {file.parent} and prepare the data set again")
 
 
-__all__ = ["ARENA_VERSION", "Arena", "ArenaSplit", "Decode", "changed", "copies", "decodings", "find", "prepare", "verify"]
+__all__ = ["ARENA_VERSION", "Arena", "ArenaSplit", "Decode", "changed", "copies", "decodings", "find", "open_split", "prepare", "verify"]

@@ -22,19 +22,24 @@ from datasets.base import open_dataset
 
 def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Carry out what is missing, failed, interrupted or stale, then report. Returns the exit code."""
+    code = complete(sweep, out, workers, console)
+    if code in (0, 1):
+        show(report(sweep, out), console)
+    return code
+
+
+def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
+    """Carry out what is missing, failed, interrupted or stale in ``out``. Returns the exit code."""
     check_writable(out)
     prepare_data(sweep.runs, console)
     plan = make(sweep, out)
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
     warn(plan, console)
-    code = 0
-    if plan.todo:
-        console.print(f"{sweep.name}: {summary(plan)}")
-        code = _carry_out(plan, workers, console)
-    if code in (0, 1):
-        show(report(sweep, out), console)
-    return code
+    if not plan.todo:
+        return 0
+    console.print(f"{sweep.name}: {summary(plan)}")
+    return _carry_out(plan, workers, console)
 
 
 def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:

@@ -26,17 +26,22 @@ from benchmark.config import (
 from benchmark.devices import visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.plugins import check_composition, method_info
+from benchmark.sweep import selection
 from benchmark.sweep.entries import Component, Entry, parse_dataset, parse_entry, unique
+from benchmark.sweep.space import Tune
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
 _SCALARS = ("precision", "compile", "pretrained")
 _AXES = ("methods", "datasets", "fractions", "seeds")
-_MATCHES = ("method", "dataset", "fraction", "seed")
+_MATCHES = ("method", "label", "dataset", "fraction", "seed")
 
 
 class Override(Section):
-    """``set`` dotted keys in every cell that fits all of ``match``; a match that hits nothing is an error unless ``optional``."""
+    """``set`` dotted keys in every cell that fits all of ``match``; a match that hits nothing is an error unless ``optional``.
+
+    ``method`` fits every composition that holds it, ``label`` the one row of ``methods`` that is called so.
+    """
 
     match: dict[str, Any] = {}
     set: dict[str, Any]
@@ -44,7 +49,10 @@ class Override(Section):
 
 
 class SweepFile(Section):
-    """The keys of a sweep file. seeds: a count, or a list of seed indices. datasets, methods: each entry is a name or a mapping."""
+    """The keys of a sweep file. seeds: a count, or a list of seed indices. datasets, methods: each entry is a name or a mapping.
+
+    tune: what ``tune`` searches. selection: the file of winners that ``select`` wrote, whose settings the runs take.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     backbone: str = weights.EMBEDDED
@@ -63,6 +71,8 @@ class SweepFile(Section):
     evaluation: dict[str, Any] = {}
     runtime: dict[str, Any] = {}
     overrides: list[Override] = []
+    tune: Tune | None = None
+    selection: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
     source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
+    selection: how settings were chosen, in words; '' where none were. tuned: their keys. missing: what has to be done before it can run.
     """
 
     name: str
@@ -80,13 +91,36 @@ class Sweep:
     source: str = ""
     command: str = ""
     text: str = ""
+    selection: str = ""
+    tuned: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A sweep file as it is written, with the command line's changes. extra: those to options of components. text: all of it, as YAML."""
+
+    file: SweepFile
+    extra: tuple[Override, ...]
+    where: str
+    path: Path
+    text: str
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
-    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied.
+    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
+    opened = read(name, assignments)
+    sweep = expand(opened.file, opened.extra, opened.where)
+    if fixed := sweep.tuned & {assignment.partition("=")[0] for assignment in assignments}:
+        raise UsageError(
+            f"{opened.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
+        )
+    command = " ".join(["smilebench sweep", name, *(shlex.quote(assignment) for assignment in assignments)])
+    return replace(sweep, source=_shown(opened.path), command=command, text=opened.text)
 
-    When they change what is crossed, the file's overrides need not hit a run any more.
-    """
+
+def read(name: str, assignments: Sequence[str] = ()) -> Opened:
+    """The file of a sweep. When the assignments change what is crossed, its overrides need not hit a run any more."""
     path = find(name)
     raw = yamlio.read(path)
     if not isinstance(raw, dict):
@@ -97,9 +131,9 @@ def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
     if any(assignment.partition("=")[0] in _AXES for assignment in assignments):
         relaxed = [override.model_copy(update={"optional": True}) for override in file.overrides]
         file = file.model_copy(update={"overrides": relaxed})
-    sweep = expand(file, [override for override in extra if override], where)
-    command = " ".join(["smilebench sweep", name, *(shlex.quote(assignment) for assignment in assignments)])
-    return replace(sweep, source=_shown(path), command=command, text=yamlio.dump(raw))
+    if file.tune is not None:
+        file.tune.check(tuple(parse_entry(item, where).label for item in file.methods), where)
+    return Opened(file, tuple(override for override in extra if override), where, path, yamlio.dump(raw))
 
 
 def find(name: str) -> Path:
@@ -122,7 +156,9 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     sets = [parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
     unique([name for name, _ in sets], f"{where}: datasets")
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
-    overrides = [*file.overrides, *extra]
+    winners = selection.read(file.selection, file.tune is not None, where)
+    frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
+    overrides = [*file.overrides, *extra, *frozen]
     hits: set[int] = set()
     runs = []
     for dataset, fraction, entry in itertools.product(sets, file.fractions, entries):
@@ -140,7 +176,8 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
             raise UsageError(
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
-    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs))
+    words = winners.words(runs, where)
+    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, tuned=winners.keys, missing=winners.missing)
 
 
 def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
@@ -148,7 +185,7 @@ def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: s
         if key not in _MATCHES:
             raise UsageError(f"{where}: overrides: match.{key}: " + unknown("key", key, _MATCHES))
         values = wanted if isinstance(wanted, list) else [wanted]
-        names = {cell[key], *(c.name for c in entry.components)} if key == "method" else {cell[key]}
+        names = {entry.label, *(c.name for c in entry.components)} if key == "method" else {entry.label if key == "label" else cell[key]}
         if names.isdisjoint(values):
             return False
     return True
@@ -175,6 +212,7 @@ def _resolve(
     sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
+    sections["evaluation"].check(sections["data"], sections["training"], sections["linearity"], where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
     backbone = weights.parse(file.backbone)

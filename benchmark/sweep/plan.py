@@ -86,7 +86,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
     hashes, lines = _weights(sweep.runs)
-    missing = [*(found.missing for found in arenas.values() if found.missing), *lines]
+    missing = [*sweep.missing, *(found.missing for found in arenas.values() if found.missing), *lines]
     present = [f"{use} ({'decoded' if found.data_hash else 'is decoded first'})" for (use, _), found in arenas.items() if not found.missing]
     incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     folder = out / "runs"

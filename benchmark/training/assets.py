@@ -21,9 +21,14 @@ from datasets.base import cache_root, open_dataset
 
 @functools.cache
 def arena(use: str, decode: Decode) -> Arena:
-    """The decoded data set, prepared before any run."""
+    """The decoded data set, prepared before any run, without ``test``: what training code may hold."""
     dataset = open_dataset(use)
-    return find(dataset, decode) or prepare(dataset, decode)
+    found = find(dataset, decode, closed={"test"})
+    if found is None:
+        prepare(dataset, decode)
+        found = find(dataset, decode, closed={"test"})
+    assert found is not None
+    return found
 
 
 @functools.cache

@@ -5,6 +5,7 @@ on the same trajectory; the one with most steps is resumed from.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ from benchmark.sweep.state import replacing, write_json
 
 
 class Checkpoints:
-    """The checkpoints of one run folder, written at most every ``seconds`` and for at most 2 % of the time."""
+    """The checkpoints of one run folder, written at most every ``seconds`` and for at most 2 % of the time.
 
-    def __init__(self, folder: Path, claim: int, seconds: float) -> None:
+    then: called with each state that was saved.
+    """
+
+    def __init__(self, folder: Path, claim: int, seconds: float, then: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._folder = folder / "checkpoint"
         self._claim = claim
         self._seconds = seconds
         self._last = time.monotonic()
         self._cost = 0.0
+        self._then = then
 
     def due(self) -> bool:
         return time.monotonic() - self._last >= max(self._seconds, 50 * self._cost)
@@ -36,6 +41,8 @@ class Checkpoints:
         for other in self._folder.glob("*.pt"):
             if int(other.stem) < self._claim:
                 other.unlink(missing_ok=True)
+        if self._then is not None:
+            self._then(state)
         self._last = time.monotonic()
         self._cost = self._last - started
 

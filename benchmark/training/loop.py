@@ -18,6 +18,7 @@ from benchmark.training.net import Net
 from benchmark.training.optim import lr_factor, set_lr
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.session import Interrupted, Session
+from benchmark.training.snapshots import Snapshots
 from datasets.stream import TrainStream
 from methods.base import Batch, Context, Step
 
@@ -65,7 +66,7 @@ class Fit:
         self.pipeline.load_state_dict(state["pipeline"])
 
 
-def train(fit: Fit, session: Session, checkpoints: Checkpoints) -> None:
+def train(fit: Fit, session: Session, checkpoints: Checkpoints, snapshots: Snapshots) -> None:
     """Train ``fit`` to its last step, saving when due and when asked to stop (then raising ``Interrupted``)."""
     total = fit.config.steps
     fit.net.train()
@@ -77,6 +78,8 @@ def train(fit: Fit, session: Session, checkpoints: Checkpoints) -> None:
         fit.elapsed = offset + time.monotonic() - started
         rate = (fit.step - first) * fit.stream.batch_size / max(fit.elapsed - offset, 1e-9)
         session.progress(fit.step, total, "train", rate)
+        if snapshots.due(fit.step):
+            snapshots.save(fit.net, fit.step, session.check)
         stop = session.stop_requested()
         if stop or fit.step == total or checkpoints.due():
             session.check()

@@ -33,34 +33,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """A trained network and what was measured of it. ``linearity``: rows per split, empty when not measured."""
+    """A trained network and what was measured of it. test: None in a tuning run. linearity: rows per split, empty when not measured."""
 
     fit: Fit
     images: "Images"
     source: Source
     train: Evaluation
     val: Evaluation | None
-    test: Evaluation
+    test: Evaluation | None
     linearity: dict[str, list[dict]]
     wall_seconds: float = 0.0
     started_at: datetime.datetime | None = None
 
 
-def write(config: RunConfig, session: Session, results: Results) -> None:
-    """Write every file of the run, the record last."""
+def write(config: RunConfig, session: Session, results: Results, record: dict[str, Any]) -> None:
+    """Write every file of the run, ``record`` (from :func:`build`) last."""
     folder = session.folder
     write_text(folder / "curves.jsonl", "".join(json.dumps(row) + "\n" for row in results.fit.curves), session.check)
     write_text(folder / "linearity.csv", _linearity_csv(results.linearity), session.check)
-    with replacing(folder / "predictions.parquet", check=session.check) as file:
-        pq.write_table(_predictions(results.test), file)
+    if results.test is not None:
+        with replacing(folder / "predictions.parquet", check=session.check) as file:
+            pq.write_table(_predictions(results.test), file)
     if config.runtime.keep_weights == "last":
         with replacing(folder / "weights.safetensors", check=session.check) as file:
             file.write(save({k: v.contiguous() for k, v in results.fit.net.state_dict().items()}))
-    write_record(folder, build(config, results), session.check)
+    write_record(folder, record, session.check)
 
 
 def build(config: RunConfig, results: Results) -> dict[str, Any]:
-    """The record's fields; accuracies are fractions, times are seconds."""
+    """The record's fields; accuracies are fractions, times are seconds. Those on ``test`` are null in a tuning run."""
     fit, device = results.fit, results.fit.ctx.device
     assert results.started_at is not None
     return {
@@ -86,8 +87,8 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "train_loss": results.train.loss,
         "train_accuracy": results.train.accuracy,
-        "test_accuracy": results.test.accuracy,
-        "test_mean_class_accuracy": results.test.mean_class_accuracy,
+        "test_accuracy": results.test.accuracy if results.test else None,
+        "test_mean_class_accuracy": results.test.mean_class_accuracy if results.test else None,
         "val_accuracy": results.val.accuracy if results.val else None,
         "linearity": {split: summary(rows) for split, rows in results.linearity.items()} or None,
         "wall_seconds": round(results.wall_seconds, 3),

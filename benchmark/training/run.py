@@ -3,7 +3,7 @@
 import copy
 import datetime
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ from benchmark.training import assets, memory
 from benchmark.training.backbones import Source
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import Evaluation, evaluate
+from benchmark.training.events import Events, check_installed
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
 from benchmark.training.net import Net
 from benchmark.training.optim import build_optimizer
 from benchmark.training.pipeline import Pipeline
-from benchmark.training.record import Results, write
+from benchmark.training.record import Results, build, write
 from benchmark.training.seeding import Streams
 from benchmark.training.session import Interrupted, Session
-from datasets.arena import Arena, ArenaSplit
+from benchmark.training.snapshots import Snapshots
+from datasets.arena import Arena, ArenaSplit, open_split
+from datasets.seal import sealed
 from datasets.stream import Sample, TrainStream, check_size, eval_batches, train_batches
 from datasets.subsets import SAMPLERS, carve, limit, subset_hash, subset_listed
 from methods.base import Batch, Context
@@ -39,14 +42,13 @@ __all__ = ["Images", "Interrupted", "preflight", "train"]
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one run. Training code is handed ``train`` and ``val`` only. Indices: int64, positions in their split."""
+    """The images of one run that training code may hold: ``arena`` is without ``test``. Indices: int64, positions in their split."""
 
     arena: Arena
     train: ArenaSplit
     train_index: np.ndarray
     val: ArenaSplit | None
     val_index: np.ndarray
-    test_index: np.ndarray
     subset_hash: str
 
 
@@ -59,25 +61,40 @@ def train(config: RunConfig, session: Session) -> None:
     started = time.monotonic()
     memory.reset_peak()
     fit, images, source = assemble(config)
-    checkpoints = Checkpoints(session.folder, session.claim, config.runtime.checkpoint_seconds)
-    saved = checkpoints.load()
-    if saved is not None:
-        fit.load_state_dict(saved)
-        session.log(f"resumed at step {fit.step} of {config.training.steps} (claim {session.claim})")
-    else:
-        session.log(f"started (claim {session.claim})")
-    before = fit.elapsed
-    fit_train(fit, session, checkpoints)
+    with Events(session.folder, config.runtime.tensorboard, session.check) as events:
+        checkpoints = Checkpoints(
+            session.folder, session.claim, config.runtime.checkpoint_seconds, lambda state: events.write(state["curves"])
+        )
+        snapshots = Snapshots(session.folder, config.evaluation.snapshots, config.training.steps)
+        saved = checkpoints.load()
+        if saved is not None:
+            fit.load_state_dict(saved)
+            session.log(f"resumed at step {fit.step} of {config.training.steps} (claim {session.claim})")
+        else:
+            session.log(f"started (claim {session.claim})")
+        before = fit.elapsed
+        with sealed():
+            fit_train(fit, session, checkpoints, snapshots)
+        events.write(fit.curves)
     results = assess(config, fit, images, source, session)
     wall = before + time.monotonic() - started
-    write(config, session, replace(results, wall_seconds=wall, started_at=started_at))
+    results = replace(results, wall_seconds=wall, started_at=started_at)
+    record = build(config, results)  # settled: what snapshots score on test can change nothing in it
+    if results.test is not None and snapshots.steps:
+        snapshots.score(fit.net, _on_test(config, fit, source, session, "evaluate snapshots"), results.test, session.check)
+    write(config, session, results, record)
 
 
 def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
     """Everything a run needs before its first step, set-up passes included."""
-    device = torch.device(config.runtime.device)
     streams = Streams(config.dataset, config.fraction, config.seed)
     images = load_images(config, streams)
+    with sealed():
+        return _assemble(config, images, streams)
+
+
+def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit, Images, Source]:
+    device = torch.device(config.runtime.device)
     source = assets.source(config, streams)
     pipeline = Pipeline.build(config.components)
     num_classes = len(images.arena.classes)
@@ -118,15 +135,10 @@ def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
 
 
 def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session: Session) -> Results:
-    """Evaluation and linearity of the trained network: the one place that reads ``test``."""
-    pixels = {
-        "crop": config.training.image_size,
-        "mean": source.mean,
-        "std": source.std,
-        "device": fit.ctx.device,
-        "batch_size": config.evaluation.batch_size,
-    }
-    test = images.arena.split("test")
+    """Evaluation and linearity of the trained network; ``test`` is opened here, after the last step, and never by a tuning run."""
+    if fit.step < config.training.steps:
+        raise RuntimeError(f"test is opened after the last step, and this is step {fit.step} of {config.training.steps}")
+    pixels = _pixels(config, fit, source)
 
     def evaluated(phase: str, split: ArenaSplit, index: np.ndarray) -> Evaluation:
         session.progress(fit.step, fit.step, phase, 0.0)
@@ -135,11 +147,14 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
     shown = images.train_index[np.unique(np.linspace(0, len(images.train_index) - 1, TRAIN_IMAGES_EVALUATED).round().astype(int))]
     on_train = evaluated("evaluate train", images.train, shown)
     on_val = evaluated("evaluate val", images.val, images.val_index) if images.val is not None and len(images.val_index) else None
-    on_test = evaluated("evaluate test", test, images.test_index)
+    if not config.evaluation.test:
+        return Results(fit, images, source, on_train, on_val, None, {})
+    test, test_index = load_test(config)
+    on_test = evaluated("evaluate test", test, test_index)
     linearity = {}
     if config.linearity.pairs:
         rng = fit.ctx.rng.numpy("pairs")
-        for name, split, index in (("train", images.train, images.train_index), ("test", test, images.test_index)):
+        for name, split, index in (("train", images.train, images.train_index), ("test", test, test_index)):
             session.progress(fit.step, fit.step, f"linearity {name}", 0.0)
             pairs = index[draw_pairs(len(index), config.linearity.pairs, rng)]
             batches = lambda chosen, split=split: eval_batches(split, chosen, **pixels)
@@ -147,8 +162,29 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
     return Results(fit, images, source, on_train, on_val, on_test, linearity)
 
 
+def _on_test(config: RunConfig, fit: Fit, source: Source, session: Session, phase: str) -> Callable[[Net], Evaluation]:
+    test, index = load_test(config)
+
+    def evaluated(net: Net) -> Evaluation:
+        session.progress(fit.step, fit.step, phase, 0.0)
+        return evaluate(net, eval_batches(test, index, **_pixels(config, fit, source)), config.precision)
+
+    return evaluated
+
+
+def _pixels(config: RunConfig, fit: Fit, source: Source) -> dict[str, Any]:
+    """How images are cut and normalised in evaluation."""
+    return {
+        "crop": config.training.image_size,
+        "mean": source.mean,
+        "std": source.std,
+        "device": fit.ctx.device,
+        "batch_size": config.evaluation.batch_size,
+    }
+
+
 def load_images(config: RunConfig, streams: Streams) -> Images:
-    """The run's subset, its validation part and its test images."""
+    """The run's subset and its validation part."""
     arena = assets.arena(config.data.use, config.data.decode)
     split, data = arena.split("train"), config.data
     if data.train_list is not None:
@@ -156,13 +192,19 @@ def load_images(config: RunConfig, streams: Streams) -> Images:
     else:
         drawn = SAMPLERS[data.sampling](split.labels, config.fraction, streams.numpy("subset"))
     train, val = carve(split.labels, drawn, data.val_fraction)
-    test = arena.split("test")
-    test_index = limit(test.labels, test.keys, data.test_images) if data.test_images else np.arange(len(test))
-    return Images(arena, split, train, split if len(val) else None, val, test_index, subset_hash([split.keys[i] for i in train]))
+    return Images(arena, split, train, split if len(val) else None, val, subset_hash([split.keys[i] for i in train]))
+
+
+def load_test(config: RunConfig) -> tuple[ArenaSplit, np.ndarray]:
+    """The test split and the positions of the images to evaluate. Opened anew, so that no later run of this process finds it in memory."""
+    split, wanted = open_split(assets.arena(config.data.use, config.data.decode), "test"), config.data.test_images
+    return split, limit(split.labels, split.keys, wanted) if wanted else np.arange(len(split))
 
 
 def preflight(configs: Sequence[RunConfig]) -> None:
     """Refuse what cannot run, before any compute: each distinct backbone, method and data set is looked at once."""
+    if any(config.runtime.tensorboard for config in configs):
+        check_installed()
     seen = set()
     for config in configs:
         names = [repr((c.use, sorted(c.options.items()))) for c in config.components]
@@ -174,7 +216,7 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         source = assets.source(config, streams)
         arena = assets.arena(config.data.use, config.data.decode)
         load_images(config, streams)
-        for split in arena.splits.values():
+        for split in [*arena.splits.values(), *([load_test(config)[0]] if config.evaluation.test else [])]:
             check_size(split, np.arange(len(split)), config.training.image_size)
         pipeline = Pipeline.build(config.components)
         student = _student(source, len(arena.classes), streams)

@@ -66,7 +66,11 @@ def write_figures(groups: Sequence[Group], folder: Path) -> list[Picture]:
 
 
 def _write(task: _Task) -> Picture | None:
-    draw, subject, group, folder = task
+    return write_drawing(*task)
+
+
+def write_drawing(draw: Callable[[Any], Drawing | None], subject: Any, group: str, folder: Path) -> Picture | None:
+    """Draw ``subject`` and write it as PNG and SVG into ``folder``; None where ``draw`` has nothing to show."""
     with matplotlib.rc_context(RC):
         drawing = draw(subject)
         if drawing is None:

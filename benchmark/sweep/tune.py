@@ -1,0 +1,83 @@
+"""``tune``: carries out the trials of a tuning sweep, round after round, and draws what each budget would have found."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.report.budget import Tuned, write_budget
+from benchmark.sweep import command, grid
+from benchmark.sweep.tpe import check_installed
+from benchmark.sweep.trials import Cell, Outcome, Unfinished, cells, order, outcomes, tuned
+
+FOLDER = "tune"
+"""Where the trials lie, inside the folder of the sweep's results."""
+
+
+def run(opened: grid.Opened, out: Path, workers: int | None, console: Console) -> int:
+    """Carry out every trial that is missing, interrupted, or failed before this command; returns the exit code."""
+    tune, folder = tuned(opened), out / FOLDER
+    if tune.search == "tpe":
+        check_installed()
+    for line in warnings(opened):
+        console.print(line, style="yellow", highlight=False)
+    code, seen = 0, set()
+    while True:
+        found = cells(opened, folder, ask=True)
+        runs = tuple(config for config in order(found) if config.run_id not in seen)
+        if not runs:
+            break
+        seen |= {config.run_id for config in runs}
+        labels = tuple(dict.fromkeys(cell.method for cell in found))
+        batch = grid.Sweep(f"{opened.file.name} (tuning)", opened.file.baseline, opened.file.protocol, labels, runs)
+        code = max(code, command.complete(batch, folder, workers, console))
+        if code not in (0, 1):
+            return code
+    show(found, folder, console)
+    return code
+
+
+def warnings(opened: grid.Opened) -> list[str]:
+    """What a reader of the final table would object to."""
+    file, tune = opened.file, tuned(opened)
+    seeds = range(file.seeds) if isinstance(file.seeds, int) else file.seeds
+    shared = sorted(set(seeds) & set(tune.seeds))
+    text = "seeds {} are used both for tuning and in the final sweep: its numbers will flatter the choice (tune.seeds names others)"
+    return [text.format(", ".join(map(str, shared)))] if shared else []
+
+
+def show(found: Sequence[Cell], folder: Path, console: Console) -> None:
+    """Print the best trial of every cell, and write the budget curves."""
+    table = Table(
+        "data set", "fraction", "method", "trials", "best val (%)", "with", title="tuning, on validation accuracy", title_justify="left"
+    )
+    for cell in found:
+        done = outcomes(cell, folder)
+        best = leader(done)
+        failed = sum(outcome.score is None for outcome in done)
+        count = f"{len(done)}" + (f" ({failed} failed)" if failed else "")
+        words = ", ".join(f"{key}={value}" for key, value in best.trial.settings.items()) if best else "-"
+        table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, f"{100 * best.score:.1f}" if best else "-", words)
+    console.print(table)
+    for path in write_budget(folder, curves(found, folder)):
+        console.print(f"budget: {path}", highlight=False)
+
+
+def leader(done: Sequence[Outcome]) -> Outcome | None:
+    """The outcome with the highest score; of equal ones the earliest trial."""
+    scored = [outcome for outcome in done if outcome.score is not None]
+    return max(scored, key=lambda outcome: (outcome.score, -outcome.trial.number), default=None)
+
+
+def curves(found: Sequence[Cell], folder: Path) -> tuple[Tuned, ...]:
+    """The scores of every finished cell, for the budget curves; a failed trial scores 0."""
+    done = []
+    for cell in found:
+        try:
+            scores = tuple(outcome.score or 0.0 for outcome in outcomes(cell, folder))
+        except Unfinished:
+            continue
+        if scores:
+            done.append(Tuned(cell.dataset, cell.fraction, cell.method, scores, len(cell.trials[0].runs)))
+    return tuple(done)
