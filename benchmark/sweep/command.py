@@ -11,7 +11,8 @@ from benchmark.config import RunConfig
 from benchmark.devices import cpu_count, visible_gpus
 from benchmark.errors import UsageError
 from benchmark.report.build import Report, build, print_table
-from benchmark.report.collect import Expected, SweepInfo
+from benchmark.report.collect import Expected, SweepInfo, collect
+from benchmark.sweep import redo
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
@@ -106,10 +107,28 @@ def warn(plan: Plan, console: Console) -> None:
 
 def report(sweep: Sweep, out: Path) -> Report:
     """Redraw the report of a sweep from its records, when they changed."""
-    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
-    expected = [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
     write_text(out / "sweep.yaml", sweep.text)
-    return build(out, info, expected)
+    return build(out, _info(sweep), _expected(sweep))
+
+
+def _info(sweep: Sweep) -> SweepInfo:
+    return SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command, redo=redo.commands(sweep))
+
+
+def _expected(sweep: Sweep) -> list[Expected]:
+    return [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
+
+
+def explain(sweep: Sweep, out: Path, text: str, console: Console) -> None:
+    """Print what is behind the cell or run that ``text`` names, and the command that redoes it."""
+    from benchmark.report import explain as explaining
+    from benchmark.report.cells import group_runs
+
+    info, expected = _info(sweep), _expected(sweep)
+    target = explaining.find_target(expected, text)
+    groups = group_runs(info, expected, collect(out, expected))
+    again = redo.command(sweep, target.dataset, target.fraction, target.method, target.seeds(expected))
+    explaining.explain(info, groups, target, again, console)
 
 
 def show(found: Report, console: Console) -> None:

@@ -71,6 +71,13 @@ def seeds_text(cells: Iterable[Cell]) -> str:
     return f"n = {counts[0]} to {counts[-1]} seeds"
 
 
+def pairs_text(cells: Iterable[Cell]) -> str:
+    """How many pairs are behind the cells' differences: ``n = 3 pairs of seeds``."""
+    pairs = sorted({cell.difference.n for cell in cells if cell.difference})
+    count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    return f"n = {count} pair{'s' if pairs[-1] > 1 else ''} of seeds"
+
+
 def evidence(cells: Sequence[Cell]) -> str:
     """For a heading: how many seeds, and what bars and bands are where there are any."""
     return seeds_text(cells) + (", 95 % t-intervals" if any(cell.n > 1 for cell in cells) else "")

@@ -11,8 +11,11 @@ from typing import Any
 
 import matplotlib
 
+from benchmark.report.across import Across
 from benchmark.report.cells import Group
+from benchmark.report.figures.ablation import draw_ablation
 from benchmark.report.figures.canvas import Drawing, settle
+from benchmark.report.figures.critical import draw_critical
 from benchmark.report.figures.lines import draw_fractions, draw_linearity_feature, draw_linearity_label, draw_loss_terms
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
@@ -22,6 +25,7 @@ from benchmark.sweep.state import replacing
 PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
     draw_accuracy,
     draw_difference,
+    draw_ablation,
     draw_linearity_feature,
     draw_linearity_label,
     draw_gap_accuracy,
@@ -33,7 +37,7 @@ PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
 POOL_FROM = 3
 """From this many groups on, starting processes costs less than it saves."""
 
-_Task = tuple[Callable[[Any], Drawing | None], Group | list[Group], str, Path]
+_Task = tuple[Callable[[Any], Drawing | None], Any, str, Path]
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class Picture:
     svg: str
 
 
-def write_figures(groups: Sequence[Group], folder: Path) -> list[Picture]:
-    """Draw every figure that the groups have data for, into ``folder``; many groups on all cores."""
+def write_figures(groups: Sequence[Group], across: Across, folder: Path) -> list[Picture]:
+    """Draw every figure that there is data for, into ``folder``; many groups on all cores."""
     folder.mkdir(parents=True, exist_ok=True)
-    tasks: list[_Task] = []
+    tasks: list[_Task] = [(draw_critical, across, "", folder)]
     for dataset in dict.fromkeys(group.dataset for group in groups):
         same = [group for group in groups if group.dataset == dataset]
         tasks.append((draw_fractions, same, "", folder))
