@@ -25,9 +25,10 @@ def draw_ablation(group: Group) -> Drawing | None:
     axes.axvline(0, color=INK, linewidth=0.7)
     for y, (cell, change) in enumerate(rows):
         _bar(axes, y, cell)
-        axes.text(0.0, y + 0.43, _short(change), transform=axes.get_yaxis_transform(), va="center", fontsize=5.2, color=MUTED, zorder=3)
+        _say_change(axes, y, change)
         axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
     label_rows(axes, [cell for cell, _ in rows])
+    axes.set_ylim(bottom=len(rows) - 0.3)
     focus(axes, {y: cell.difference for y, (cell, _) in enumerate(rows) if cell.difference}, always=0.0)
     axes.set_xlabel(f"Difference to the full {group.baseline} (percentage points)")
     words = pairs_text(known)
@@ -54,5 +55,9 @@ def _bar(axes: Axes, y: int, cell: Cell) -> None:
         axes.plot([found.low, found.high], [y - 0.05] * 2, color=INK, linewidth=0.8, solid_capstyle="butt")
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _say_change(axes: Axes, y: int, change: str) -> None:
+    """The changed options under the bar, on a ground of their own so that no line runs through them."""
+    text = change if len(change) <= _LONGEST else change[: _LONGEST - 1] + "…"
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
+    place = axes.get_yaxis_transform()
+    axes.text(0.01, y + 0.42, text, transform=place, va="center", fontsize=5.2, color=MUTED, zorder=3, bbox=ground)

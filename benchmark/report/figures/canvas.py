@@ -1,6 +1,6 @@
 """What all figures share: the drawing and its words, the legend, the empty sheet."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -11,6 +11,9 @@ from benchmark.report.style import WIDTH, style
 
 LEGEND_ROW = 0.14
 """Height of one legend row in inches."""
+
+TOO_MANY = 12
+"""With more methods than this, markers and line styles alone are hard to tell apart."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,19 @@ def legend_rows(methods: Sequence[str]) -> int:
     return -(-len(methods) // _legend_columns(methods))
 
 
-def legend(figure: Figure, methods: Sequence[str]) -> None:
-    """One legend below the axes, in the order of the sweep."""
+def legend(figure: Figure, methods: Sequence[str], numbers: Mapping[str, str]) -> None:
+    """One legend below the axes, in the order of the sweep, with the ``numbers`` that stand in the axes."""
     handles = [
-        Line2D([], [], color=s.colour, marker=s.marker, linestyle=s.line, markersize=3.5 * s.size, markeredgewidth=0, label=method)
+        Line2D(
+            [],
+            [],
+            color=s.colour,
+            marker=s.marker,
+            linestyle=s.line,
+            markersize=3.5 * s.size,
+            markeredgewidth=0,
+            label=f"{numbers[method]}  {method}" if numbers else method,
+        )
         for method in methods
         for s in [style(method)]
     ]

@@ -18,7 +18,7 @@ def draw_critical(across: Across) -> Drawing | None:
     if across.critical is None:
         return None
     order = sorted(range(len(across.methods)), key=across.ranks.__getitem__)
-    lanes = 1.3 + _LANE * len(across.cliques)
+    lanes = 1.9 + _LANE * len(across.cliques)
     figure = sheet(0.7 + _ROW * (len(order) + lanes))
     axes = figure.subplots()
     for row, method in enumerate(order):
@@ -26,7 +26,7 @@ def draw_critical(across: Across) -> Drawing | None:
     for lane, members in enumerate(across.cliques):
         ends = [across.ranks[members[0]], across.ranks[members[-1]]]
         axes.plot(ends, [-0.9 - _LANE * lane] * 2, color=INK, linewidth=2.2, solid_capstyle="round")
-    _scale_bar(axes, across.critical, 0.3 - lanes)
+    _scale_bar(axes, across.critical, 0.9 - lanes)
     axes.set_yticks(range(len(order)), [across.methods[method] for method in order])
     axes.set_ylim(len(order) - 0.4, -0.2 - lanes)
     axes.set_xlim(0.8, max(len(order), 1 + across.critical) + 0.2)
@@ -59,4 +59,4 @@ def _method(axes: Axes, row: int, rank: float, name: str) -> None:
 
 def _scale_bar(axes: Axes, critical: float, y: float) -> None:
     axes.plot([1, 1 + critical], [y, y], color=MUTED, linewidth=1.0, marker="|", markersize=5)
-    axes.text(1 + critical + 0.15, y, f"critical difference {critical:.2f}", va="center", fontsize=6, color=MUTED)
+    axes.text(1, y - 0.25, f"critical difference {critical:.2f}", va="bottom", fontsize=6, color=MUTED)
