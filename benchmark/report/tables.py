@@ -53,7 +53,7 @@ def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
         ("Label gap, test", lambda c: _mean(c.interval(gap("test", "label_l1")), "{:.3f}"), True),
         ("Images/s", lambda c: _mean(c.interval(images_per_second), "{:.0f}"), False),
         ("Minutes", lambda c: _mean(c.interval(minutes), "{:.2f}"), True),
-        (f"{cost.unit[0].upper()}{cost.unit[1:]}, all seeds", lambda c: _hours(c, cost), False),
+        (f"{cost.unit[0].upper()}{cost.unit[1:]}, total", lambda c: _hours(c, cost), False),
         ("Peak memory (MiB)", lambda c: _mean(c.interval(peak_memory_mib), "{:.0f}"), False),
     ]
 

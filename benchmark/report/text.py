@@ -3,6 +3,7 @@
 Nothing heavy is imported here: a report that did not change is printed again from its saved tables.
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,6 +140,8 @@ _TEX = {
     "–": "--",
     "×": r"$\times$",
     "λ": r"$\lambda$",
+    "µ": r"$\mu$",
+    "ß": r"\ss{}",
     "→": r"$\rightarrow$",
     "≈": r"$\approx$",
     "‡": r"$^\ddagger$",
@@ -175,7 +178,7 @@ def _accented(character: str) -> str:
 
 def _tex_head(title: str) -> str:
     """A column title broken into short lines."""
-    return r"\shortstack{" + r" \\ ".join(_tex(word) for word in title.split(" ")) + "}"
+    return r"\shortstack{" + r" \\ ".join(_tex(word) for word in re.split(" (?!%)", title)) + "}"
 
 
 def _label(name: str) -> str:

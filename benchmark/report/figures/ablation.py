@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group
-from benchmark.report.figures.canvas import Drawing, heading, pairs_text, sheet
+from benchmark.report.figures.canvas import Drawing, heading, paired_text, pairs_text, sheet
 from benchmark.report.figures.rows import difference_text, focus, label_rows, say
 from benchmark.report.style import INK, MUTED, style
 from benchmark.report.variants import variants
@@ -32,13 +32,13 @@ def draw_ablation(group: Group) -> Drawing | None:
     focus(axes, {y: cell.difference for y, (cell, _) in enumerate(rows) if cell.difference}, always=0.0)
     axes.set_xlabel(f"Difference to the full {group.baseline} (percentage points)")
     words = pairs_text(known)
-    heading(figure, f"{group.title}, {words}, 95 % intervals")
+    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in known) else ""))
     listed = ", ".join(f"{cell.method} ({change}) {cell.difference.mean:+.1f}" for cell, change in rows if cell.difference)
     return Drawing(
         name=f"ablation-{group.slug}",
         title=f"Ablation of {group.baseline}: {group.title}",
         caption=f"Difference in test accuracy to the full {group.baseline} at the same seed, {words}; a bar to the left is what the change "
-        "costs. Thin lines and brackets: 95 % paired-t intervals, not corrected for the number of variants (the table's p-values are). "
+        f"costs. Thin lines and brackets: {paired_text(known)}. "
         "Under each bar: the options that differ.",
         alt=f"Mean paired difference to {group.baseline} in points on {group.title}: {listed}.",
         figure=figure,

@@ -90,6 +90,13 @@ def pairs_text(cells: Iterable[Cell]) -> str:
     return f"n = {count} pair{'s' if pairs[-1] > 1 else ''} of seeds"
 
 
+def paired_text(cells: Iterable[Cell]) -> str:
+    """What the intervals of the cells' differences are, said only where there are any."""
+    if any(cell.difference and cell.difference.n > 1 for cell in cells):
+        return "95 % paired-t intervals, not corrected for the number of methods (the table's p-values are)"
+    return "one pair each, no intervals"
+
+
 def evidence(cells: Sequence[Cell]) -> str:
     """For a heading: how many seeds, and what bars and bands are where there are any."""
     return seeds_text(cells) + (", 95 % t-intervals" if any(cell.n > 1 for cell in cells) else "")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, accuracy
-from benchmark.report.figures.canvas import Drawing, evidence, heading, interval_text, pairs_text, seeds_text, sheet
+from benchmark.report.figures.canvas import Drawing, evidence, heading, interval_text, paired_text, pairs_text, seeds_text, sheet
 from benchmark.report.figures.window import window
 from benchmark.report.statistics import Interval
 from benchmark.report.style import INK, MUTED, style
@@ -66,13 +66,13 @@ def draw_difference(group: Group) -> Drawing | None:
     focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
     axes.set_xlabel(f"Difference to {group.baseline} (percentage points)")
     words = pairs_text(known)
-    heading(figure, f"{group.title}, {words}, 95 % intervals")
+    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in known) else ""))
     listed = ", ".join(f"{cell.method} {cell.difference.mean:+.1f}" for cell in known)
     return Drawing(
         name=f"difference-{group.slug}",
         title=f"Paired difference to {group.baseline}: {group.title}",
         caption=f"Difference in test accuracy to {group.baseline} at the same seed (same subset, order, crops and pairs), {words}; "
-        "bars and brackets: 95 % paired-t intervals, not corrected for the number of methods (the table's p-values are).",
+        f"bars and brackets: {paired_text(known)}.",
         alt=f"Mean paired difference to {group.baseline} in points on {group.title}: {listed}.",
         figure=figure,
     )
