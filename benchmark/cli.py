@@ -115,6 +115,20 @@ def select(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
 
 
 @app.command()
+def explain(
+    sweep: SweepName,
+    target: Annotated[str, typer.Argument(metavar="CELL|RUN_ID", help="dataset/fraction/method, or a run_id or the beginning of one.")],
+    assignments: Assignments = None,
+    out: Out = None,
+) -> None:
+    """Show the runs behind a cell of a table, their settings and cost, and the command that redoes it."""
+    from benchmark.sweep import command
+
+    found, folder = _load(sweep, assignments, out)
+    command.explain(found, folder, target, console)
+
+
+@app.command()
 def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results")) -> None:
     """Print the log of a run, and why it failed."""
     from benchmark.sweep.state import RunFolder

@@ -10,7 +10,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ class SweepInfo:
     """What a report says about the sweep as a whole.
 
     ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path
-    of the sweep file as text, and ``command`` the command line that runs the sweep again.
+    of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
+    :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own.
     """
 
     name: str
@@ -35,6 +36,12 @@ class SweepInfo:
     protocol: str
     source: str
     command: str
+    redo: Mapping[str, str] = field(default_factory=dict)
+
+
+def cell_name(dataset: str, fraction: float, method: str) -> str:
+    """How people write a cell: ``cifar10/0.15/smile``."""
+    return f"{dataset}/{fraction:g}/{method}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,22 @@ class Run:
     def curves(self) -> list[dict[str, float]]:
         """Rows of ``curves.jsonl``, one per log point; none where the file was not kept."""
         return [json.loads(line) for line in self._text("curves.jsonl").splitlines() if line.strip()]
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved ``config.yaml``; empty where the file was not kept or is damaged."""
+        from benchmark import yamlio
+
+        try:
+            found = yamlio.parse(self._text("config.yaml"), str(self.folder))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def files(self) -> list[str]:
+        """Names of the files of the run that people read and that were kept."""
+        return [
+            name for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", "log.txt") if (self.folder / name).is_file()
+        ]
 
     def _text(self, name: str) -> str:
         content = _bytes(self.folder / name)

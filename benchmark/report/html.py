@@ -1,6 +1,8 @@
 """``report.html``: one self-contained file that opens offline."""
 
 import base64
+import gzip
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,19 +10,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark.report.cells import Group, accuracy, mean_class_accuracy, minutes
 from benchmark.report.collect import Collected, Run, SweepInfo
+from benchmark.report.details import details, name_of
 from benchmark.report.figures.write import Picture
+from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.style import style
+from benchmark.report.summary import ACROSS
 from benchmark.report.text import CAPTION, NONE, Table, Value
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-RUN_COLUMNS = ("Seed", "Accuracy (%)", "Mean-class accuracy (%)", "Label gap, test", "Minutes", "Resumed", "Device", "Run")
+RUN_COLUMNS = ("Seed", "Accuracy (%)", "Mean-class accuracy (%)", "Label gap, test", "Minutes", "Resumed", "Device", "Subset", "Run")
 
 
 def render(
     sweep: SweepInfo,
     groups: Sequence[Group],
     tables: Sequence[Table],
+    overview: Sequence[Table],
+    ranks: Table,
     pictures: Sequence[Picture],
     summary: Mapping[str, Sequence[str]],
     found: Collected,
@@ -30,17 +37,38 @@ def render(
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    environment.globals |= {"source": _source, "colour": lambda method: style(method).colour, "run_row": run_row, "image": _image}
+    environment.globals |= {
+        "source": _source,
+        "colour": lambda method: style(method).colour,
+        "run_row": run_row,
+        "packed": _packed,
+        "size": _size,
+        "details": lambda cell: details(sweep, cell),
+        "name_of": name_of,
+    }
     return environment.get_template("report.html").render(
         sweep=sweep,
         sections=[(group, table, [p for p in pictures if p.group == group.slug]) for group, table in zip(groups, tables, strict=True)],
-        overviews=[picture for picture in pictures if not picture.group],
+        places={(group.dataset, cell.method): _places(groups, group.dataset, cell.method) for group in groups for cell in group.cells},
+        overview=overview,
+        ranks=ranks,
+        across=summary[ACROSS],
+        pictures=[picture for picture in pictures if not picture.group],
         summary=summary,
         absent=found.absent,
         provenance=provenance,
-        caption=CAPTION,
+        captions={"main": CAPTION, "overview": OVERVIEW_CAPTION, "ranks": RANKS_CAPTION},
         run_columns=RUN_COLUMNS,
     )
+
+
+def _places(groups: Sequence[Group], dataset: str, method: str) -> list[str]:
+    """Ids of the detail rows of a method on a data set, one per fraction, in the order of the overview's columns."""
+    return [
+        f"runs-{number}-{1 + [cell.method for cell in group.cells].index(method)}"
+        for number, group in enumerate(groups, start=1)
+        if group.dataset == dataset
+    ]
 
 
 def run_row(run: Run) -> list[Value]:
@@ -56,6 +84,7 @@ def run_row(run: Run) -> list[Value]:
         Value(f"{minutes(run):.2f}", minutes(run)),
         Value(f"{record.get('resumes', 0)} ×", record.get("resumes", 0)),
         Value(f"{record['device']}, {threads} thread{'' if threads == 1 else 's'}"),
+        Value(record["subset_hash"][:12]),
         Value(run.expected.run_id),
     ]
 
@@ -65,6 +94,14 @@ def _source(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _image(picture: Picture) -> str:
-    """The figure as a data URI; an ``img`` keeps the ids of different SVGs apart."""
-    return "data:image/svg+xml;base64," + base64.b64encode(picture.svg.encode("utf-8")).decode("ascii")
+def _packed(picture: Picture) -> str:
+    """The figure compressed, as text: a tenth of its size. The page's script unpacks it when it comes into view."""
+    return base64.b64encode(gzip.compress(picture.svg.encode("utf-8"), mtime=0)).decode("ascii")
+
+
+def _size(picture: Picture) -> tuple[int, int]:
+    """Width and height of the figure in CSS pixels, from the SVG's points."""
+    found = re.search(r'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', picture.svg)
+    assert found is not None
+    width, height = (round(float(points) * 4 / 3) for points in found.groups())
+    return width, height

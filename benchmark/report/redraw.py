@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmark.report.across import compare_across
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Collected, Expected, SweepInfo
 from benchmark.report.figures.write import write_figures
 from benchmark.report.html import render
+from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
 from benchmark.report.provenance import flat_rows, provenance
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_table, to_csv
-from benchmark.report.text import Table, to_latex, to_markdown
+from benchmark.report.text import Table, to_latex, to_latex_panels, to_markdown
 from benchmark.sweep.state import replacing, write_text
 
 
@@ -30,19 +32,29 @@ class Drawn:
 def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], found: Collected) -> Drawn:
     """Write all files of the report; ``report.html`` comes last."""
     groups = group_runs(sweep, expected, found)
-    tables = [main_table(group) for group in groups]
-    summary = summarise(groups, expected, found)
+    across = compare_across(groups)
+    tables, overview, ranks = [main_table(group) for group in groups], overview_tables(groups), ranks_table(across)
+    summary = summarise(groups, across, expected, found)
     texts = {
         "tables/main.md": to_markdown(tables),
         "tables/main.csv": to_csv(groups),
         "tables/main.tex": to_latex(tables, sweep.name),
+        "tables/ranks.md": to_markdown([ranks], RANKS_CAPTION),
+        "tables/ranks.csv": ranks_csv(across),
+        "tables/ranks.tex": to_latex_panels([ranks], RANKS_CAPTION, f"{sweep.name}-ranks"),
     }
+    if overview:
+        texts |= {
+            "tables/overview.md": to_markdown(overview, OVERVIEW_CAPTION),
+            "tables/overview.csv": overview_csv(groups),
+            "tables/overview.tex": to_latex_panels(overview, OVERVIEW_CAPTION, f"{sweep.name}-overview"),
+        }
     (sweep_dir / "tables").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(sweep_dir / name, text, durable=False)
     _write_runs(sweep_dir, found)
-    pictures = write_figures(groups, sweep_dir / "figures")
-    page = render(sweep, groups, tables, pictures, summary, found, provenance(sweep, found.runs))
+    pictures = write_figures(groups, across, sweep_dir / "figures")
+    page = render(sweep, groups, tables, overview, ranks, pictures, summary, found, provenance(sweep, found.runs))
     write_text(sweep_dir / "report.html", page, durable=False)
     figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
     return Drawn(tables, summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])

@@ -7,12 +7,19 @@ the new head's initialisation together. Standard deviations divide by n - 1.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
 LEVEL = 0.95
 POWER = 0.8
+
+MIN_UNITS_TO_RESAMPLE = 10
+"""Below this many values no bootstrap interval is given: resampling a handful shows that handful, not the spread it came from."""
+
+RESAMPLES = 9999
 _ROUNDING = 1e-12
 
 
@@ -36,11 +43,18 @@ class Difference(Interval):
 
     ``p`` is the two-sided paired t-test's, None when n = 1 or when the differences show no spread and are
     not zero (nothing to judge them by). ``detectable`` is the smallest true difference that this test finds
-    with probability ``POWER`` at the observed spread, None where the spread is not known.
+    with probability ``POWER`` at the observed spread, None where the spread is not known. ``values`` are the
+    differences themselves, by rising seed.
     """
 
     p: float | None
     detectable: float | None
+    values: tuple[float, ...] = ()
+
+    @property
+    def bootstrap(self) -> tuple[float, float] | None:
+        """Bootstrap interval of the mean difference, see :func:`bootstrap_interval`."""
+        return bootstrap_interval(self.values)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -69,6 +83,19 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(centre, centre - half, centre + half, n)
 
 
+@cache
+def bootstrap_interval(values: tuple[float, ...], level: float = LEVEL) -> tuple[float, float] | None:
+    """Bias-corrected and accelerated bootstrap interval of the mean (Efron 1987, by scipy), with a fixed seed.
+
+    None below ``MIN_UNITS_TO_RESAMPLE`` values, and where they show no spread.
+    """
+    if len(values) < MIN_UNITS_TO_RESAMPLE or not spread(values):
+        return None
+    draws = np.random.default_rng(0)
+    found = stats.bootstrap((values,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", random_state=draws)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: float = LEVEL) -> Difference:
     """Difference a - b over the seeds both have, with a paired-t interval; ValueError when they share none."""
     values = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
@@ -76,7 +103,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: flo
         raise ValueError("no seed in common: nothing to pair")
     interval = t_interval(values, level)
     if interval.n == 1:
-        return Difference(interval.mean, None, None, 1, p=None, detectable=None)
+        return Difference(interval.mean, None, None, 1, p=None, detectable=None, values=tuple(values))
     sd = spread(values)
     return Difference(
         interval.mean,
@@ -85,6 +112,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: flo
         interval.n,
         p=_paired_p(interval.mean, sd, interval.n),
         detectable=detectable_difference(sd, interval.n, level=level) if sd > 0 else None,
+        values=tuple(values),
     )
 
 

@@ -3,16 +3,28 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from benchmark.report.across import Across
 from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap
 from benchmark.report.collect import Collected, Expected
+from benchmark.report.overview import across_notes
 from benchmark.report.statistics import Interval
 
 ALPHA = 0.05
+ACROSS = "Across data sets"
 
 
-def summarise(groups: Sequence[Group], expected: Sequence[Expected], found: Collected) -> dict[str, list[str]]:
-    """Sentences under headings: first on completeness, then on each group that has a finished run."""
-    return {"Runs": _completeness(expected, found)} | {group.title: _group(group) for group in groups if group.runs}
+def summarise(groups: Sequence[Group], across: Across, expected: Sequence[Expected], found: Collected) -> dict[str, list[str]]:
+    """Sentences under headings: on completeness, on all data sets together, on each group that has a finished run."""
+    heads = {"Runs": _completeness(expected, found), ACROSS: _across(across)}
+    return heads | {group.title: _group(group) for group in groups if group.runs}
+
+
+def _across(across: Across) -> list[str]:
+    if not across.ranks:
+        return [across.refused]
+    best = min(range(len(across.ranks)), key=across.ranks.__getitem__)
+    text = f"The lowest mean rank over {len(across.blocks)} data sets is {across.methods[best]}'s, {across.ranks[best]:.2f}"
+    return [f"{text} of {len(across.ranks)} methods.", *(f"{note}." for note in across_notes(across)[1:])]
 
 
 def _completeness(expected: Sequence[Expected], found: Collected) -> list[str]:

@@ -15,13 +15,14 @@ from benchmark.report.cells import (
     minutes,
     peak_memory_mib,
 )
-from benchmark.report.statistics import Interval
+from benchmark.report.cost import Cost, cost_of
+from benchmark.report.statistics import MIN_UNITS_TO_RESAMPLE, Interval
 from benchmark.report.text import NONE, Table, Value
 
 
 def main_table(group: Group) -> Table:
     """The main table of one data set × fraction; every cell states its seeds, every absence is a note."""
-    columns = _columns(group.baseline)
+    columns = _columns(group)
     return Table(
         title=group.title,
         columns=tuple(title for title, _, _ in columns),
@@ -32,21 +33,27 @@ def main_table(group: Group) -> Table:
     )
 
 
-def _columns(baseline: str) -> list[tuple[str, Callable[[Cell], Value], bool]]:
+def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
     """(title, value, whether a narrow terminal shows it)."""
+    cost = cost_of(group.runs)
+    bootstrap = (
+        [("Bootstrap interval (points)", _bootstrap, False)] if any(c.difference and c.difference.bootstrap for c in group.cells) else []
+    )
     return [
         ("Method", _method, True),
-        ("Accuracy (%)", lambda c: _interval(c.accuracy), True),
+        ("Accuracy (%)", lambda c: interval_value(c.accuracy), True),
         ("Seeds", _seeds, True),
-        (f"Difference to {baseline} (points)", lambda c: _difference(c, baseline), True),
-        ("p (Holm)", _p, False),
-        ("Mean-class accuracy (%)", lambda c: _interval(c.interval(mean_class_accuracy)), False),
+        (f"Difference to {group.baseline} (points)", lambda c: difference_value(c, group.baseline), True),
+        *bootstrap,
+        ("p (Holm)", p_value, False),
+        ("Mean-class accuracy (%)", lambda c: interval_value(c.interval(mean_class_accuracy)), False),
         ("Feature gap, train", lambda c: _mean(c.interval(gap("train", "feature_rel")), "{:.3f}"), False),
         ("Feature gap, test", lambda c: _mean(c.interval(gap("test", "feature_rel")), "{:.3f}"), True),
         ("Label gap, train", lambda c: _mean(c.interval(gap("train", "label_l1")), "{:.3f}"), False),
         ("Label gap, test", lambda c: _mean(c.interval(gap("test", "label_l1")), "{:.3f}"), True),
         ("Images/s", lambda c: _mean(c.interval(images_per_second), "{:.0f}"), False),
         ("Minutes", lambda c: _mean(c.interval(minutes), "{:.2f}"), True),
+        (f"{cost.unit[0].upper()}{cost.unit[1:]}, total", lambda c: _hours(c, cost), False),
         ("Peak memory (MiB)", lambda c: _mean(c.interval(peak_memory_mib), "{:.0f}"), False),
     ]
 
@@ -59,7 +66,8 @@ def _seeds(cell: Cell) -> Value:
     return Value(str(cell.n) if cell.n == cell.expected else f"{cell.n} of {cell.expected}", cell.n)
 
 
-def _interval(interval: Interval | None, form: str = "{:.1f}") -> Value:
+def interval_value(interval: Interval | None, form: str = "{:.1f}") -> Value:
+    """``mean ± half width``, the mean alone for one value."""
     if interval is None:
         return Value(NONE)
     text = form.format(interval.mean)
@@ -68,19 +76,34 @@ def _interval(interval: Interval | None, form: str = "{:.1f}") -> Value:
     return Value(text, interval.mean)
 
 
-def _difference(cell: Cell, baseline: str) -> Value:
+def difference_value(cell: Cell, baseline: str) -> Value:
+    """The paired difference to the baseline, with its pairs where seeds are missing, or why there is none."""
     if cell.method == baseline:
         return Value("baseline", 0.0)
     if cell.difference is None:
         return Value("not paired" if cell.n else NONE)
-    value = _interval(cell.difference, "{:+.1f}")
+    value = interval_value(cell.difference, "{:+.1f}")
     text = re.sub(r"^[+-]0\.0", "0.0", value.text).replace("-", "−")
     if cell.difference.n != cell.n or cell.n != cell.expected:
         text += f" ({cell.difference.n} pair{'s' if cell.difference.n > 1 else ''})"
     return Value(text, value.sort)
 
 
-def _p(cell: Cell) -> Value:
+def _bootstrap(cell: Cell) -> Value:
+    found = cell.difference.bootstrap if cell.difference else None
+    if found is None:
+        return Value(NONE)
+    low, high = (re.sub(r"^-0\.0$", "0.0", f"{end:.1f}").replace("-", "−") for end in found)
+    return Value(f"[{low}, {high}]", sum(found) / 2)
+
+
+def _hours(cell: Cell, cost: Cost) -> Value:
+    total = cost.total(cell.runs)
+    return Value(NONE) if total is None else Value(f"{total:.2f}" if total < 100 else f"{total:.0f}", total)
+
+
+def p_value(cell: Cell) -> Value:
+    """The Holm-corrected p-value."""
     if cell.p_holm is None:
         return Value(NONE)
     return Value("< 0.001" if cell.p_holm < 0.001 else f"{cell.p_holm:.3f}", cell.p_holm)
@@ -103,7 +126,7 @@ def notes(group: Group) -> list[str]:
             lines.append(f"‡ {cell.method}: its runs mix devices or thread counts, rates and minutes are not comparable")
     if len({frozenset(cell.hardware) for cell in group.cells if cell.runs}) > 1:
         lines.append("Not all methods ran on the same device and thread count: compare rates and minutes with care")
-    return lines + _power(group) + _marks(group)
+    return lines + _power(group) + _resampling(group) + _marks(group)
 
 
 def _power(group: Group) -> list[str]:
@@ -120,6 +143,16 @@ def _power(group: Group) -> list[str]:
     ]
 
 
+def _resampling(group: Group) -> list[str]:
+    counts = [cell.difference.n for cell in group.cells if cell.difference]
+    if counts and max(counts) >= MIN_UNITS_TO_RESAMPLE:
+        return [
+            "Bootstrap: 95 % interval of the mean difference, bias-corrected and accelerated, over resampled pairs of seeds; "
+            "it does not assume normality"
+        ]
+    return [f"No bootstrap interval is given: resampling takes at least {MIN_UNITS_TO_RESAMPLE} pairs of seeds"]
+
+
 def _marks(group: Group) -> list[str]:
     if any(cell.mark for cell in group.cells):
         return ["Bold: best mean; ≈: not significantly worse than it (paired t-test, Holm-corrected, 5 %)"]
@@ -128,7 +161,7 @@ def _marks(group: Group) -> list[str]:
 
 def to_csv(groups: Sequence[Group]) -> str:
     """One row per cell with unrounded numbers; accuracies in percent, differences in points, empty where undefined."""
-    rows = [_csv_row(cell) for group in groups for cell in group.cells]
+    rows = [_csv_row(cell, cost) for group in groups for cost in [cost_of(group.runs)] for cell in group.cells]
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]) if rows else ["dataset"], lineterminator="\n")
     writer.writeheader()
@@ -136,7 +169,7 @@ def to_csv(groups: Sequence[Group]) -> str:
     return file.getvalue()
 
 
-def _csv_row(cell: Cell) -> dict[str, object]:
+def _csv_row(cell: Cell, cost: Cost) -> dict[str, object]:
     row: dict[str, object] = {
         "dataset": cell.dataset,
         "fraction": cell.fraction,
@@ -158,7 +191,9 @@ def _csv_row(cell: Cell) -> dict[str, object]:
         "p_holm": cell.p_holm,
         "detectable_difference": difference.detectable if difference else None,
     }
+    row |= dict(zip(("bootstrap_low", "bootstrap_high"), (difference and difference.bootstrap) or (None, None), strict=True))
     for name, value in (("images_per_second", images_per_second), ("minutes", minutes), ("peak_memory_mib", peak_memory_mib)):
         interval = cell.interval(value)
         row[name] = interval.mean if interval else None
+    row |= {"hours": cost.total(cell.runs), "hours_unit": cost.unit}
     return row | {"mixed_hardware": cell.mixed, "mark": cell.mark, "not_paired": cell.refused}

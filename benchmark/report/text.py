@@ -3,6 +3,8 @@
 Nothing heavy is imported here: a report that did not change is printed again from its saved tables.
 """
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,21 +15,22 @@ CAPTION = (
     "No selection: the last iterate is evaluated, once. "
     "Difference: to the baseline, paired by seed, with the paired-t interval; p: paired t-test, Holm-corrected over the methods of "
     "this table. Feature gap: relative; label gap: L1; both are means over pairs and 0 < λ < 1, lower is more linear. "
-    "Rates and minutes are means per run."
+    "Rates and minutes are means per run; hours are of all runs behind the row together (CPU-hours: times threads)."
 )
 
 
 @dataclass(frozen=True)
 class Value:
-    """One table entry: its text, and the number it sorts by (None sorts last)."""
+    """One table entry: its text, the number it sorts by (None sorts last), and its mark: ``best``, ``tied`` or ''."""
 
     text: str
     sort: float | str | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text: ``compact`` are the positions of the columns that a narrow terminal shows."""
+    """A table as text: ``marks`` are those of the rows' second entries, ``compact`` the columns that a narrow terminal shows."""
 
     title: str
     columns: tuple[str, ...]
@@ -36,18 +39,29 @@ class Table:
     notes: tuple[str, ...]
     compact: tuple[int, ...]
 
+    def marked_rows(self) -> list[list[tuple[str, str]]]:
+        """Per row the (text, mark) of its entries."""
+        return [
+            [(value.text, value.mark or (mark if index == 1 else "")) for index, value in enumerate(row)]
+            for row, mark in zip(self.rows, self.marks, strict=True)
+        ]
 
-def to_markdown(tables: Sequence[Table]) -> str:
-    """GitHub-flavoured Markdown, one section per table."""
+
+def to_markdown(tables: Sequence[Table], caption: str = CAPTION) -> str:
+    """GitHub-flavoured Markdown, one section per table; a table without rows is its notes alone."""
     blocks = []
     for table in tables:
-        lines = [_markdown_row(table.columns), "| --- |" + " ---: |" * (len(table.columns) - 1)]
-        for row, mark in zip(table.rows, table.marks, strict=True):
-            texts = [value.text for value in row]
-            texts[1] = {"best": f"**{texts[1]}**", "tied": f"{texts[1]} ≈"}.get(mark, texts[1])
-            lines.append(_markdown_row(texts))
-        blocks.append(f"### {table.title}\n\n" + "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in table.notes))
-    return "\n\n".join([*blocks, CAPTION]) + "\n"
+        lines = [f"### {table.title}", ""]
+        if table.rows:
+            lines += [_markdown_row(table.columns), "| --- |" + " ---: |" * (len(table.columns) - 1)]
+            lines += [_markdown_row([_markdown(*entry) for entry in row]) for row in table.marked_rows()]
+            lines.append("")
+        blocks.append("\n".join([*lines, *(f"- {note}" for note in table.notes)]).rstrip("\n"))
+    return "\n\n".join([*blocks, caption]) + "\n"
+
+
+def _markdown(text: str, mark: str) -> str:
+    return {"best": f"**{text}**", "tied": f"{text} ≈"}.get(mark, text)
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
@@ -56,24 +70,64 @@ def _markdown_row(texts: Sequence[str]) -> str:
 
 def to_latex(tables: Sequence[Table], sweep: str) -> str:
     """One booktabs ``table*`` per table; needs ``\\usepackage{booktabs}`` and nothing else."""
-    blocks = [r"% needs \usepackage{booktabs}"]
+    blocks = [_NEEDS]
     for number, table in enumerate(tables, start=1):
-        lines = [
+        words = [f"{_tex(table.title)}.", _tex(CAPTION), *(_tex(note) + "." for note in table.notes)]
+        blocks.append(_float(" ".join(words), f"tab:{_label(sweep)}-{number}", len(table.columns), _head(table.columns), [_body(table)]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def to_latex_panels(tables: Sequence[Table], caption: str, label: str) -> str:
+    """One booktabs ``table*`` with a panel per table, under the columns of the first; a table without rows is a comment of its notes."""
+    if not any(table.rows for table in tables):
+        return "".join(f"% {_tex(note)}\n" for table in tables for note in table.notes)
+    notes = [_tex(note) + "." for table in tables for note in table.notes]
+    columns = tables[0].columns
+    title = rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{%s}}}} \\"
+    panels = [[title % _tex(table.title), *_body(table)] if len(tables) > 1 else _body(table) for table in tables]
+    block = _float(" ".join([_tex(caption), *notes]), f"tab:{_label(label)}", len(columns), _head(columns), panels)
+    return f"{_NEEDS}\n\n{block}\n"
+
+
+_NEEDS = r"% needs \usepackage{booktabs}"
+
+
+def _float(caption: str, label: str, columns: int, head: str, panels: Sequence[Sequence[str]]) -> str:
+    body = [line for number, panel in enumerate(panels) for line in ([r"\midrule"] if number else []) + list(panel)]
+    return "\n".join(
+        [
             r"\begin{table*}",
             r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{{_tex(table.title)}. {_tex(CAPTION)} {' '.join(_tex(note) + '.' for note in table.notes)}}}",
-            rf"\label{{tab:{_label(sweep)}-{number}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
             r"\toprule",
-            " & ".join(_tex_head(title) for title in table.columns) + r" \\",
+            head,
             r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table*}",
         ]
-        for row, mark in zip(table.rows, table.marks, strict=True):
-            texts = [_tex(value.text) for value in row]
-            texts[1] = {"best": rf"\textbf{{{texts[1]}}}", "tied": rf"{texts[1]} $\approx$"}.get(mark, texts[1])
-            lines.append(" & ".join(texts) + r" \\")
-        blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]))
-    return "\n\n".join(blocks) + "\n"
+    )
+
+
+def _head(columns: Sequence[str]) -> str:
+    return " & ".join(_tex_head(title) for title in columns) + r" \\"
+
+
+def _body(table: Table) -> list[str]:
+    return [_row([_tex_entry(_tex(text), mark) for text, mark in row]) for row in table.marked_rows()]
+
+
+def _row(entries: Sequence[str]) -> str:
+    """A row; the line break before it would take a leading bracket or star as its own argument."""
+    guard = "{}" if entries[0].startswith(("[", "*")) else ""
+    return guard + " & ".join(entries) + r" \\"
+
+
+def _tex_entry(text: str, mark: str) -> str:
+    return {"best": rf"\textbf{{{text}}}", "tied": rf"{text} $\approx$"}.get(mark, text)
 
 
 _TEX = {
@@ -86,6 +140,9 @@ _TEX = {
     "–": "--",
     "×": r"$\times$",
     "λ": r"$\lambda$",
+    "µ": r"$\mu$",
+    "ß": r"\ss{}",
+    "→": r"$\rightarrow$",
     "≈": r"$\approx$",
     "‡": r"$^\ddagger$",
     "<": "$<$",
@@ -94,14 +151,34 @@ _TEX = {
 }
 
 
+_ACCENTS = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u030c": "v",
+    "\u0327": "c",
+}
+"""Combining characters and the LaTeX accents that write them."""
+
+
 def _tex(text: str) -> str:
-    """``text`` for LaTeX; a character outside ASCII that no command is known for becomes a question mark."""
-    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
+    """``text`` for LaTeX in ASCII; a character that no command is known for becomes its code point."""
+    return "".join(_TEX.get(c) or (c if c.isascii() else _accented(c)) for c in text)
+
+
+def _accented(character: str) -> str:
+    base, *accents = unicodedata.normalize("NFD", character)
+    if base.isascii() and len(accents) == 1 and accents[0] in _ACCENTS:
+        return rf"\{_ACCENTS[accents[0]]}{{{base}}}"
+    return f"U+{ord(character):04X}"
 
 
 def _tex_head(title: str) -> str:
     """A column title broken into short lines."""
-    return r"\shortstack{" + r" \\ ".join(_tex(word) for word in title.split(" ")) + "}"
+    return r"\shortstack{" + r" \\ ".join(_tex(word) for word in re.split(" (?!%)", title)) + "}"
 
 
 def _label(name: str) -> str:

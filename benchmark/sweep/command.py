@@ -11,7 +11,8 @@ from benchmark.config import RunConfig, Runtime
 from benchmark.devices import cpu_count, visible_gpus
 from benchmark.errors import UsageError
 from benchmark.report.build import Report, build, print_table
-from benchmark.report.collect import Expected, SweepInfo
+from benchmark.report.collect import Expected, SweepInfo, collect
+from benchmark.sweep import redo
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
@@ -157,7 +158,7 @@ def warn(plan: Plan, console: Console) -> None:
 
 def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     """The sweep in the words of the report, which knows no configs."""
-    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command, redo=redo.commands(sweep))
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
 
@@ -166,6 +167,18 @@ def report(sweep: Sweep, out: Path) -> Report:
     info, expected = asked_for(sweep)
     write_text(out / "sweep.yaml", sweep.text)
     return build(out, info, expected)
+
+
+def explain(sweep: Sweep, out: Path, text: str, console: Console) -> None:
+    """Print what is behind the cell or run that ``text`` names, and the command that redoes it."""
+    from benchmark.report import explain as explaining
+    from benchmark.report.cells import group_runs
+
+    info, expected = asked_for(sweep)
+    target = explaining.find_target(expected, text)
+    groups = group_runs(info, expected, collect(out, expected))
+    again = redo.command(sweep, target.dataset, target.fraction, target.method, target.seeds(expected))
+    explaining.explain(info, groups, target, again, console)
 
 
 def show(found: Report, console: Console) -> None:

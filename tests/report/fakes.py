@@ -13,6 +13,12 @@ from benchmark.report.collect import Expected, SweepInfo
 
 QUICK = ("fine_tuning", "linear_probe", "l2_sp", "delta", "rifle", "mixup", "smile", "l2_sp+mixup", "smile_weak")
 
+ABLATION = ("smile", "fine_tuning", "smile_no_feature", "smile_weak")
+"""A sweep whose baseline is the full method."""
+
+VARIANTS = {"smile_weak": ("smile", {"feature_weight": 0.001}), "smile_no_feature": ("smile", {"feature_weight": 0.0})}
+DEFAULTS = {"smile": {"feature_weight": 0.01, "alpha": 0.2}, "l2_sp": {"alpha": 0.01}}
+
 TERMS = {"l2_sp": ("l2_sp",), "delta": ("delta", "head_decay"), "smile": ("feature", "source_label")}
 
 
@@ -101,11 +107,22 @@ def record(item: Expected) -> dict[str, Any]:
     }
 
 
+def settings(item: Expected) -> dict[str, Any]:
+    """What ``config.yaml`` says, as far as a report reads it; JSON is YAML."""
+    parts = []
+    for name in item.method.split("+"):
+        use, changed = VARIANTS.get(name, (name, {}))
+        parts.append({"name": name, "use": use, "options": DEFAULTS.get(use, {}) | changed, "version": 1})
+    training = {"steps": 60, "batch_size": 32, "lr": 0.01}
+    return {"components": parts, "training": training, "precision": "fp32", "compile": "off", "runtime": {"device": "cpu", "threads": 1}}
+
+
 def write_run(sweep: Path, item: Expected, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write one finished run as training would, its record changed by ``changes``."""
     folder = sweep / "runs" / item.run_id
     folder.mkdir(parents=True, exist_ok=True)
     content = record(item) | (changes or {})
+    (folder / "config.yaml").write_text(json.dumps(settings(item)))
     _write_linearity(folder / "linearity.csv", content["linearity"])
     with (folder / "curves.jsonl").open("w") as file:
         for step in range(0, 60, 2):

@@ -1,6 +1,8 @@
 """The report as a whole: what is written, when it is redrawn, and what a reader is told."""
 
+import base64
 import csv
+import gzip
 import io
 import json
 import re
@@ -37,6 +39,7 @@ def test_everything_promised_is_written(built: tuple[Path, Report]) -> None:
     sweep, report = built
     names = {str(path.relative_to(sweep)) for path in sweep.rglob("*") if path.is_file() and "runs" not in path.parts}
     assert {"runs.csv", "runs.parquet", "report.html", "tables/main.md", "tables/main.csv", "tables/main.tex"} <= names
+    assert {"tables/ranks.md", "tables/ranks.csv", "tables/ranks.tex"} <= names
     for figure in ("accuracy", "difference", "linearity_feature", "linearity_label", "loss_terms", "gap_accuracy", "cost_accuracy"):
         assert {f"figures/{figure}-toys-0.15.png", f"figures/{figure}-toys-0.15.svg"} <= names
     assert not [name for name in names if ".tmp" in name]
@@ -147,10 +150,14 @@ class Page(HTMLParser):
 def test_the_page_is_self_contained_and_escapes_records(built: tuple[Path, Report]) -> None:
     text = (built[0] / "report.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in page.all("img"))
+    assert len(page.all("img")) == 7
+    for image in page.all("img"):
+        assert image["src"].startswith("data:image/gif;base64,")
+        svg = gzip.decompress(base64.b64decode(image["data-svg"]))
+        assert svg == (built[0] / image["data-file"]).read_bytes()
     assert not [script for script in page.all("script") if "src" in script]
     assert not page.all("link")
-    assert not re.search(r"https?://", re.sub(r"base64,[\w+/=]+", "", text))
+    assert not re.search(r"https?://", text)
     assert "<b>out of memory" not in text
     assert "<b>out of memory</b> & more" in page.text
 

@@ -8,9 +8,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
 from benchmark.report.figures import write
+from benchmark.report.figures.ablation import draw_ablation
 from benchmark.report.figures.canvas import Drawing, settle
 from benchmark.report.figures.lines import draw_fractions, draw_loss_terms
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
@@ -32,6 +34,16 @@ def make(sweep: Path, methods: tuple[str, ...] = fakes.QUICK, **sizes: object) -
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
     return make(tmp_path_factory.mktemp("sweep"))[0]
+
+
+@pytest.fixture(scope="module")
+def ablated(tmp_path_factory: pytest.TempPathFactory) -> Group:
+    """A group whose baseline is the full method of two variants."""
+    return make(tmp_path_factory.mktemp("ablation"), fakes.ABLATION)[0]
+
+
+def subject(draw: object, group: Group, ablated: Group) -> Group:
+    return ablated if draw is draw_ablation else group
 
 
 @pytest.fixture(autouse=True)
@@ -99,8 +111,8 @@ def test_window_keeps_everything_unless_one_is_far_off() -> None:
 
 
 @pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
-def test_every_figure_is_labelled_and_fits_its_sheet(group: Group, draw: object) -> None:
-    drawing = drawn(draw, group)
+def test_every_figure_is_labelled_and_fits_its_sheet(group: Group, ablated: Group, draw: object) -> None:
+    drawing = drawn(draw, subject(draw, group, ablated))
     figure = drawing.figure
     assert figure.get_figwidth() == WIDTH
     box = figure.get_tightbbox()
@@ -113,12 +125,14 @@ def test_every_figure_is_labelled_and_fits_its_sheet(group: Group, draw: object)
     assert "n = 3" in drawing.caption
     assert drawing.alt
     assert any(axes.get_xlabel() for axes in figure.axes)
-    assert any(axes.get_ylabel() for axes in figure.axes) or figure.get_supylabel() or draw in (draw_accuracy, draw_difference)
+    assert (
+        any(axes.get_ylabel() for axes in figure.axes) or figure.get_supylabel() or draw in (draw_accuracy, draw_difference, draw_ablation)
+    )
 
 
 @pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
-def test_legends_do_not_cover_axes(group: Group, draw: object) -> None:
-    figure = drawn(draw, group).figure
+def test_legends_do_not_cover_axes(group: Group, ablated: Group, draw: object) -> None:
+    figure = drawn(draw, subject(draw, group, ablated)).figure
     renderer = FigureCanvasAgg(figure).get_renderer()
     for legend in figure.legends:
         boxes = [axes.get_tightbbox(renderer) for axes in figure.axes if axes.axison]
@@ -134,7 +148,7 @@ def test_a_group_without_runs_has_no_figures(tmp_path: Path, draw: object) -> No
 
 @pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
 def test_a_single_seed_is_said_to_have_no_interval(tmp_path: Path, draw: object) -> None:
-    (one,) = make(tmp_path, fakes.QUICK[:3], seeds=1)
+    (one,) = make(tmp_path, fakes.ABLATION if draw is draw_ablation else fakes.QUICK[:3], seeds=1)
     drawing = drawn(draw, one)
     assert "n = 1" in drawing.caption
     assert "t-intervals over seeds" not in drawing.caption
@@ -183,7 +197,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(write, "PER_GROUP", (draw_accuracy, draw_loss_terms))
     groups = make(tmp_path / "sweep", ("fine_tuning", "smile"), seeds=2)
     for name in ("a", "b"):
-        write.write_figures(groups, tmp_path / name)
+        write.write_figures(groups, compare_across(groups), tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert len(files) == 4
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)

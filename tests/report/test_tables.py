@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
+from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
 from benchmark.report.tables import main_table, to_csv
-from benchmark.report.text import to_latex, to_markdown
+from benchmark.report.text import Table, Value, to_latex, to_latex_panels, to_markdown
 from tests.report import fakes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -59,6 +61,27 @@ def test_golden_csv(groups: tuple[Group, ...]) -> None:
         assert {k: number(v) for k, v in row.items()} == {k: number(v) for k, v in expected.items()}
 
 
+def test_golden_overview_and_ranks(tmp_path: Path) -> None:
+    """Two data sets at two fractions; one run is missing on the second."""
+    methods = METHODS[:3]
+    grid = fakes.grid(methods, ("toys", "animals"), (0.15, 0.5), seeds=2)
+    for number, item in enumerate(grid):
+        if number != 15:
+            fakes.write_run(tmp_path, item, {"test_accuracy": 0.6 + 0.01 * (number * 7 % 11) + 0.1 * item.fraction})
+    groups = group_runs(fakes.info(methods), grid, collect(tmp_path, grid))
+    tables, across = overview_tables(groups), compare_across(groups)
+    ranks = ranks_table(across)
+    for name, text in {
+        "overview.md": to_markdown(tables, OVERVIEW_CAPTION),
+        "overview.tex": to_latex_panels(tables, OVERVIEW_CAPTION, "overview"),
+        "overview.csv": overview_csv(groups),
+        "ranks.md": to_markdown([ranks], RANKS_CAPTION),
+        "ranks.tex": to_latex_panels([ranks], RANKS_CAPTION, "ranks"),
+        "ranks.csv": ranks_csv(across),
+    }.items():
+        assert text == (GOLDEN / name).read_text(encoding="utf-8"), name
+
+
 def number(text: str) -> object:
     return pytest.approx(float(text), rel=1e-9) if re.fullmatch(r"-?[\d.]+(e-?\d+)?", text) else text
 
@@ -83,13 +106,41 @@ def test_latex_has_the_structure_of_a_booktabs_table(groups: tuple[Group, ...]) 
     assert text.isascii()
 
 
+ODD = ("[a]*&b", "*star", "100%_#{x}~^\\\\", "größe→漢", "a|b<c>$d")
+"""Names with everything LaTeX gives a meaning to."""
+
+
+def odd_tables() -> list[Table]:
+    rows = tuple((Value(name, name), Value("57.4 ± 0.8 (5)", 57.4, "tied"), Value("–")) for name in ODD)
+    return [
+        Table(f"set {name}", ("Method", "15 %", "λ & µ"), rows, ("best",) * len(rows), (f"note on {name}",), (0, 1)) for name in ODD[:3]
+    ]
+
+
+def test_names_survive_latex() -> None:
+    text = to_latex_panels(odd_tables(), "50 % of {all}", "odd_name") + to_latex(odd_tables(), "odd_name")
+    assert text.isascii()
+    assert r"gr\"{o}\ss{}e" in text
+    assert "U+6F22" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert not [row for row in rows if row.startswith(("[", "*"))]
+
+
 @pytest.mark.slow
 def test_latex_compiles(groups: tuple[Group, ...], tmp_path: Path) -> None:
     engine = shutil.which("tectonic") or shutil.which("pdflatex")
     if engine is None:
         pytest.skip("no TeX engine on this machine")
-    table = to_latex([main_table(group) for group in groups], "made_up")
-    page = rf"\documentclass[twocolumn]{{article}}\usepackage{{booktabs}}\begin{{document}}{table}\end{{document}}"
+    tables = [main_table(group) for group in groups]
+    parts = (
+        to_latex(tables, "made_up"),
+        to_latex(odd_tables(), "odd"),
+        to_latex_panels(odd_tables(), OVERVIEW_CAPTION, "panels"),
+        to_latex_panels([ranks_table(compare_across(groups))], RANKS_CAPTION, "ranks"),
+    )
+    page = rf"\documentclass[twocolumn]{{article}}\usepackage{{booktabs}}\begin{{document}}{chr(10).join(parts)}\end{{document}}"
     (tmp_path / "page.tex").write_text(page)
-    subprocess.run([engine, "page.tex"], cwd=tmp_path, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = [engine, *(["-interaction=nonstopmode", "-halt-on-error"] if "pdflatex" in engine else []), "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "page.pdf").is_file()

@@ -1,6 +1,6 @@
 """What all figures share: the drawing and its words, the legend, the empty sheet."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -11,6 +11,9 @@ from benchmark.report.style import WIDTH, style
 
 LEGEND_ROW = 0.14
 """Height of one legend row in inches."""
+
+TOO_MANY = 12
+"""With more methods than this, markers and line styles alone are hard to tell apart."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,19 @@ def legend_rows(methods: Sequence[str]) -> int:
     return -(-len(methods) // _legend_columns(methods))
 
 
-def legend(figure: Figure, methods: Sequence[str]) -> None:
-    """One legend below the axes, in the order of the sweep."""
+def legend(figure: Figure, methods: Sequence[str], numbers: Mapping[str, str]) -> None:
+    """One legend below the axes, in the order of the sweep, with the ``numbers`` that stand in the axes."""
     handles = [
-        Line2D([], [], color=s.colour, marker=s.marker, linestyle=s.line, markersize=3.5 * s.size, markeredgewidth=0, label=method)
+        Line2D(
+            [],
+            [],
+            color=s.colour,
+            marker=s.marker,
+            linestyle=s.line,
+            markersize=3.5 * s.size,
+            markeredgewidth=0,
+            label=f"{numbers[method]}  {method}" if numbers else method,
+        )
         for method in methods
         for s in [style(method)]
     ]
@@ -69,6 +81,20 @@ def seeds_text(cells: Iterable[Cell]) -> str:
     if len(counts) == 1:
         return f"n = {counts[0]} seed{'s' if counts[0] > 1 else ''}"
     return f"n = {counts[0]} to {counts[-1]} seeds"
+
+
+def pairs_text(cells: Iterable[Cell]) -> str:
+    """How many pairs are behind the cells' differences: ``n = 3 pairs of seeds``."""
+    pairs = sorted({cell.difference.n for cell in cells if cell.difference})
+    count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    return f"n = {count} pair{'s' if pairs[-1] > 1 else ''} of seeds"
+
+
+def paired_text(cells: Iterable[Cell]) -> str:
+    """What the intervals of the cells' differences are, said only where there are any."""
+    if any(cell.difference and cell.difference.n > 1 for cell in cells):
+        return "95 % paired-t intervals, not corrected for the number of methods (the table's p-values are)"
+    return "one pair each, no intervals"
 
 
 def evidence(cells: Sequence[Cell]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, accuracy
-from benchmark.report.figures.canvas import Drawing, evidence, heading, interval_text, seeds_text, sheet
+from benchmark.report.figures.canvas import Drawing, evidence, heading, interval_text, paired_text, pairs_text, seeds_text, sheet
 from benchmark.report.figures.window import window
 from benchmark.report.statistics import Interval
 from benchmark.report.style import INK, MUTED, style
@@ -27,12 +27,12 @@ def draw_accuracy(group: Group) -> Drawing | None:
         if cell.accuracy:
             _mark(axes, cell.accuracy, y + 0.1, cell.method)
         else:
-            _say(axes, y, "no finished run")
+            say(axes, y, "no finished run")
     base = group.cell(group.baseline)
     if base and base.accuracy:
         axes.axvline(base.accuracy.mean, color=MUTED, linewidth=0.7, linestyle=(0, (3, 2)), zorder=0.5)
-    _rows(axes, group.cells)
-    _focus(axes, {y + 0.1: cell.accuracy for y, cell in enumerate(group.cells) if cell.accuracy})
+    label_rows(axes, group.cells)
+    focus(axes, {y + 0.1: cell.accuracy for y, cell in enumerate(group.cells) if cell.accuracy})
     axes.set_xlabel("Test accuracy (%)")
     heading(figure, f"{group.title}, {evidence(group.cells)}")
     means = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} %" for cell in group.cells if cell.accuracy)
@@ -60,21 +60,19 @@ def draw_difference(group: Group) -> Drawing | None:
         if cell.difference:
             _mark(axes, cell.difference, y, cell.method)
         else:
-            _say(axes, y, "not paired" if cell.n else "no finished run")
-        axes.text(1.03, y, _forest_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
-    _rows(axes, cells)
-    _focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
+            say(axes, y, "not paired" if cell.n else "no finished run")
+        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+    label_rows(axes, cells)
+    focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
     axes.set_xlabel(f"Difference to {group.baseline} (percentage points)")
-    pairs = sorted({cell.difference.n for cell in known})
-    count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
-    words = f"n = {count} pair{'s' if pairs[-1] > 1 else ''} of seeds"
-    heading(figure, f"{group.title}, {words}, 95 % intervals")
+    words = pairs_text(known)
+    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in known) else ""))
     listed = ", ".join(f"{cell.method} {cell.difference.mean:+.1f}" for cell in known)
     return Drawing(
         name=f"difference-{group.slug}",
         title=f"Paired difference to {group.baseline}: {group.title}",
         caption=f"Difference in test accuracy to {group.baseline} at the same seed (same subset, order, crops and pairs), {words}; "
-        "bars and brackets: 95 % paired-t intervals, not corrected for the number of methods (the table's p-values are).",
+        f"bars and brackets: {paired_text(known)}.",
         alt=f"Mean paired difference to {group.baseline} in points on {group.title}: {listed}.",
         figure=figure,
     )
@@ -89,7 +87,7 @@ def _mark(axes: Axes, interval: Interval, y: float, method: str) -> None:
     )
 
 
-def _focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None = None) -> None:
+def focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None = None) -> None:
     """Leave far-off methods out of the axis; ``always`` stays in.
 
     A mean that is left out is written at the edge, an interval's end that is cut off is an arrow there.
@@ -104,20 +102,22 @@ def _focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None
     for y, interval in intervals.items():
         mean = f"{interval.mean:.1f}".replace("-", "−")
         if interval.mean < low:
-            _say(axes, y, f"◂ {mean}", x=0.01, align="left")
+            say(axes, y, f"◂ {mean}", x=0.01, align="left")
         elif interval.mean > high:
-            _say(axes, y, f"{mean} ▸", x=0.99, align="right")
+            say(axes, y, f"{mean} ▸", x=0.99, align="right")
         elif interval.half_width is not None:
             cut = [(edge, marker) for edge, marker, off in ((low, "<", interval.low < low), (high, ">", interval.high > high)) if off]
             for edge, marker in cut:
                 axes.plot(edge, y, marker=marker, color=MUTED, markersize=3.5, markeredgewidth=0, clip_on=False)
 
 
-def _say(axes: Axes, y: float, text: str, x: float = 0.5, align: str = "center") -> None:
+def say(axes: Axes, y: float, text: str, x: float = 0.5, align: str = "center") -> None:
+    """Write ``text`` in the row at ``y``, ``x`` as a part of the axes' width."""
     axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=align, va="center", fontsize=6, color=MUTED)
 
 
-def _rows(axes: Axes, cells: Sequence[Cell]) -> None:
+def label_rows(axes: Axes, cells: Sequence[Cell]) -> None:
+    """One row per cell from the top, named, with its seeds where some are missing."""
     labels = [cell.method if cell.n == cell.expected else f"{cell.method} ({cell.n} of {cell.expected})" for cell in cells]
     axes.set_yticks(range(len(cells)), labels)
     axes.set_ylim(len(cells) - 0.45, -0.55)
@@ -125,7 +125,8 @@ def _rows(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _forest_text(difference: Interval | None) -> str:
+def difference_text(difference: Interval | None) -> str:
+    """``+0.7 [0.1, 1.4]``, without the bracket for one pair."""
     if difference is None:
         return ""
     text = f"{difference.mean:+.1f}"

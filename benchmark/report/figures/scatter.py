@@ -5,7 +5,18 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, gap, minutes
-from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, evidence, heading, interval_text, legend, legend_rows, seeds_text, sheet
+from benchmark.report.figures.canvas import (
+    LEGEND_ROW,
+    Drawing,
+    evidence,
+    heading,
+    interval_text,
+    legend,
+    legend_rows,
+    seeds_text,
+    sheet,
+)
+from benchmark.report.figures.labels import number_points, numbering
 from benchmark.report.statistics import Interval, pareto_front
 from benchmark.report.style import MUTED, style
 
@@ -17,6 +28,7 @@ def draw_gap_accuracy(group: Group) -> Drawing | None:
     if len(cells) < 2:
         return None
     methods = [cell.method for cell in cells]
+    numbers = numbering(methods)
     figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
     grid = figure.subplots(1, 2, sharey=True)
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
@@ -25,7 +37,9 @@ def draw_gap_accuracy(group: Group) -> Drawing | None:
         axes.set_xlabel(label)
     grid[0].set_ylabel("Test accuracy (%)")
     heading(figure, f"{group.title}, {evidence(cells)}")
-    legend(figure, methods)
+    legend(figure, methods, numbers)
+    for axes, measure in zip(grid, measures, strict=True):
+        number_points(axes, {c.method: (c.interval(gap("test", measure)).mean, c.accuracy.mean) for c in cells}, numbers)
     listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % at {cell.interval(gap('test', 'label_l1')).mean:.3f}" for cell in cells)
     return Drawing(
         name=f"gap_accuracy-{group.slug}",
@@ -43,6 +57,7 @@ def draw_cost_accuracy(group: Group) -> Drawing | None:
     if len(cells) < 2 or len(set().union(*(cell.hardware for cell in cells))) > 1:
         return None
     methods = [cell.method for cell in cells]
+    numbers = numbering(methods)
     figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
     axes = figure.subplots()
     costs = [cell.interval(minutes) for cell in cells]
@@ -61,7 +76,8 @@ def draw_cost_accuracy(group: Group) -> Drawing | None:
     _cost_axis(axes, [cost.mean for cost in costs])
     axes.set_ylabel("Test accuracy (%)")
     heading(figure, f"{group.title}, {evidence(cells)}")
-    legend(figure, methods)
+    legend(figure, methods, numbers)
+    number_points(axes, {cell.method: (cost.mean, cell.accuracy.mean) for cell, cost in zip(cells, costs, strict=True)}, numbers)
     listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % in {cost.mean:.2f} min" for cell, cost in zip(cells, costs, strict=True))
     return Drawing(
         name=f"cost_accuracy-{group.slug}",

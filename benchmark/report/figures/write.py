@@ -4,15 +4,20 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+from benchmark.report.across import Across
 from benchmark.report.cells import Group
-from benchmark.report.figures.canvas import Drawing, settle
+from benchmark.report.figures.ablation import draw_ablation
+from benchmark.report.figures.canvas import TOO_MANY, Drawing, settle
+from benchmark.report.figures.critical import draw_critical
 from benchmark.report.figures.lines import draw_fractions, draw_linearity_feature, draw_linearity_label, draw_loss_terms
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
@@ -22,6 +27,7 @@ from benchmark.sweep.state import replacing
 PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
     draw_accuracy,
     draw_difference,
+    draw_ablation,
     draw_linearity_feature,
     draw_linearity_label,
     draw_gap_accuracy,
@@ -29,11 +35,17 @@ PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
     draw_loss_terms,
 )
 
+BY_LINE = (draw_linearity_feature, draw_linearity_label, draw_loss_terms)
+"""Those with a line per method, which many methods make unreadable: they are drawn in parts."""
+
+LINES = 9
+"""Methods beside the baseline in one part."""
 
 POOL_FROM = 3
 """From this many groups on, starting processes costs less than it saves."""
 
-_Task = tuple[Callable[[Any], Drawing | None], Group | list[Group], str, Path]
+_Task = tuple[Callable[[Any], Drawing | None], Any, str, tuple[int, int], Path]
+"""What draws, of what, the group's slug, which part of how many, and the folder."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +60,14 @@ class Picture:
     svg: str
 
 
-def write_figures(groups: Sequence[Group], folder: Path) -> list[Picture]:
-    """Draw every figure that the groups have data for, into ``folder``; many groups on all cores."""
+def write_figures(groups: Sequence[Group], across: Across, folder: Path) -> list[Picture]:
+    """Draw every figure that there is data for, into ``folder``; many groups on all cores."""
     folder.mkdir(parents=True, exist_ok=True)
-    tasks: list[_Task] = []
+    tasks: list[_Task] = [(draw_critical, across, "", (1, 1), folder)]
     for dataset in dict.fromkeys(group.dataset for group in groups):
         same = [group for group in groups if group.dataset == dataset]
-        tasks.append((draw_fractions, same, "", folder))
-        tasks += [(draw, group, group.slug, folder) for group in same for draw in PER_GROUP]
+        tasks += _tasks(draw_fractions, same, "", folder)
+        tasks += [task for group in same for draw in PER_GROUP for task in _tasks(draw, group, group.slug, folder)]
     workers = min(len(os.sched_getaffinity(0)), len(groups))
     if len(groups) < POOL_FROM or workers < 2:
         pictures = list(map(_write, tasks))
@@ -65,26 +77,59 @@ def write_figures(groups: Sequence[Group], folder: Path) -> list[Picture]:
     return [picture for picture in pictures if picture is not None]
 
 
+def _tasks(draw: Callable[[Any], Drawing | None], subject: Group | list[Group], slug: str, folder: Path) -> list[_Task]:
+    """One task, or one per part where ``draw`` gives each of too many methods a line."""
+    if draw is draw_fractions:
+        split = list(zip(*map(parts, subject), strict=True))
+        subjects: list[Any] = [list(part) for part in split]
+    else:
+        subjects = list(parts(subject)) if draw in BY_LINE else [subject]
+    return [(draw, part, slug, (number, len(subjects)), folder) for number, part in enumerate(subjects, start=1)]
+
+
+def parts(group: Group) -> list[Group]:
+    """The group itself up to ``TOO_MANY`` methods, else parts of it: each has the baseline and at most ``LINES`` others."""
+    if len(group.cells) <= TOO_MANY:
+        return [group]
+    others = [cell for cell in group.cells if cell.method != group.baseline]
+    count = -(-len(others) // LINES)
+    size = -(-len(others) // count)
+    chosen = [{group.baseline, *(cell.method for cell in others[i : i + size])} for i in range(0, len(others), size)]
+    return [replace(group, cells=tuple(cell for cell in group.cells if cell.method in names)) for names in chosen]
+
+
 def _write(task: _Task) -> Picture | None:
-    return write_drawing(*task)
+    draw, subject, group, (part, count), folder = task
+    return write_drawing(draw, subject, group, folder, part, count)
 
 
-def write_drawing(draw: Callable[[Any], Drawing | None], subject: Any, group: str, folder: Path) -> Picture | None:
+def write_drawing(
+    draw: Callable[[Any], Drawing | None], subject: Any, group: str, folder: Path, part: int = 1, count: int = 1
+) -> Picture | None:
     """Draw ``subject`` and write it as PNG and SVG into ``folder``; None where ``draw`` has nothing to show."""
     with matplotlib.rc_context(RC):
         drawing = draw(subject)
         if drawing is None:
             return None
+        if count > 1:
+            drawing = replace(drawing, name=f"{drawing.name}-{part}", title=f"{drawing.title} (part {part} of {count})")
         settle(drawing.figure)
-        svg = _render(drawing, "svg", {"Date": None, "Creator": None, "Title": drawing.title})
-        png = _render(drawing, "png", {"Software": None, "Title": drawing.title})
+        svg, png = _svg(drawing), _png(drawing)
     for suffix, content in (("svg", svg), ("png", png)):
         with replacing(folder / f"{drawing.name}.{suffix}", durable=False) as file:
             file.write(content)
     return Picture(drawing.name, group, drawing.title, drawing.caption, drawing.alt, svg.decode("utf-8"))
 
 
-def _render(drawing: Drawing, form: str, metadata: dict[str, str | None]) -> bytes:
+def _svg(drawing: Drawing) -> bytes:
+    """The figure as SVG. The canvas is asked directly: ``savefig`` would first draw everything once more, to lay it out again."""
     buffer = io.BytesIO()
-    drawing.figure.savefig(buffer, format=form, metadata=metadata)
+    FigureCanvasSVG(drawing.figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Title": drawing.title})
+    return buffer.getvalue()
+
+
+def _png(drawing: Drawing) -> bytes:
+    buffer = io.BytesIO()
+    drawing.figure.set_dpi(matplotlib.rcParams["savefig.dpi"])
+    FigureCanvasAgg(drawing.figure).print_png(buffer, metadata={"Software": None, "Title": drawing.title})
     return buffer.getvalue()

@@ -28,28 +28,71 @@ function sortTable(header) {
   bodies.forEach((body) => table.append(body));
 }
 
-function toggleRuns(button) {
-  const row = document.getElementById(button.getAttribute("aria-controls"));
-  row.hidden = !row.hidden;
-  button.setAttribute("aria-expanded", String(!row.hidden));
+function setOpen(row, open) {
+  row.hidden = !open;
+  document.querySelector(`.open[aria-controls="${row.id}"]`).setAttribute("aria-expanded", String(open));
 }
 
 function filterMethods(text) {
   const wanted = text.trim().toLowerCase();
   const bodies = Array.from(document.querySelectorAll("tbody[data-method]"));
   bodies.forEach((body) => { body.hidden = !body.dataset.method.toLowerCase().includes(wanted); });
-  const shown = bodies.filter((body) => !body.hidden).length;
-  document.getElementById("matches").textContent = wanted ? `${shown} of ${bodies.length} rows shown` : "";
+  const rows = bodies.filter((body) => body.closest(".group"));
+  const shown = rows.filter((body) => !body.hidden).length;
+  document.getElementById("matches").textContent = wanted ? `${shown} of ${rows.length} rows shown` : "";
 }
 
 function filterGroups(slug) {
+  document.querySelectorAll("section.overview").forEach((part) => { part.hidden = slug !== ""; });
   document.querySelectorAll("section.group").forEach((group) => { group.hidden = slug !== "" && group.dataset.group !== slug; });
 }
+
+/* A link to a cell, from the overview or from elsewhere, opens its runs. */
+function followHash() {
+  const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!row || !row.classList.contains("runs")) return;
+  row.closest("section").hidden = false;
+  row.closest("tbody").hidden = false;
+  setOpen(row, true);
+  const button = document.querySelector(`.open[aria-controls="${row.id}"]`);
+  button.focus({ preventScroll: true });
+  button.closest("tr").scrollIntoView({ block: "start" });
+}
+
+/* Figures are stored compressed; one that cannot be unpacked is taken from the folder beside the page. */
+async function unpack(image) {
+  const packed = image.dataset.svg;
+  if (!packed) return;
+  delete image.dataset.svg;
+  try {
+    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const svg = await new Response(stream).blob();
+    image.src = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+  } catch {
+    image.src = image.dataset.file;
+  }
+}
+
+const figures = Array.from(document.querySelectorAll("img[data-svg]"));
+const seen = new IntersectionObserver((entries) => {
+  entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+    seen.unobserve(entry.target);
+    unpack(entry.target);
+  });
+}, { rootMargin: "800px" });
+figures.forEach((image) => seen.observe(image));
+window.addEventListener("beforeprint", () => figures.forEach(unpack));
 
 document.querySelectorAll("table.main .sort").forEach((button) => {
   button.addEventListener("click", () => sortTable(button.closest("th")));
 });
-document.querySelectorAll(".open").forEach((button) => button.addEventListener("click", () => toggleRuns(button)));
+document.querySelectorAll(".open").forEach((button) => {
+  const row = document.getElementById(button.getAttribute("aria-controls"));
+  button.addEventListener("click", () => setOpen(row, row.hidden));
+});
 document.getElementById("filter").addEventListener("input", (event) => filterMethods(event.target.value));
 const groupSelect = document.getElementById("group");
 if (groupSelect) groupSelect.addEventListener("change", () => filterGroups(groupSelect.value));
+window.addEventListener("hashchange", followHash);
+followHash();
