@@ -277,8 +277,12 @@ def validate(model: type[Model], value: Any, where: str, section: str = "") -> M
         raise UsageError("\n".join(dict.fromkeys(lines))) from error
 
 
+_KIND = re.compile(r"int$|str$|float$|bool$|constrained-|.*\[")
+"""What pydantic adds to the place of an error in a union."""
+
+
 def _explain(model: type[BaseModel], item: Mapping[str, Any], where: str, section: str) -> str:
-    loc = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or part in {"int", "str", "float", "bool"}))]
+    loc = [part for part in item["loc"] if not (isinstance(part, str) and _KIND.match(part))]
     path = ".".join(str(part) for part in (section, *loc) if part != "")
     if item["type"] == "extra_forbidden":
         return f"{where}: {path}: " + unknown("key", loc[-1], _keys(model, loc[:-1]))

@@ -54,6 +54,15 @@ info, expected = command.asked_for(grid.load(sys.argv[1]))
 found = collect(Path(sys.argv[2]), expected)
 print(len(found.runs), len(group_runs(info, expected, found)))
 """
+_SPENT = """
+import json, os, subprocess, sys, time
+start = time.monotonic()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss]))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""In a small process: on Linux the peak of a child starts at that of the process that forked it."""
 
 
 class Cost(NamedTuple):
@@ -89,14 +98,10 @@ def measure(folder: Path, seeds: int = 100) -> list[Row]:
 def spent(*arguments: str) -> Cost:
     """Run Python with ``arguments`` and say what the process, without its children, took."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path), "CUDA_VISIBLE_DEVICES": ""}
-    start = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-P", *arguments], env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, process.args)
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss / unit)
+    command = [sys.executable, "-P", "-c", _SPENT, sys.executable, "-P", *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    cpu, wall, memory = json.loads(done.stdout)
+    return Cost(cpu, wall, memory / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def write_sweep(folder: Path, seeds: int) -> Path:

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -59,7 +59,7 @@ class SweepFile(Section):
     pretrained: bool = True
     datasets: list[str | dict[str, Any]] = Field(min_length=1)
     fractions: list[Fraction] = Field([1.0], min_length=1)
-    seeds: int | list[int] = 5
+    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 5
     baseline: str = "fine_tuning"
     methods: list[str | dict[str, Any]] = Field(min_length=1)
     protocol: str = "smile"
@@ -156,6 +156,8 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     sets = [parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
     unique([name for name, _ in sets], f"{where}: datasets")
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
+    unique(list(map(str, seeds)), f"{where}: seeds")
+    unique(list(map(str, file.fractions)), f"{where}: fractions")
     winners = selection.read(file.selection, file.tune is not None, where)
     frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
     overrides = [*file.overrides, *extra, *frozen]

@@ -1,11 +1,13 @@
 """Sweep files: what they stand for, what is refused and in which words, and what a run's identity depends on."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmark import yamlio
-from benchmark.config import load_run
+from benchmark.config import RunConfig, load_run
 from benchmark.errors import UsageError
 from benchmark.sweep import grid
 from tests.runs import config
@@ -39,6 +41,10 @@ def test_every_sweep_of_the_project_loads(name: str) -> None:
         (["methods=[{name: x, use: smile+rifle, alpha: 1}]", "baseline=x"], ["write component.option"]),
         (["baseline=smle"], ["baseline", "did you mean 'smile'"]),
         (["fractions=[1.5]"], ["fractions.0", "less than or equal to 1"]),
+        (["seeds=0"], ["seeds: 0: Input should be greater than or equal to 1"]),
+        (["seeds=[2,-1]"], ["seeds.1: -1: Input should be greater than or equal to 0"]),
+        (["seeds=[1,2,1]"], ["seeds: '1' is given twice"]),
+        (["fractions=[0.5,0.5]"], ["fractions: '0.5' is given twice"]),
         (["datasets=['folder:/x']"], ["needs a name", "name: my_images"]),
         (["backbone=resnet18@/nowhere.pt"], ["no weight file /nowhere.pt"]),
         (["mixing.alpha=1"], ["match {'method': 'mixing'} hits no run"]),
@@ -96,6 +102,16 @@ def test_identity_leaves_out_labels_paths_workers_and_device(images: Path, backb
 def test_a_variant_is_its_method_with_options(images: Path, backbone: str) -> None:
     spelled = config(images, backbone, {"name": "mine", "use": "cutmix", "alpha": 0.2})
     assert config(images, backbone, "cutmix_smile").config_hash == spelled.config_hash
+
+
+def test_copies_of_a_config_have_the_ids_of_their_own(images: Path, backbone: str) -> None:
+    run = config(images, backbone, "smile")
+    assert run.canonical
+    for update in ({"seed": 3}, {"training": run.training.model_copy(update={"lr": 0.5})}, {"seed": 1, "fraction": 0.5}):
+        copied = run.model_copy(update=update)
+        assert copied.run_id == RunConfig.model_validate(copied.model_dump()).run_id != run.run_id
+    text = json.dumps(run.identity(), sort_keys=True, separators=(",", ":"))
+    assert run.config_hash == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_an_option_added_later_orphans_no_run(images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,18 +4,15 @@ import contextlib
 import json
 import os
 import random
-import re
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cli import ROOT, sweep_file
-from tests.training.test_run import VARYING
+from tests.integration.sweeping import Sweep, children
+from tests.integration.test_cli import sweep_file
 
 KILLS, RESUMED = 20, 8
 INTERVAL = 0.5
@@ -31,21 +28,8 @@ SETTINGS = {
 pytestmark = pytest.mark.slow
 
 
-class Sweep:
-    """One results folder, and the ``sweep`` command that works on it."""
-
-    def __init__(self, file: str, folder: Path) -> None:
-        self.file, self.folder = file, folder
-        self.finished: dict[Path, int] = {}
-        self.process: subprocess.Popen | None = None
-        folder.mkdir()
-
-    def start(self) -> subprocess.Popen:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", "benchmark", "sweep", self.file, "--workers", "2"]
-        with (self.folder / "out.txt").open("a") as log:
-            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
-        return self.process
+class Killed(Sweep):
+    """A sweep whose processes are killed, and what its checkpoints were worth then."""
 
     def wait_for_a_claim(self) -> None:
         before = len(list(self.folder.glob(CLAIMS)))
@@ -64,11 +48,6 @@ class Sweep:
             while any(Path(f"/proc/{pid}").exists() for pid in workers):
                 time.sleep(0.02)
 
-    def nothing_is_lost_or_redone(self) -> None:
-        done = {path: path.stat().st_mtime_ns for path in self.folder.glob("results/small/runs/*/record.json")}
-        assert self.finished.items() <= done.items()
-        self.finished = done
-
     def unsaved_seconds(self) -> list[float]:
         """Age of the newest checkpoint of every run that is training and has saved since it was last claimed."""
         now, ages = time.time(), []
@@ -81,31 +60,19 @@ class Sweep:
                 ages.append(now - saved)
         return ages
 
-    def records(self) -> dict[str, dict]:
-        found = {path.parent.name: json.loads(path.read_text()) for path in self.folder.glob("results/small/runs/*/record.json")}
-        return {run_id: {k: v for k, v in record.items() if k not in VARYING} for run_id, record in found.items()}
-
-    def resumed_at(self) -> list[int]:
-        logs = "\n".join(path.read_text() for path in self.folder.glob("results/small/runs/*/log.txt"))
-        return [int(step) for step in re.findall(r"resumed at step (\d+) of", logs)]
-
 
 CLAIMS = "results/small/runs/*/claims/*[0-9]"
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
 def test_twenty_kills_lose_nothing_and_change_nothing(images: Path, backbone: str, tmp_path: Path) -> None:
     rng = random.Random(0)
     file = sweep_file(tmp_path, images, backbone, **SETTINGS)
-    whole = Sweep(file, tmp_path / "whole")
+    whole = Killed(file, tmp_path / "whole")
     assert whole.start().wait() == 0
     expected, kills, resumed, unsaved = whole.records(), 0, [], []
     while kills < KILLS:
-        sweep = Sweep(file, tmp_path / f"cut{kills}")
+        sweep = Killed(file, tmp_path / f"cut{kills}")
         while len(sweep.records()) < len(expected):
             if sweep.process is None or sweep.process.poll() is not None:
                 sweep.start()

@@ -1,0 +1,72 @@
+"""Which workers get which GPU, by made-up device lists: nothing here needs one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmark import devices
+from benchmark.config import Runtime
+from benchmark.devices import visible_gpus
+from benchmark.sweep.command import places
+from benchmark.sweep.local import run_local
+from benchmark.sweep.view import View
+from tests.sweep.sweeping import make, run
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("0", ["0"]),
+        ("2, 0", ["2", "0"]),
+        ("GPU-8932f937,GPU-6a96bdb8", ["GPU-8932f937", "GPU-6a96bdb8"]),
+        ("MIG-41b35014-6cf9-52ea-80e4-0c4c8d1a3d2e", ["MIG-41b35014-6cf9-52ea-80e4-0c4c8d1a3d2e"]),
+        ("MIG-GPU-8932f937/1/0", ["MIG-GPU-8932f937/1/0"]),
+        ("0,-1,1", ["0"]),  # CUDA hides what follows an invalid entry
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),  # Slurm's word for none
+    ],
+)
+def test_the_list_is_read_as_cuda_reads_it(listed: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert visible_gpus() == expected
+
+
+def test_without_a_list_devices_are_numbered_as_cuda_numbers_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container that was given the third GPU only, its file is nvidia2, and CUDA calls it 0."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "Path", lambda _: tmp_path)
+    for name in ("nvidia2", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert visible_gpus() == ["0"]
+
+
+def test_every_gpu_gets_its_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
+    assert places(Runtime(device="cuda")) == (["GPU-a", "GPU-b", "GPU-c"], 3)
+    assert places(Runtime(device="cuda", workers_per_gpu=2)) == (["GPU-a", "GPU-b", "GPU-c"], 6)
+    monkeypatch.setattr("benchmark.sweep.command.cpu_count", lambda: 8)
+    assert places(Runtime(device="cpu", threads=3, workers_per_gpu=4)) == (["cpu"], 2)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_each_worker_sees_one_device_and_all_devices_are_used(tmp_path: Path, workers: int) -> None:
+    """Every run takes long enough that each worker gets some, whatever the machine is busy with."""
+    gpus = ["3", "MIG-GPU-8932f937/1/0"]
+    show = {"steps": 4, "seconds": 0.1, "show": ["CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"]}
+    runs = make(tmp_path, {f"r{n}": show for n in range(3 * workers)})
+    names = {"program": "tests.sweep.fake", "load": "tests.sweep.fake:load"}
+    quiet = View(Console(quiet=True))
+    assert run_local(tmp_path, runs, workers=workers, threads=2, devices=gpus, view=quiet, **names).exit_code == 0
+    seen: dict[int, set[str]] = {}
+    for run_id in runs:
+        line = next(line for line in run(tmp_path, run_id).log_path.read_text().splitlines() if "{" in line)
+        shown = json.loads(line[line.index("{") :])
+        assert shown["OMP_NUM_THREADS"] == "2"
+        pid = json.loads((run(tmp_path, run_id).claims / "1").read_text())["pid"]
+        seen.setdefault(pid, set()).add(shown["CUDA_VISIBLE_DEVICES"])
+    assert all(len(found) == 1 for found in seen.values())
+    used = sorted(found.pop() for found in seen.values())
+    assert used == sorted(gpus * (workers // 2))
