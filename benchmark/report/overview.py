@@ -11,8 +11,8 @@ from benchmark.report.text import NONE, Table, Value
 
 OVERVIEW_CAPTION = (
     "Test accuracy in percent: mean ± half width of the 95 % t-interval over seeds (number of seeds). "
-    "Bold: best mean of the column; ≈: not significantly worse than it (paired t-test, Holm-corrected, 5 %); a column without bold has "
-    "too few or missing seeds to mark one."
+    "Bold: best mean of the column; ≈: not significantly worse than it (paired t-test, 5 %, Holm-corrected over all pairs of methods); "
+    "a column without bold has too few or missing seeds to mark one."
 )
 
 RANKS_CAPTION = (

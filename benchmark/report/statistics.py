@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import brentq
 
 LEVEL = 0.95
@@ -98,27 +98,34 @@ def bootstrap_interval(values: tuple[float, ...], level: float = LEVEL) -> tuple
 
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: float = LEVEL) -> Difference:
     """Difference a - b over the seeds both have, with a paired-t interval; ValueError when they share none."""
-    values = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    return difference([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], level)
+
+
+def difference(values: Sequence[float], level: float = LEVEL) -> Difference:
+    """Mean of paired differences with its t-interval and test; ValueError when there are none."""
     if not values:
         raise ValueError("no seed in common: nothing to pair")
     interval = t_interval(values, level)
-    if interval.n == 1:
-        return Difference(interval.mean, None, None, 1, p=None, detectable=None, values=tuple(values))
-    sd = spread(values)
+    sd = spread(values) if interval.n > 1 else 0.0
     return Difference(
         interval.mean,
         interval.low,
         interval.high,
         interval.n,
-        p=_paired_p(interval.mean, sd, interval.n),
+        p=paired_p(values),
         detectable=detectable_difference(sd, interval.n, level=level) if sd > 0 else None,
         values=tuple(values),
     )
 
 
-def _paired_p(centre: float, sd: float, n: int) -> float | None:
+def paired_p(values: Sequence[float]) -> float | None:
+    """p of the two-sided t-test that the mean of paired differences is zero, None as in :class:`Difference`."""
+    n = len(values)
+    if n < 2:
+        return None
+    centre, sd = mean(values), spread(values)
     if sd > 0:
-        return float(2 * stats.t.sf(abs(centre) / (sd / math.sqrt(n)), n - 1))
+        return float(2 * special.stdtr(n - 1, -abs(centre) / (sd / math.sqrt(n))))
     return 1.0 if abs(centre) <= _ROUNDING else None
 
 

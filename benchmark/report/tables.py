@@ -155,7 +155,7 @@ def _resampling(group: Group) -> list[str]:
 
 def _marks(group: Group) -> list[str]:
     if any(cell.mark for cell in group.cells):
-        return ["Bold: best mean; ≈: not significantly worse than it (paired t-test, Holm-corrected, 5 %)"]
+        return ["Bold: best mean; ≈: not significantly worse than it (paired t-test, 5 %, Holm-corrected over all pairs of methods)"]
     return [f"No method is marked as best: that takes at least {MIN_PAIRS_TO_MARK} finished seeds of every method"]
 
 

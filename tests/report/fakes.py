@@ -5,11 +5,11 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.report.collect import Expected, SweepInfo
+from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
 
 QUICK = ("fine_tuning", "linear_probe", "l2_sp", "delta", "rifle", "mixup", "smile", "l2_sp+mixup", "smile_weak")
 
@@ -163,3 +163,18 @@ def _curve(item: Expected, step: int) -> dict[str, float]:
             row[f"loss/{term}"] = 0.02 * (number + 1) * (1 - math.exp(-step / 20)) * noise + 1e-4
     row["loss/total"] = sum(value for key, value in row.items() if key.startswith("loss/"))
     return row
+
+
+def in_memory(expected: Sequence[Expected], accuracies: Mapping[tuple[str, float, str, int], float]) -> Collected:
+    """Runs that never were on disk: those of ``expected`` with an accuracy (a fraction) by (dataset, fraction, method, seed)."""
+    runs, absent = [], []
+    for item in expected:
+        value = accuracies.get((item.dataset, item.fraction, item.method, item.seed))
+        if value is None:
+            absent.append(Absent(item, "missing", "no record yet"))
+        else:
+            subset = f"subset of {item.dataset} at {item.fraction:g}, seed {item.seed}"
+            fields = {"test_accuracy": value, "test_mean_class_accuracy": value, "subset_hash": subset, "linearity": None}
+            fixed = {"device": "none", "threads": 1, "wall_seconds": 60.0, "images_per_second": 1.0}
+            runs.append(Run(item, fields | fixed, Path("nowhere")))
+    return Collected(tuple(runs), tuple(absent), 0, "")

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.report.statistics import Interval, detectable_difference, holm, paired_difference, pareto_front, spread, t_interval
+from benchmark.report.statistics import (
+    Interval,
+    bootstrap_interval,
+    detectable_difference,
+    holm,
+    paired_difference,
+    paired_p,
+    pareto_front,
+    spread,
+    t_interval,
+)
 
 VALUES = [0.81, 0.84, 0.79, 0.88, 0.83]
 
@@ -100,28 +110,40 @@ def test_detectable_difference_scales_with_the_spread_and_needs_two_pairs() -> N
         detectable_difference(1.0, 1)
 
 
-@pytest.mark.parametrize("n", [3, 5])
-def test_equal_methods_are_told_apart_in_five_percent_of_sweeps(n: int) -> None:
-    """A/A: 200 sweeps of one method under two names, a seed effect shared by both."""
-    rng = np.random.default_rng(n)
-    false = 0
-    for _ in range(200):
-        seed_effect = rng.normal(0, 2, n)
-        a, b = (dict(enumerate(80 + seed_effect + rng.normal(0, 1, n))) for _ in range(2))
-        false += holm([paired_difference(a, b).p])[0] < 0.05
-    low, high = stats.binom.interval(0.99, 200, 0.05)
-    assert low <= false <= high
+SKEWED = tuple(float(v) for v in np.random.default_rng(7).exponential(1.0, 12))
 
 
-def test_holm_holds_the_rate_over_a_family_with_one_baseline() -> None:
-    """200 sweeps of eight equal methods against a ninth: at most 5 % have any finding."""
-    rng = np.random.default_rng(1)
-    false = 0
-    for _ in range(200):
-        values = 80 + rng.normal(0, 2, 5) + rng.normal(0, 1, (9, 5))
-        p_values = [paired_difference(dict(enumerate(row)), dict(enumerate(values[0]))).p for row in values[1:]]
-        false += min(holm(p_values)) < 0.05
-    assert false <= stats.binom.ppf(0.995, 200, 0.05)
+def test_bootstrap_interval_is_scipys() -> None:
+    low, high = bootstrap_interval(SKEWED)
+    found = stats.bootstrap((SKEWED,), np.mean, method="BCa", n_resamples=9999, random_state=np.random.default_rng(1)).confidence_interval
+    assert (low, high) == pytest.approx((found.low, found.high), abs=0.03)
+    assert np.mean(SKEWED) - low < high - np.mean(SKEWED)
+
+
+def test_bootstrap_interval_of_a_normal_sample_is_close_to_the_t_interval() -> None:
+    values = tuple(float(v) for v in stats.norm.ppf((np.arange(40) + 0.5) / 40))
+    low, high = bootstrap_interval(values)
+    interval = t_interval(values)
+    assert (low, high) == pytest.approx((interval.low, interval.high), abs=0.03)
+
+
+def test_bootstrap_is_refused_below_ten_values_and_without_spread() -> None:
+    assert bootstrap_interval(SKEWED[:9]) is None
+    assert bootstrap_interval(SKEWED[:10]) is not None
+    assert bootstrap_interval((1.0,) * 12) is None
+
+
+def test_a_difference_has_the_bootstrap_interval_of_its_values() -> None:
+    pairs = dict(enumerate(SKEWED))
+    found = paired_difference(pairs, dict.fromkeys(pairs, 0.0))
+    assert found.values == SKEWED
+    assert found.bootstrap == bootstrap_interval(SKEWED)
+    assert paired_difference({0: 1.0, 1: 3.0}, {0: 0.0, 1: 0.0}).bootstrap is None
+
+
+def test_paired_p_is_scipys() -> None:
+    assert paired_p(SKEWED) == pytest.approx(stats.ttest_1samp(SKEWED, 0.0).pvalue, rel=1e-10)
+    assert paired_p([0.3]) is None
 
 
 def test_pareto_front_by_hand() -> None:

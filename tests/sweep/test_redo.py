@@ -1,0 +1,53 @@
+"""The command that a report gives to redo a cell stands for exactly the runs of that cell."""
+
+import shlex
+
+import pytest
+
+from benchmark.sweep import grid, redo
+from benchmark.sweep.grid import Sweep
+
+
+def load(command: str) -> Sweep:
+    """The sweep that a command line stands for, its ``--out`` left out."""
+    words = shlex.split(command)
+    words = words[: words.index("--out")] if "--out" in words else words
+    assert words[0] == "smilebench"
+    return grid.single(words[2:]) if words[1] == "train" else grid.load(words[2], words[3:])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "smilebench sweep quick",
+        "smilebench sweep ablation_smile",
+        "smilebench sweep quick 'methods=[delta, smile, fine_tuning]' smile.alpha=0.5 delta.n_batches=2 training.steps=7 seeds=2",
+        "smilebench sweep paper fractions=[0.15,1.0] seeds=[3] 'datasets=[{name: cub200, use: cub200, keep_aspect: true}, digits]'",
+    ],
+)
+def test_redoing_a_cell_gives_its_runs_and_no_others(command: str) -> None:
+    sweep = load(command)
+    commands = redo.commands(sweep)
+    cells = {(run.dataset, run.fraction, run.method) for run in sweep.runs}
+    assert len(commands) == len(cells)
+    for dataset, fraction, method in sorted(cells):
+        again = load(commands[f"{dataset}/{fraction:g}/{method}"])
+        wanted = [r.run_id for r in sweep.runs if (r.dataset, r.fraction, r.method) == (dataset, fraction, method)]
+        assert [run.run_id for run in again.runs] == wanted
+
+
+def test_one_run_can_be_redone_alone() -> None:
+    sweep = grid.load("quick")
+    run = next(r for r in sweep.runs if r.method == "smile_weak" and r.seed == 2)
+    (again,) = load(redo.command(sweep, run.dataset, run.fraction, run.method, [run.seed])).runs
+    assert again.run_id == run.run_id
+
+
+def test_a_single_training_is_redone_by_its_own_command() -> None:
+    sweep = load("smilebench train method=smile dataset=digits seed=4 fraction=0.15 smile.alpha=0.5")
+    (command,) = redo.commands(sweep).values()
+    assert [run.run_id for run in load(command).runs] == [run.run_id for run in sweep.runs]
+
+
+def test_the_command_leaves_the_finished_records_alone() -> None:
+    assert redo.commands(grid.load("quick"))["digits/0.15/smile"].endswith("--out results/quick-redo")
