@@ -27,6 +27,7 @@ LEGACY: dict[str, Any] = {
     "training.milestone": None,
     "training.crop": "random",
     "data.train_list": None,
+    "fold_bn": "off",
 }
 """Keys added later, as dotted paths, with the value that reproduces earlier behaviour: left out of the hash at it."""
 
@@ -159,7 +160,11 @@ class ComponentConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything one run needs. ``sweep`` and ``method`` are labels."""
+    """Everything one run needs. ``sweep`` and ``method`` are labels.
+
+    fold_bn: whether frozen networks (the source, a teacher) run with BatchNorm folded into their convolutions: faster, and the same but for
+    rounding.
+    """
 
     sweep: str
     method: str
@@ -177,6 +182,7 @@ class RunConfig(Section):
     evaluation: Evaluation
     precision: Literal["fp32", "bf16"]
     compile: Literal["off", "on"]
+    fold_bn: Literal["off", "on"] = "off"
     runtime: Runtime
 
     def identity(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from benchmark.training import assets, memory
 from benchmark.training.backbones import Source
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import Evaluation, evaluate
+from benchmark.training.frozen import Runner, compiled
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
@@ -57,6 +59,7 @@ def train(config: RunConfig, session: Session) -> None:
     """
     started_at = datetime.datetime.now(datetime.UTC)
     started = time.monotonic()
+    memory.keep_pages()
     memory.reset_peak()
     fit, images, source = assemble(config)
     checkpoints = Checkpoints(session.folder, session.claim, config.runtime.checkpoint_seconds)
@@ -99,6 +102,7 @@ def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
         device=device,
         rng=streams,
         cached=assets.setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device),
+        frozen=functools.partial(Runner, fold=config.fold_bn == "on", compile=config.compile == "on"),
     )
     pipeline.setup(ctx)
     optimizer = _optimizer(config, student, pipeline, device)
@@ -110,9 +114,10 @@ def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
         resized=config.training.crop == "resized",
         rng=streams,
         views=pipeline.views,
+        compile=config.compile == "on",
         **pixels,
     )
-    forward = torch.compile(student) if config.compile == "on" else student
+    forward = compiled(student) if config.compile == "on" else student
     fit = Fit(config.training, replace(ctx, optimizer=optimizer), pipeline, stream, optimizer, config.precision, forward)
     return fit, images, source
 
