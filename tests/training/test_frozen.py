@@ -1,4 +1,4 @@
-"""Frozen networks run faster and give the same: folded BatchNorm against the plain network, on its own, in training, and kept up to date."""
+"""Folded BatchNorm gives what the plain network gives: alone, in training, and after the weights moved."""
 
 from pathlib import Path
 
