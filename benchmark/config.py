@@ -30,6 +30,7 @@ LEGACY: dict[str, Any] = {
     "data.train_list": None,
     "evaluation.test": True,
     "evaluation.snapshots": 0,
+    "fold_bn": "off",
 }
 """Keys added later, as dotted paths, with the value that reproduces earlier behaviour: left out of the hash at it."""
 
@@ -187,7 +188,11 @@ class ComponentConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything one run needs. ``sweep`` and ``method`` are labels."""
+    """Everything one run needs. ``sweep`` and ``method`` are labels.
+
+    fold_bn: whether frozen networks (the source, a teacher) run with BatchNorm folded into their convolutions: faster, and the same but for
+    rounding.
+    """
 
     sweep: str
     method: str
@@ -205,6 +210,7 @@ class RunConfig(Section):
     evaluation: Evaluation
     precision: Literal["fp32", "bf16"]
     compile: Literal["off", "on"]
+    fold_bn: Literal["off", "on"] = "off"
     runtime: Runtime
 
     def identity(self) -> dict[str, Any]:

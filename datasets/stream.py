@@ -78,6 +78,19 @@ def gather(pixels: Tensor, start: Tensor, width: Tensor, flip: Tensor, crop: int
     return pixels[corner[..., None] + torch.arange(3, device=pixels.device)]
 
 
+def gather_normalised(pixels: Tensor, geometry: Tensor, crop: int, scale: Tensor, shift: Tensor) -> Tensor:
+    """:func:`gather` and :class:`Normalise` in one function, which the compiler makes one kernel of.
+
+    geometry: int64 [3, B]: start, width and flip. scale, shift: as :class:`Normalise` holds them.
+    """
+    return _normalised(gather(pixels, *geometry, crop), scale, shift)
+
+
+def _normalised(raw: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    flat = raw.reshape(-1, len(scale)).to(torch.float32)
+    return torch.addcmul(shift, flat, scale).view(raw.shape).permute(0, 3, 1, 2)
+
+
 class Normalise:
     """uint8 [B, h, w, 3] to float32 [B, 3, h, w] in channels_last: ``(x / 255 - mean) / std`` as one multiply-add.
 
@@ -90,8 +103,7 @@ class Normalise:
         self.scale, self.shift = (torch.from_numpy(np.tile(v, width).astype(np.float32)).to(device) for v in (scale, shift))
 
     def __call__(self, raw: Tensor) -> Tensor:
-        flat = raw.reshape(-1, len(self.scale)).to(torch.float32)
-        return torch.addcmul(self.shift, flat, self.scale).view(raw.shape).permute(0, 3, 1, 2)
+        return _normalised(raw, self.scale, self.shift)
 
 
 @functools.lru_cache(maxsize=1)
@@ -122,12 +134,17 @@ class Cutter:
             else:
                 cut(self.split, indices, windows, out.numpy())
             return out.to(self.device, non_blocking=True)
+        if isinstance(windows, Boxes):
+            largest = int(windows.height.max()), int(windows.width.max())
+            return gather_boxes(self.pixels, self.geometry(indices, windows), largest, self.crop)
+        return gather(self.pixels, *self.geometry(indices, windows), self.crop)
+
+    def geometry(self, indices: np.ndarray, windows: Windows | Boxes) -> Tensor:
+        """int64 [rows, B] on the device: first byte and row length, the size where it varies, flip (0 or 1)."""
         width = self.split.widths[indices].astype(np.int64)
         start = self.split.offsets[indices] + 3 * (windows.top * width + windows.left)
-        if isinstance(windows, Boxes):
-            geometry = to_device(np.stack([start, width, windows.height, windows.width, windows.flip]), self.device)
-            return gather_boxes(self.pixels, geometry, (int(windows.height.max()), int(windows.width.max())), self.crop)
-        return gather(self.pixels, *to_device(np.stack([start, width, windows.flip.astype(np.int64)]), self.device), self.crop)
+        size = [windows.height, windows.width] if isinstance(windows, Boxes) else []
+        return to_device(np.stack([start, width, *size, windows.flip.astype(np.int64)]), self.device)
 
 
 class TrainStream:
@@ -136,7 +153,8 @@ class TrainStream:
     crop: pixels. flip: mirror with probability one half. resized: crops of random area and aspect ratio (:mod:`datasets.resized`)
     instead of squares. mean, std: per channel, of values in [0, 1]. rng: stream ``order`` at the
     epoch's number gives the order, stream ``augment`` at ``i`` the crops and flips, view after view. With fewer images than
-    ``batch_size`` a batch is all of them; a single image is refused.
+    ``batch_size`` a batch is all of them; a single image is refused. compile: where the split lies on the device, square crops are
+    cut, flipped and normalised by one compiled kernel.
     """
 
     def __init__(
@@ -153,6 +171,7 @@ class TrainStream:
         rng: Streams,
         views: int = 1,
         resized: bool = False,
+        compile: bool = False,
     ) -> None:
         if len(indices) < 2:
             raise DataError(f"{len(indices)} training images are too few: at least 2 are needed; choose a larger fraction")
@@ -163,6 +182,8 @@ class TrainStream:
         self.device, self.resized = torch.device(device), resized
         self._cut = Cutter(split, crop, self.device, resident(split, self.device))
         self._normalise = Normalise(mean, std, crop, self.device)
+        fuses = compile and self._cut.pixels is not None and not resized
+        self._fused = torch.compile(gather_normalised, dynamic=False) if fuses else None
         self._labels = torch.from_numpy(split.labels).to(self.device)
         self._order: tuple[int, np.ndarray] = (-1, indices)
 
@@ -170,8 +191,14 @@ class TrainStream:
         """Training batch ``i`` >= 0."""
         chosen = self._chosen(i)
         (index,) = to_device(chosen[None], self.device)
-        x, *extra = (self._normalise(self._cut(chosen, windows)) for windows in self._windows(i, chosen))
+        x, *extra = (self._view(chosen, windows) for windows in self._windows(i, chosen))
         return Sample(x, self._labels[index], index, tuple(extra))
+
+    def _view(self, chosen: np.ndarray, windows: Windows | Boxes) -> Tensor:
+        if self._fused is None:
+            return self._normalise(self._cut(chosen, windows))
+        geometry = self._cut.geometry(chosen, windows)
+        return self._fused(self._cut.pixels, geometry, self.crop, self._normalise.scale, self._normalise.shift)
 
     def raw(self, i: int) -> Tensor:
         """The first view of batch ``i`` before normalisation: uint8 [B, 3, crop, crop]."""

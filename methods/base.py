@@ -13,6 +13,7 @@ a literal default; its declarations are literal class attributes. Both are also 
 text, without importing torch, when a sweep is planned.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -99,6 +100,28 @@ class Rng(Protocol):
     def torch(self, stream: str, step: int | None = None) -> torch.Generator: ...
 
 
+class Frozen(Protocol):
+    """A way to run a network that no gradient reaches: the source, a teacher. It may be faster than the network's own forward."""
+
+    def __call__(self, x: Tensor) -> Output: ...
+    def refresh(self) -> None:
+        """To be called after the network's weights or statistics changed."""
+
+
+class Plain:
+    """The network's own forward, without gradient."""
+
+    def __init__(self, net: Net) -> None:
+        self._net = net
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Output:
+        return self._net(x)
+
+    def refresh(self) -> None:
+        return
+
+
 @dataclass(frozen=True)
 class Context:
     """What a component may use, handed to ``setup`` and carried by every step.
@@ -106,7 +129,8 @@ class Context:
     net: the student. source: the frozen pre-trained network in eval mode, with its source classifier and the same taps.
     train_pass(batch_size, augment=False, batches=None): one pass over the run's training images, shuffled by stream ``setup`` when
     ``augment``, in order otherwise. cached(name, options, compute): ``compute()`` -> {str: Tensor}, kept on disk under the
-    hashes of weights, training subset, ``name`` and ``options``. optimizer: None during ``setup``.
+    hashes of weights, training subset, ``name`` and ``options``. optimizer: None during ``setup``. frozen(net): how to run a network that
+    no gradient reaches; whoever changes its weights calls ``refresh`` on what it got.
     """
 
     net: Net
@@ -119,6 +143,12 @@ class Context:
     rng: Rng
     cached: Callable[[str, Mapping[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
     optimizer: torch.optim.Optimizer | None = None
+    frozen: Callable[[Net], Frozen] = Plain
+
+    @functools.cached_property
+    def run_source(self) -> Frozen:
+        """The source network's forward."""
+        return self.frozen(self.source)
 
 
 @dataclass(frozen=True)
@@ -137,8 +167,7 @@ class Step:
         x = {"clean": self.batch.x, "mixed": self.mixed.x}[which]
         key = "source_clean" if x is self.batch.x else "source_mixed"
         if key not in self.scratch:
-            with torch.no_grad():
-                self.scratch[key] = self.ctx.source(x)
+            self.scratch[key] = self.ctx.run_source(x)
         return self.scratch[key]
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.base import Component, Context, MethodError, Net, Step
+from methods.base import Component, Context, Frozen, MethodError, Net, Step
 from methods.shared import ensure, init_linear, wide
 
 
@@ -94,6 +94,7 @@ class BiTuning(Component):
         self.head_init, self.projector_lr = head_init, projector_lr
         self._projector: nn.Linear | None = None
         self._key: nn.ModuleDict | None = None
+        self._run_key: Frozen | None = None
         self._queue: dict[str, Tensor] = {}
 
     def check(self, net: Net) -> None:
@@ -113,6 +114,7 @@ class BiTuning(Component):
         init_linear(self._projector, rng)
         self._key = nn.ModuleDict({"net": copy.deepcopy(ctx.net), "projector": copy.deepcopy(self._projector)})
         self._key.train().requires_grad_(False)
+        self._run_key = ctx.frozen(self._key["net"])
         noise, places = ctx.rng.torch("noise"), ctx.num_classes * self.queue_size + 1
         random = {
             name: F.normalize(torch.randn(places, size, generator=noise), dim=1) for name, size in (("h", features + 1), ("z", self.dim))
@@ -148,6 +150,7 @@ class BiTuning(Component):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self._key is not None:
             self._key.load_state_dict(state["key"])
+            self._run_key.refresh()
             self._queue = {name: t.to(self._queue[name].device) for name, t in state["queue"].items()}
 
     @torch.no_grad()
@@ -157,7 +160,8 @@ class BiTuning(Component):
         followers = [*net.body_parameters(), *projector.parameters()]
         leaders = [*step.ctx.net.body_parameters(), *self._projector.parameters()]
         torch._foreach_lerp_(followers, leaders, 1.0 - self.momentum)
-        features = net(step.batch.extra_views[0]).features
+        self._run_key.refresh()
+        features = self._run_key(step.batch.extra_views[0]).features
         return unit_features(wide(features)), F.normalize(wide(projector(features)), dim=1)
 
     def _similarities(self, query: Tensor, name: str, y: Tensor) -> tuple[Tensor, Tensor]:

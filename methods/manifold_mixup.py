@@ -17,6 +17,7 @@ The stages are the first of the last four that timm names (ResNet: ``layer1``, `
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from methods.base import Batch, Component, Edit, Mixed, Net
@@ -53,7 +54,7 @@ class ManifoldMixup(Component):
         if layer == 0:
             return mixed._replace(x=mixed.blend(batch.x))
         # lam as a tensor: a compiled forward would specialise on a float and recompile at every step.
-        weight = batch.x.new_tensor(lam)
+        weight = torch.full((), lam, dtype=batch.x.dtype, device=batch.x.device)
 
         def blend(t: Tensor) -> Tensor:
             w = weight.to(t.dtype)

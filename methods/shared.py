@@ -24,6 +24,11 @@ def wide(t: Tensor) -> Tensor:
     return t if t.dtype in (torch.float32, torch.float64) else t.float()
 
 
+def to_device(t: Tensor, device: torch.device) -> Tensor:
+    """``t``, made on the CPU, on ``device``; the host does not wait for the copy."""
+    return t if device.type == "cpu" else t.pin_memory().to(device, non_blocking=True)
+
+
 def one_hot(y: Tensor, num_classes: int) -> Tensor:
     """int64 [B] -> float32 [B, num_classes]."""
     return F.one_hot(y, num_classes).float()
@@ -44,7 +49,7 @@ def init_linear(layer: nn.Module, generator: torch.Generator) -> None:
     bound = 1 / math.sqrt(layer.in_features)
     with torch.no_grad():
         for p in layer.parameters():
-            p.copy_(torch.empty(p.shape).uniform_(-bound, bound, generator=generator))
+            p.copy_(to_device(torch.empty(p.shape).uniform_(-bound, bound, generator=generator), p.device))
 
 
 def draw_lam(rng: np.random.Generator, alpha: float, fold: bool = False) -> float:
@@ -59,7 +64,7 @@ def draw_lam(rng: np.random.Generator, alpha: float, fold: bool = False) -> floa
 
 def draw_perm(rng: np.random.Generator, batch: Batch) -> Tensor:
     """A random partner for every sample of the batch: int64 [B] on the batch's device."""
-    return torch.from_numpy(rng.permutation(len(batch.y))).to(batch.y.device, non_blocking=True)
+    return to_device(torch.from_numpy(rng.permutation(len(batch.y))), batch.y.device)
 
 
 def mixup(batch: Batch, num_classes: int, rng: np.random.Generator, alpha: float, fold: bool = False) -> Mixed:

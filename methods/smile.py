@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.base import Batch, Component, Context, Mixed, Net, Output, Step
+from methods.base import Batch, Component, Context, Frozen, Mixed, Net, Output, Step
 from methods.shared import cutmix, ensure, mixup, one_hot, soft_cross_entropy, wide
 
 
@@ -92,6 +92,7 @@ class Smile(Component):
         self.teacher_kind, self.ema_decay, self.ema_every, self.teacher_bn = teacher, ema_decay, ema_every, teacher_bn
         self.needs_source_head = source_weight > 0
         self._teacher: Net | None = None
+        self._run_teacher: Frozen | None = None
         self._source_head: nn.Module | None = None
 
     def taps(self, net: Net) -> tuple[str, ...]:
@@ -105,6 +106,7 @@ class Smile(Component):
             self._teacher = copy.deepcopy(ctx.source)
             for module in self._teacher.modules():
                 module.train(self.teacher_bn == "batch" and isinstance(module, nn.modules.batchnorm._BatchNorm))
+            self._run_teacher = ctx.frozen(self._teacher)
 
     def extra_modules(self) -> list[tuple[nn.Module, float]]:
         return [] if self._source_head is None else [(self._source_head, 1.0)]
@@ -142,14 +144,14 @@ class Smile(Component):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self._teacher is not None:
             self._teacher.load_state_dict(state["teacher"])
+            self._run_teacher.refresh()
 
     def _teach(self, step: Step) -> Output:
         if self._teacher is None:
             return step.source("clean")
         if self.teacher_kind == "student":
             self._follow(step.ctx.net, 1.0)
-        with torch.no_grad():
-            return self._teacher(step.batch.x)
+        return self._run_teacher(step.batch.x)
 
     @torch.no_grad()
     def _follow(self, net: Net, rate: float) -> None:
@@ -159,3 +161,4 @@ class Smile(Component):
             teacher = teacher + [b for b in self._teacher.body.buffers() if b.is_floating_point()]
             student = student + [b for b in net.body.buffers() if b.is_floating_point()]
         torch._foreach_lerp_(teacher, student, rate)
+        self._run_teacher.refresh()

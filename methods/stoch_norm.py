@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Net
-from methods.shared import ensure
+from methods.shared import ensure, to_device
 
 
 def stochastic_normalization(x: Tensor, bn: nn.BatchNorm2d, from_batch: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class StochNorm(Component):
     def before_forward(self, i: int, net: Net, rng: torch.Generator) -> None:
         sizes = [layer.num_features for layer in self._layers]
         draws = torch.rand(sum(sizes), generator=rng) < self.p
-        masks = draws.to(self._layers[0].from_batch.device, non_blocking=True).split(sizes)
+        masks = to_device(draws, self._layers[0].from_batch.device).split(sizes)
         torch._foreach_copy_([layer.from_batch for layer in self._layers], list(masks))
 
 

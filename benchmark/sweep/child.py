@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from datasets.base import cache_root
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -93,5 +95,6 @@ def _environment(device: str, threads: int) -> dict[str, str]:
         **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
         "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device,
         "HF_HUB_OFFLINE": "1",
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "inductor")),
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }

@@ -32,7 +32,7 @@ from benchmark.sweep.space import Tune
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
-_SCALARS = ("precision", "compile", "pretrained")
+_SCALARS = ("precision", "compile", "fold_bn", "pretrained")
 _AXES = ("methods", "datasets", "fractions", "seeds")
 _MATCHES = ("method", "label", "dataset", "fraction", "seed")
 
@@ -65,6 +65,7 @@ class SweepFile(Section):
     protocol: str = "smile"
     precision: str = "auto"
     compile: str = "auto"
+    fold_bn: str = "auto"
     training: dict[str, Any] = {}
     linearity: dict[str, Any] = {}
     data: dict[str, Any] = {}
@@ -229,6 +230,7 @@ def _resolve(
         "pretrained": scalars["pretrained"],
         "precision": {"auto": "bf16" if device == "cuda" else "fp32"}.get(scalars["precision"], scalars["precision"]),
         "compile": _compile(scalars["compile"], device, sections["training"].steps),
+        "fold_bn": {"auto": "on" if device == "cuda" else "off"}.get(scalars["fold_bn"], scalars["fold_bn"]),
     }
     return validate(RunConfig, values, where)
 

@@ -41,14 +41,14 @@ def measure(
     """
     net.eval()
     lambdas = [float(lam) for lam in np.linspace(0, 1, config.lambdas)]
-    sums = {lam: torch.zeros(len(MEASURES), dtype=torch.float64) for lam in lambdas}
+    sums: dict[float, Tensor | float] = dict.fromkeys(lambdas, 0.0)
     for a, b in zip(batches(pairs[:, 0]), batches(pairs[:, 1]), strict=True):
         fa, la = _forward(net, a.x, precision)
         fb, lb = _forward(net, b.x, precision)
         for lam in lambdas:
             f, logits = _forward(net, lam * a.x + (1 - lam) * b.x, precision)
             values = [*feature_gaps(f, fa, fb, lam), label_l1(logits, la, lb, lam), label_kl(logits, a.y, b.y, lam)]
-            sums[lam] += torch.stack([v.double().sum() for v in values]).cpu()
+            sums[lam] = sums[lam] + torch.stack([v.double().sum() for v in values])
     rows = [{"lam": lam, **dict(zip(MEASURES, (sums[lam] / len(pairs)).tolist(), strict=True)), "n_pairs": len(pairs)} for lam in lambdas]
     _check_ends(rows)
     return rows

@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from benchmark.training.backbones import Source
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import Evaluation, evaluate
 from benchmark.training.events import Events, check_installed
+from benchmark.training.frozen import Runner, compiled
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
@@ -59,6 +61,7 @@ def train(config: RunConfig, session: Session) -> None:
     """
     started_at = datetime.datetime.now(datetime.UTC)
     started = time.monotonic()
+    memory.keep_pages()
     memory.reset_peak()
     fit, images, source = assemble(config)
     with Events(session.folder, config.runtime.tensorboard, session.check) as events:
@@ -116,6 +119,7 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
         device=device,
         rng=streams,
         cached=assets.setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device),
+        frozen=functools.partial(Runner, fold=config.fold_bn == "on", compile=config.compile == "on"),
     )
     pipeline.setup(ctx)
     optimizer = _optimizer(config, student, pipeline, device)
@@ -127,9 +131,10 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
         resized=config.training.crop == "resized",
         rng=streams,
         views=pipeline.views,
+        compile=config.compile == "on",
         **pixels,
     )
-    forward = torch.compile(student) if config.compile == "on" else student
+    forward = compiled(student) if config.compile == "on" else student
     fit = Fit(config.training, replace(ctx, optimizer=optimizer), pipeline, stream, optimizer, config.precision, forward)
     return fit, images, source
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.bss import BSS, smallest_squared_singular_values
+from methods.bss import BSS, smallest_eigenvalue, smallest_squared_singular_values
 from tests.methods.tiny import context, images, pair, step
 
 
@@ -45,3 +45,23 @@ def test_penalty_is_eta_times_the_sum_undivided_by_the_batch():
     at = step(context(*pair()), images())
     singular = np.linalg.svd(at.out.features.detach().numpy())[1]
     assert component.penalties(at)["bss"].item() == pytest.approx(0.5 * singular[-1] ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("smallest", [[1.0, 1.0 + 1e-6, 2.0], [1e-9, 1e-8, 1.0], [0.0, 0.0, 3.0], [0.5, 0.5, 0.5]])
+def test_repeated_squaring_finds_the_smallest_eigenvalue_and_its_gradient(smallest):
+    generator = torch.Generator().manual_seed(0)
+    q = torch.linalg.qr(torch.randn(48, 48, generator=generator, dtype=torch.float64))[0]
+    values = torch.cat([torch.tensor(smallest, dtype=torch.float64), torch.linspace(5, 50, 45, dtype=torch.float64)])
+    gram = ((q * values) @ q.T).requires_grad_()
+    found = smallest_eigenvalue(gram)
+    found.backward()
+    assert found.item() == pytest.approx(smallest[0], rel=1e-10, abs=1e-11)
+    members = q[:, values <= smallest[0] + 1e-12]  # where there are several, any mixture of their projectors is a subgradient
+    assert gram.grad.trace().item() == pytest.approx(1, abs=1e-12)
+    assert (members.T @ gram.grad @ members).trace().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_repeated_squaring_of_nothing_is_nothing():
+    gram = torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)
+    smallest_eigenvalue(gram).backward()
+    assert gram.grad.isfinite().all()

@@ -1,0 +1,139 @@
+"""How networks are run: compiled, and, where no gradient reaches them, with BatchNorm folded into the convolutions before it."""
+
+import copy
+
+import torch
+from timm.layers import BatchNormAct2d, Conv2dSame
+from torch import Tensor, fx, nn
+
+from benchmark.training.net import Net
+from methods.base import Output
+
+RECOMPILE_LIMIT = 64
+"""Forms of a network that one worker may compile: taps, edits, batch sizes and classifiers of all methods and data sets of a sweep."""
+_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+_NORMS = (nn.BatchNorm2d, BatchNormAct2d)
+
+
+def compiled(net: nn.Module) -> nn.Module:
+    """``net`` through ``torch.compile``, one graph per shape. Networks that differ in their weights alone share the compiled code."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+    return torch.compile(net, dynamic=False)
+
+
+class Runner:
+    """Runs a network that no gradient reaches (:class:`methods.base.Frozen`). fold: see :class:`Folded`. compile: see :func:`compiled`.
+
+    Made at the first call, so that a network which nobody runs costs nothing.
+    """
+
+    def __init__(self, net: Net, fold: bool, compile: bool) -> None:
+        self._net, self._fold, self._compile = net, fold, compile
+        self._folded: Folded | None = None
+        self._run: nn.Module | None = None
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Output:
+        if self._run is None:
+            self._folded = Folded(self._net) if self._fold else None
+            net = self._folded.net if self._folded else self._net
+            self._run = compiled(net) if self._compile else net
+        return self._run(x)
+
+    def refresh(self) -> None:
+        if self._folded:
+            self._folded.update()
+
+
+class Folded:
+    """``net`` without the BatchNorm layers that directly follow a convolution: scale and shift are in the convolution's weights.
+
+    net: the folded copy. It shares every other parameter and buffer with the original, its taps read the same maps, and it computes the
+    same numbers up to rounding. A layer stays where its own output or its convolution's is tapped, where it runs on batch
+    statistics, or where the network's code cannot be traced. timm's ``BatchNormAct2d`` keeps its drop and activation.
+    """
+
+    def __init__(self, net: Net) -> None:
+        modules = dict(net.body.named_modules())
+        found = [(modules[conv], modules[norm]) for conv, norm in foldable(net)]
+        self.net = _sharing(net)
+        self._convs, self._norms = [conv for conv, _ in found], [norm for _, norm in found]
+        names = {module: name for name, module in modules.items()}
+        for conv, norm in found:
+            own = self.net.body.get_submodule(names[conv])
+            own.weight = nn.Parameter(torch.empty_like(conv.weight), requires_grad=False)
+            own.bias = nn.Parameter(torch.empty_like(norm.bias), requires_grad=False)
+            self.net.body.set_submodule(names[norm], _without_norm(norm))
+        own = [self.net.body.get_submodule(names[conv]) for conv in self._convs]
+        self._weights, self._biases = [conv.weight for conv in own], [conv.bias for conv in own]
+        self.update()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Fold again, after the original's weights or statistics changed."""
+        if not self._convs:
+            return
+        deviation = torch._foreach_sqrt(torch._foreach_add([n.running_var for n in self._norms], [n.eps for n in self._norms]))
+        scale = torch._foreach_div([n.weight for n in self._norms], deviation)
+        shift = torch._foreach_sub([n.bias for n in self._norms], torch._foreach_mul([n.running_mean for n in self._norms], scale))
+        own = [c.bias if c.bias is not None else torch.zeros_like(s) for c, s in zip(self._convs, scale, strict=True)]
+        torch._foreach_copy_(self._biases, torch._foreach_add(shift, torch._foreach_mul(own, scale)))
+        scale = [s.view(-1, 1, 1, 1) for s in scale]
+        torch._foreach_copy_(self._weights, torch._foreach_mul([c.weight for c in self._convs], scale))
+
+
+def foldable(net: Net) -> list[tuple[str, str]]:
+    """Names in ``net.body`` of the pairs of a convolution and the BatchNorm layer which alone reads its output."""
+    shell = _sharing(net).body
+    for module in shell.modules():
+        module._forward_hooks.clear()
+    modules = dict(net.body.named_modules())
+    try:
+        graph = _Tracer().trace(_Features(shell))
+    except Exception:  # what tracing cannot follow may fail in any way
+        return []
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    names = [node.target.removeprefix("body.") for node in calls]
+    pairs = []
+    for node, name in zip(calls, names, strict=True):
+        before = node.args[0] if node.args else None
+        if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
+            continue
+        conv = before.target.removeprefix("body.")
+        if names.count(name) == names.count(conv) == 1 and _folds(modules[conv], modules[name]):
+            pairs.append((conv, name))
+    return pairs
+
+
+def _folds(conv: nn.Module, norm: nn.Module) -> bool:
+    known = type(conv) in _CONVOLUTIONS and type(norm) in _NORMS
+    tapped = any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
+    return known and not tapped and not norm.training and norm.affine and norm.track_running_stats
+
+
+class _Features(nn.Module):
+    """Images to the backbone's output, for tracing."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body.forward_features(x)
+
+
+class _Tracer(fx.Tracer):
+    """Looks inside the modules that hold a BatchNorm layer; every other module stays one node."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _NORMS) or not any(isinstance(child, _NORMS) for child in m.modules())
+
+
+def _sharing(net: Net) -> Net:
+    """A copy of the modules with the very same parameters and buffers."""
+    return copy.deepcopy(net, {id(t): t for t in (*net.parameters(), *net.buffers())})
+
+
+def _without_norm(norm: nn.Module) -> nn.Module:
+    """What is left of a BatchNorm layer whose normalisation happens elsewhere."""
+    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
