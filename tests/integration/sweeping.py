@@ -15,7 +15,8 @@ from benchmark.sweep.state import RunFolder
 from tests.integration.test_cli import ROOT
 from tests.training.test_run import VARYING
 
-WAIT = 60.0
+WAIT = 180.0
+"""Seconds after which a test gives up; on an idle machine none waits for a tenth of it."""
 
 
 class Sweep:
@@ -40,7 +41,7 @@ class Sweep:
 
     def finish(self) -> int:
         """Start the command and wait for its exit code."""
-        return self.start().wait(2 * WAIT)
+        return self.start().wait(WAIT)
 
     @property
     def shown(self) -> str:
