@@ -15,7 +15,7 @@ from benchmark.report.collect import Expected, SweepInfo
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
-from benchmark.sweep.view import duration, open_view
+from benchmark.sweep.view import duration, open_view, size
 from datasets.arena import Decode, find, prepare
 from datasets.base import open_dataset
 
@@ -32,8 +32,13 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     if plan.todo:
         console.print(f"{sweep.name}: {summary(plan)}")
         code = _carry_out(plan, workers, console)
-    if code in (0, 1):
+    if code not in (0, 1):
+        return code
+    try:
         show(report(sweep, out), console)
+    except OSError as error:  # the disk that stopped the runs stops the report
+        console.print(f"the report could not be written: {error.strerror}", style="red", highlight=False)
+        return 1
     return code
 
 
@@ -109,9 +114,9 @@ def cost(plan: Plan) -> str:
         unit, hours = "CPU", plan.seconds / 3600 * runtime.threads
     parts = [f"about {duration(plan.seconds)} of one worker ({hours:.2g} {unit}-hours)"]
     if found.disk is not None:
-        parts.append(f"{len(plan.todo) * found.disk / 1e9:.2g} GB of disk")
+        parts.append(f"{size(len(plan.todo) * found.disk)} of disk")
     if (memory := found.memory()) is not None:
-        parts.append(f"up to {memory / 1e9:.2g} GB of memory a worker")
+        parts.append(f"up to {size(memory)} of memory a worker")
     scaled = found.unmeasured([run.config for run in plan.todo])
     by = f"by {found.basis}" + (f", scaled for {', '.join(scaled)}" if scaled else "")
     return ", ".join([*parts, by])

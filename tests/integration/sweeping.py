@@ -22,19 +22,19 @@ WAIT = 180.0
 class Sweep:
     """One results folder, and the ``sweep`` commands that work on it, each of which prints to ``out.txt``.
 
-    folder: where the command is run. out: the results folder of the sweep ``small``. environment: added to the command's.
+    folder: where the command is run. out: the sweep's results folder. environment: added to the command's.
     """
 
-    def __init__(self, file: str, folder: Path, workers: int = 2, **environment: str) -> None:
+    def __init__(self, file: str, folder: Path, workers: int = 2, out: Path | None = None, **environment: str) -> None:
         self.file, self.folder, self.workers = file, folder, workers
-        self.out = folder / "results" / "small"
+        self.out = out or folder / "results" / "small"
         self.finished: dict[Path, int] = {}
         self.process: subprocess.Popen | None = None
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **environment}
         folder.mkdir(exist_ok=True)
 
     def start(self) -> subprocess.Popen:
-        command = [sys.executable, "-m", "benchmark", "sweep", self.file, "--workers", str(self.workers)]
+        command = [sys.executable, "-m", "benchmark", "sweep", self.file, "--workers", str(self.workers), "--out", str(self.out)]
         with (self.folder / "out.txt").open("a") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, env=self._environment, stdout=log, stderr=log)
         return self.process
