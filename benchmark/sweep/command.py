@@ -1,5 +1,6 @@
 """What ``sweep``, ``plan`` and ``train`` do: prepare, run what is not done, report."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     create_folders(plan)
     runtime = plan.sweep.runs[0].runtime
     devices, count = places(runtime)
-    order = [item.config.run_id for item in sorted(plan.runs, key=lambda item: -item.work)]
+    order = [item.config.run_id for item in sorted(plan.runs, key=lambda item: -(item.seconds or item.work))]
     outcome = run_local(plan.out, order, workers=workers or count, threads=runtime.threads, devices=devices, view=open_view(console))
     for run_id, reason in outcome.failed.items():
         console.print(f"failed: {run_id}: {reason}", style="red", highlight=False)
@@ -66,9 +67,9 @@ def places(runtime: Runtime) -> tuple[list[str], int]:
 
 
 def create_folders(plan: Plan) -> None:
-    """A folder with its ``config.yaml`` for every run that is to do; a stale run's folder is set aside first."""
+    """A folder with its ``config.yaml`` for every run that is to do; a stale record is set aside with its folder first."""
     for item in plan.todo:
-        if item.state == "stale" and item.folder.exists():
+        if item.state == "stale" and RunFolder(item.folder).record_path.exists():  # else another command was here since
             set_aside(plan.out, item.folder)
         RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
 
@@ -78,7 +79,8 @@ def set_aside(out: Path, folder: Path) -> None:
     target = out / "stale"
     target.mkdir(exist_ok=True)
     taken = len(list(target.glob(f"{folder.name}.*")))
-    folder.rename(target / f"{folder.name}.{taken}")
+    with contextlib.suppress(FileNotFoundError):  # another command has just done it
+        folder.rename(target / f"{folder.name}.{taken}")
 
 
 def prepare_data(configs: Sequence[RunConfig], console: Console) -> None:
