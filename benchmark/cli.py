@@ -1,5 +1,6 @@
 """The command line: ``smilebench`` and ``python -m benchmark``. Each command parses its arguments and calls one function."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from benchmark.terminal import console, errors
 from datasets.base import DataError
 
 USAGE = 2
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_assets.data_app, name="data")
@@ -160,12 +162,17 @@ def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
 
 
 def main() -> None:
-    """Entry point: errors that are the user's to mend are printed and exit with 2."""
+    """Entry point: errors that are the user's to mend, those of a disk among them, are printed and exit with 2."""
     try:
         _check_package()
         app(standalone_mode=True)
     except (UsageError, DataError) as error:
         errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        sys.exit(USAGE)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        errors.print(f"error: {error.strerror}: {error.filename or 'results or cache folder'}", style="red", highlight=False, markup=False)
         sys.exit(USAGE)
 
 

@@ -1,5 +1,6 @@
 """What ``sweep``, ``plan`` and ``train`` do: prepare, run what is not done, report."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from benchmark.sweep import redo
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
-from benchmark.sweep.view import duration, open_view
+from benchmark.sweep.view import duration, open_view, size
 from datasets.arena import Decode, find, prepare
 from datasets.base import open_dataset
 
@@ -24,8 +25,13 @@ from datasets.base import open_dataset
 def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Carry out what is missing, failed, interrupted or stale, then report. Returns the exit code."""
     code = complete(sweep, out, workers, console)
-    if code in (0, 1):
+    if code not in (0, 1):
+        return code
+    try:
         show(report(sweep, out), console)
+    except OSError as error:  # the disk that stopped the runs stops the report
+        console.print(f"the report could not be written: {error.strerror}", style="red", highlight=False)
+        return 1
     return code
 
 
@@ -49,7 +55,7 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     create_folders(plan)
     runtime = plan.sweep.runs[0].runtime
     devices, count = places(runtime)
-    order = [item.config.run_id for item in sorted(plan.runs, key=lambda item: -item.work)]
+    order = [item.config.run_id for item in sorted(plan.runs, key=lambda item: -(item.seconds or item.work))]
     outcome = run_local(plan.out, order, workers=workers or count, threads=runtime.threads, devices=devices, view=open_view(console))
     for run_id, reason in outcome.failed.items():
         console.print(f"failed: {run_id}: {reason}", style="red", highlight=False)
@@ -67,9 +73,9 @@ def places(runtime: Runtime) -> tuple[list[str], int]:
 
 
 def create_folders(plan: Plan) -> None:
-    """A folder with its ``config.yaml`` for every run that is to do; a stale run's folder is set aside first."""
+    """A folder with its ``config.yaml`` for every run that is to do; a stale record is set aside with its folder first."""
     for item in plan.todo:
-        if item.state == "stale" and item.folder.exists():
+        if item.state == "stale" and RunFolder(item.folder).record_path.exists():  # else another command was here since
             set_aside(plan.out, item.folder)
         RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
 
@@ -79,7 +85,8 @@ def set_aside(out: Path, folder: Path) -> None:
     target = out / "stale"
     target.mkdir(exist_ok=True)
     taken = len(list(target.glob(f"{folder.name}.*")))
-    folder.rename(target / f"{folder.name}.{taken}")
+    with contextlib.suppress(FileNotFoundError):  # another command has just done it
+        folder.rename(target / f"{folder.name}.{taken}")
 
 
 def prepare_data(configs: Sequence[RunConfig], console: Console) -> None:
@@ -115,9 +122,9 @@ def cost(plan: Plan) -> str:
         unit, hours = "CPU", plan.seconds / 3600 * runtime.threads
     parts = [f"about {duration(plan.seconds)} of one worker ({hours:.2g} {unit}-hours)"]
     if found.disk is not None:
-        parts.append(f"{len(plan.todo) * found.disk / 1e9:.2g} GB of disk")
+        parts.append(f"{size(len(plan.todo) * found.disk)} of disk")
     if (memory := found.memory()) is not None:
-        parts.append(f"up to {memory / 1e9:.2g} GB of memory a worker")
+        parts.append(f"up to {size(memory)} of memory a worker")
     scaled = found.unmeasured([run.config for run in plan.todo])
     by = f"by {found.basis}" + (f", scaled for {', '.join(scaled)}" if scaled else "")
     return ", ".join([*parts, by])

@@ -18,7 +18,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """reason: for a table. kind: nan, out_of_memory, data, disk_full or error. traceback: the full text."""
+    """reason: for a table. kind: nan, out_of_memory, data, disk_full, read_only or error. traceback: the full text."""
     message = str(error).strip() or "no message"
     kind = _kind(error)
     reason = message if kind in ("nan", "data") or is_user_error(error) else f"{type(error).__name__}: {message}"
@@ -40,6 +40,8 @@ def _kind(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, OSError) and link.errno in _DISK_FULL:
             return "disk_full"
+        if isinstance(link, OSError) and link.errno == errno.EROFS:
+            return "read_only"
         if "can't allocate memory" in str(link):  # how torch's CPU allocator says it, in a plain RuntimeError
             return "out_of_memory"
         kinds = [KINDS[name] for name in _names(link) if name in KINDS]

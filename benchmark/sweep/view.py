@@ -126,5 +126,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def size(count: float) -> str:
+    """``14 kB``, ``3.2 MB``, ``120 GB``: of bytes, by powers of 1000."""
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 999.5:
+            return f"{count:.1f} {unit}" if count < 9.95 else f"{count:.0f} {unit}"
+    return f"{count / 1000:.1f} GB" if count < 9950 else f"{count / 1000:.0f} GB"
+
+
 def _fraction(run: Mapping[str, Any], step: int) -> float:
     return step / run["total"] if run["total"] else 0.0

@@ -69,11 +69,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a results folder in which runs could not be claimed."""
+    """Refuse a results folder in which runs could not be claimed; on a full disk an empty file may still find room."""
     probe = folder / f".probe-{secrets.token_hex(8)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(probe, "", exclusive=True, durable=False)
+        write_text(probe, " " * 4096, exclusive=True, durable=False)
         probe.unlink()
     except OSError as error:
         raise UsageError(f"results cannot be written to {folder}: {error.strerror}") from error

@@ -15,32 +15,33 @@ from benchmark.sweep.state import RunFolder
 from tests.integration.test_cli import ROOT
 from tests.training.test_run import VARYING
 
-WAIT = 60.0
+WAIT = 180.0
+"""Seconds after which a test gives up; on an idle machine none waits for a tenth of it."""
 
 
 class Sweep:
     """One results folder, and the ``sweep`` commands that work on it, each of which prints to ``out.txt``.
 
-    folder: where the command is run. out: the results folder of the sweep ``small``. environment: added to the command's.
+    folder: where the command is run. out: the sweep's results folder. environment: added to the command's.
     """
 
-    def __init__(self, file: str, folder: Path, workers: int = 2, **environment: str) -> None:
+    def __init__(self, file: str, folder: Path, workers: int = 2, out: Path | None = None, **environment: str) -> None:
         self.file, self.folder, self.workers = file, folder, workers
-        self.out = folder / "results" / "small"
+        self.out = out or folder / "results" / "small"
         self.finished: dict[Path, int] = {}
         self.process: subprocess.Popen | None = None
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **environment}
         folder.mkdir(exist_ok=True)
 
     def start(self) -> subprocess.Popen:
-        command = [sys.executable, "-m", "benchmark", "sweep", self.file, "--workers", str(self.workers)]
+        command = [sys.executable, "-m", "benchmark", "sweep", self.file, "--workers", str(self.workers), "--out", str(self.out)]
         with (self.folder / "out.txt").open("a") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, env=self._environment, stdout=log, stderr=log)
         return self.process
 
     def finish(self) -> int:
         """Start the command and wait for its exit code."""
-        return self.start().wait(2 * WAIT)
+        return self.start().wait(WAIT)
 
     @property
     def shown(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sweeping import Sweep, children, end, wait_for
+from tests.integration.sweeping import WAIT, Sweep, children, end, wait_for
 from tests.integration.test_cli import sweep_file
 
 SETTINGS = {
@@ -50,7 +50,7 @@ def test_sigint_stops_a_sweep_which_resumes_to_the_same_records(signals: int, fi
         for _ in range(signals):
             process.send_signal(signal.SIGINT)
             time.sleep(0.01)
-        code = process.wait(20)
+        code = process.wait(WAIT)
         taken = time.monotonic() - started
     finally:
         end(process)

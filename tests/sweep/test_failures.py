@@ -33,6 +33,7 @@ def chained(cause: Exception, error: Exception) -> Exception:
             "RuntimeError: DefaultCPUAllocator: can't allocate memory",
         ),
         (OSError(errno.EDQUOT, "Quota exceeded"), "disk_full", f"OSError: [Errno {errno.EDQUOT}] Quota exceeded"),
+        (OSError(errno.EROFS, "Read-only file system"), "read_only", f"OSError: [Errno {errno.EROFS}] Read-only file system"),
         (OSError(errno.EIO, "I/O error"), "error", f"OSError: [Errno {errno.EIO}] I/O error"),
         (chained(OSError(errno.ENOSPC, "No space"), RuntimeError("write failed")), "disk_full", "RuntimeError: write failed"),
         (UsageError("no such thing"), "error", "no such thing"),

@@ -87,6 +87,19 @@ def test_other_weights_make_a_run_stale_and_it_is_set_aside(tmp_path: Path) -> N
     assert len(list((tmp_path / "stale").iterdir())) == 4
 
 
+def test_a_folder_that_another_command_has_made_since_is_left_alone(tmp_path: Path) -> None:
+    finish(tmp_path, sweep(), slice(0, 2), weights_hash="other")
+    mine, others = plan.make(sweep(), tmp_path), plan.make(sweep(), tmp_path)
+    command.create_folders(others)
+    (tmp_path / "runs" / sweep().runs[0].run_id / "claims").mkdir()
+    command.create_folders(mine)
+    assert (tmp_path / "runs" / sweep().runs[0].run_id / "claims").exists()
+    assert len(list((tmp_path / "stale").iterdir())) == 2
+    longer = plan.make(sweep(training={"steps": 90, "batch_size": 32, "image_size": 48}), tmp_path)
+    command.create_folders(longer)
+    assert len(list((tmp_path / "stale").iterdir())) == 2
+
+
 def test_failures_are_counted_by_their_reason(tmp_path: Path) -> None:
     found = sweep()
     command.create_folders(plan.make(found, tmp_path))

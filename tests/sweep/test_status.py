@@ -7,7 +7,7 @@ from rich.console import Console
 
 from benchmark.sweep.state import STALE_SECONDS, claim, write_json, write_record
 from benchmark.sweep.status import collect, render, watch
-from benchmark.sweep.view import LiveView, View, duration, open_view
+from benchmark.sweep.view import LiveView, View, duration, open_view, size
 from tests.sweep.sweeping import make, run
 
 
@@ -104,6 +104,10 @@ def test_a_terminal_gets_a_live_table():
     view.tick()
     view.end()
     assert "5/10" in seen(view)
+
+
+def test_sizes_are_readable():
+    assert [size(count) for count in (0, 14e3, 3.21e6, 999.6e6, 120e9)] == ["0.0 kB", "14 kB", "3.2 MB", "1.0 GB", "120 GB"]
 
 
 def test_durations_are_readable():
