@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 from html import unescape
@@ -163,12 +164,20 @@ def test_the_committed_reference(tmp_path: Path) -> None:
     check(probe(report, tmp_path / "browser"), 9, 10, 1)
 
 
+def cpu_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """720 runs: 12 methods, 3 data sets, 4 fractions, 5 seeds, with 18 holes."""
     methods = (*fakes.QUICK, "cutmix", "delta+mixup", "rifle+mixup")
     sizes = {"datasets": ("birds", "cars", "aircraft"), "fractions": (0.15, 0.3, 0.5, 1.0), "seeds": 5}
-    return draw(tmp_path_factory.mktemp("large"), methods, holes=41, **sizes)
+    before = cpu_seconds()
+    report = draw(tmp_path_factory.mktemp("large"), methods, holes=41, **sizes)
+    assert cpu_seconds() - before < 90, "more than a minute on two cores"
+    return report
 
 
 @pytest.mark.parametrize("size", ["1280,900", "500,900"])
