@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmark.report.cells import Group, accuracy, mean_class_accuracy, minutes
 from benchmark.report.collect import Collected, Run, SweepInfo
 from benchmark.report.details import details, name_of
+from benchmark.report.figures.critical import NAME as CRITICAL
 from benchmark.report.figures.write import Picture
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.style import style
@@ -53,7 +54,8 @@ def render(
         overview=overview,
         ranks=ranks,
         across=summary[ACROSS],
-        pictures=[picture for picture in pictures if not picture.group],
+        pictures=[picture for picture in pictures if not picture.group and picture.name != CRITICAL],
+        diagram=next((picture for picture in pictures if picture.name == CRITICAL), None),
         summary=summary,
         absent=found.absent,
         provenance=provenance,

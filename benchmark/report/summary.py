@@ -15,8 +15,24 @@ ACROSS = "Across data sets"
 
 def summarise(groups: Sequence[Group], across: Across, expected: Sequence[Expected], found: Collected) -> dict[str, list[str]]:
     """Sentences under headings: on completeness, on all data sets together, on each group that has a finished run."""
-    heads = {"Runs": _completeness(expected, found), ACROSS: _across(across)}
+    heads = {"Runs": _completeness(expected, found), ACROSS: [*_tally(groups), *_across(across)]}
     return heads | {group.title: _group(group) for group in groups if group.runs}
+
+
+def _tally(groups: Sequence[Group]) -> list[str]:
+    """In how many of several tables each method differs from the baseline; nothing for a single table."""
+    tested = [cell for group in groups for cell in group.cells if cell.p_holm is not None]
+    if len(groups) < 2 or not tested:
+        return []
+    higher, lower = (Counter(c.method for c in tested if c.p_holm < ALPHA and sign * c.difference.mean > 0) for sign in (1, -1))
+    tables = Counter(cell.method for cell in tested)
+    rows = [
+        f"{method} {higher[method]} higher, {lower[method]} lower of {tables[method]}"
+        for method in tables
+        if higher[method] + lower[method]
+    ]
+    text = f"Tables in which a method differs from {groups[0].baseline} at 5 %, Holm-corrected within each table alone: "
+    return [text + ("; ".join(rows) if rows else "none") + "."]
 
 
 def _across(across: Across) -> list[str]:

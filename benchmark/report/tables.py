@@ -138,8 +138,8 @@ def _power(group: Group) -> list[str]:
     pairs = sorted({n for _, n in found})
     count = str(pairs[0]) if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
     return [
-        f"With {count} pairs of seeds and the spread seen here, a paired t-test (5 %, uncorrected) finds a true difference "
-        f"of {span} points, depending on the method, with 80 % probability; smaller ones will mostly be missed"
+        f"With {count} pairs of seeds, and if the spread seen here is the true one, a paired t-test (5 %, uncorrected) finds a true "
+        f"difference of {span} points, depending on the method, with 80 % probability; smaller ones will mostly be missed"
     ]
 
 

@@ -69,7 +69,7 @@ def _markdown_row(texts: Sequence[str]) -> str:
 
 
 def to_latex(tables: Sequence[Table], sweep: str) -> str:
-    """One booktabs ``table*`` per table; needs ``\\usepackage{booktabs}`` and nothing else."""
+    """One booktabs ``table*`` per table; needs ``\\usepackage{booktabs,graphicx}``; one too wide for the page is scaled to it."""
     blocks = [_NEEDS]
     for number, table in enumerate(tables, start=1):
         words = [f"{_tex(table.title)}.", _tex(CAPTION), *(_tex(note) + "." for note in table.notes)]
@@ -89,7 +89,7 @@ def to_latex_panels(tables: Sequence[Table], caption: str, label: str) -> str:
     return f"{_NEEDS}\n\n{block}\n"
 
 
-_NEEDS = r"% needs \usepackage{booktabs}"
+_NEEDS = r"% needs \usepackage{booktabs,graphicx}"
 
 
 def _float(caption: str, label: str, columns: int, head: str, panels: Sequence[Sequence[str]]) -> str:
@@ -100,13 +100,13 @@ def _float(caption: str, label: str, columns: int, head: str, panels: Sequence[S
             r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{caption}}}",
             rf"\label{{{label}}}",
-            rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
+            r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{" + rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
             r"\toprule",
             head,
             r"\midrule",
             *body,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table*}",
         ]
     )

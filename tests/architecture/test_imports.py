@@ -98,6 +98,11 @@ def test_what_starts_on_a_login_node_loads_neither_torch_nor_pandas(module: str)
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_explaining_a_cell_loads_no_torch() -> None:
+    code = "import sys, benchmark.report.explain, benchmark.sweep.redo; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_every_config_key_is_read_somewhere() -> None:
     from benchmark import config
     from benchmark.sweep import grid

@@ -66,6 +66,10 @@ def test_a_sweep_from_nothing_to_its_report_and_again(images: Path, backbone: st
     assert "4 done" in smilebench("status", sweep, cwd=tmp_path).stdout
     run_id = next(iter(records)).parent.name
     assert "done" in smilebench("logs", run_id, cwd=tmp_path).stdout
+    explained = smilebench("explain", sweep, "smile", cwd=tmp_path).stdout
+    assert "2 of 2 runs finished" in explained
+    assert all(path.parent.name in explained for path in records if "-smile-" in path.parent.name)
+    assert run_id in smilebench("explain", sweep, run_id, cwd=tmp_path).stdout
 
 
 def test_a_run_that_turns_nan_fails_with_its_reason_and_the_others_finish(images: Path, backbone: str, tmp_path: Path) -> None:
@@ -88,6 +92,7 @@ def test_a_run_that_turns_nan_fails_with_its_reason_and_the_others_finish(images
         (["train", "method=smile"], ["datasets", "missing"]),
         (["describe", "smiel"], ["did you mean 'smile'"]),
         (["backbones", "verify", "resnet18.a1_in1k"], ["is not prepared", "smilebench backbones prepare resnet18.a1_in1k"]),
+        (["explain", "{sweep}", "tiny/1/smiel"], ["no cell or run 'tiny/1/smiel'", "nearest: tiny/1/smile", "methods: fine_tuning, smile"]),
         (["logs", "nothing"], ["no run 'nothing'"]),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ TERMS = {"l2_sp": ("l2_sp",), "delta": ("delta", "head_decay"), "smile": ("featu
 
 def info(methods: Sequence[str] = QUICK, name: str = "made_up") -> SweepInfo:
     return SweepInfo(name, methods[0], tuple(methods), "smile", f"sweeps/{name}.yaml", f"smilebench sweep {name}")
+
+
+def with_redo(found: SweepInfo, names: Iterable[str]) -> SweepInfo:
+    """``found`` with a command for each cell."""
+    return replace(found, redo={name: f"smilebench sweep {found.name} {name}" for name in names})
 
 
 def grid(

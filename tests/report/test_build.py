@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from benchmark.report import html
 from benchmark.report.build import Report, build, print_table
 from benchmark.report.figures import write
 from benchmark.report.figures.rows import draw_difference
@@ -22,7 +24,8 @@ from tests.report import fakes
 
 METHODS = ("fine_tuning", "linear_probe", "l2_sp", "smile", "l2_sp+mixup")
 GRID = fakes.grid(METHODS)
-INFO = fakes.info(METHODS)
+INFO = fakes.with_redo(fakes.info(METHODS), [f"toys/0.15/{method}" for method in METHODS])
+LINKED = ("config.yaml", "record.json", "curves.jsonl", "linearity.csv")
 HOLES = (GRID[4], GRID[10])
 
 
@@ -89,7 +92,8 @@ import sys
 from pathlib import Path
 from benchmark.report.build import build
 from tests.report import fakes
-assert not build(Path({str(built[0])!r}), fakes.info({METHODS!r}), fakes.grid({METHODS!r})).redrawn
+info = fakes.with_redo(fakes.info({METHODS!r}), [f"toys/0.15/{{method}}" for method in {METHODS!r}])
+assert not build(Path({str(built[0])!r}), info, fakes.grid({METHODS!r})).redrawn
 print(sorted({{"torch", "pandas", "matplotlib", "scipy", "numpy", "jinja2"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -173,6 +177,82 @@ def test_the_page_is_made_for_keyboard_and_screen_reader(built: tuple[Path, Repo
     pointed = [value for _, a in page.tags for key in ("aria-controls", "aria-labelledby", "aria-describedby") if (value := a.get(key))]
     assert set(pointed) <= set(ids)
     assert all(button["type"] == "button" for button in page.all("button"))
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(
+        w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), channels, strict=True)
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_light_and_dark(scheme: str) -> None:
+    """WCAG 2.1 AA: 4.5 for text, 3 for the edges of controls."""
+    css = (Path(html.__file__).parent / "templates" / "report.css").read_text()
+    light, dark = (dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", block)) for block in re.findall(r":root \{(.*?)\}", css)[:2])
+    colours = light | (dark if scheme == "dark" else {})
+    for ground in ("paper", "wash"):
+        for name, least in (("ink", 4.5), ("muted", 4.5), ("link", 4.5), ("edge", 3.0)):
+            lighter, darker = sorted((luminance(colours[name]), luminance(colours[ground])), reverse=True)
+            assert (lighter + 0.05) / (darker + 0.05) >= least, (name, ground)
+
+
+def test_headings_go_down_one_level_at_a_time(built: tuple[Path, Report]) -> None:
+    page = Page((built[0] / "report.html").read_text(encoding="utf-8"))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(level <= before + 1 for before, level in pairwise(levels))
+
+
+def test_each_cell_opens_its_runs_settings_cost_and_command(built: tuple[Path, Report]) -> None:
+    text = (built[0] / "report.html").read_text(encoding="utf-8")
+    cell = re.search(r'<tr id="runs-1-4".*?</table>.*?</dl>', text, re.S)[0]
+    page = Page(cell)
+    runs = [item for item in GRID if item.method == "smile" and item not in HOLES]
+    assert len(runs) == 2
+    for item in runs:
+        record = fakes.record(item)
+        assert f"{100 * record['test_accuracy']:.2f}" in page.text
+        assert record["subset_hash"][:12] in page.text
+    links = [link["href"] for link in page.all("a")]
+    assert sorted(links) == sorted(f"runs/{item.run_id}/{name}" for item in runs for name in LINKED)
+    assert all((built[0] / link).is_file() for link in links)
+    assert "CPU-hours for 2 runs" in page.text
+    assert "smile v1: feature_weight 0.01, alpha 0.2" in page.text
+    assert "smilebench sweep made_up toys/0.15/smile" in page.text
+    assert f"smilebench logs {HOLES[1].run_id}" in page.text
+
+
+def test_an_overview_leads_from_each_entry_to_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "PER_GROUP", ())
+    methods = ("fine_tuning", "smile", "mixup")
+    grid = fakes.grid(methods, ("toys", "two words"), (0.15, 0.5), seeds=2)
+    fakes.write_sweep(tmp_path, grid, holes=[grid[0].run_id])
+    report = build(tmp_path, fakes.info(methods), grid)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    entries = [link for link in page.all("a") if link.get("class") == "cell"]
+    assert len(entries) == 12
+    for link in entries:
+        method, _, place = link["aria-label"].partition("runs of ")[2].partition(" on ")
+        row = re.search(rf'<tr id="{link["href"][1:]}".*?<caption>Runs of (.*?) on (.*?) of the labels', text, re.S)
+        assert (method, place) == (row[1], row[2].replace(", ", " at "))
+    assert {"tables/overview.md", "tables/overview.csv", "tables/overview.tex"} <= {
+        str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*")
+    }
+    assert "1 of 2" in (tmp_path / "tables" / "overview.md").read_text()
+    assert "usable here: 2" in " ".join(report.summary["Across data sets"])
+    assert "usable here: 2" in (tmp_path / "tables" / "ranks.md").read_text()
+    assert "usable here: 2" in page.text
+
+
+def test_one_data_set_is_refused_a_comparison_across_them(built: tuple[Path, Report]) -> None:
+    (sentence,) = built[1].summary["Across data sets"]
+    assert "usable here: 1" in sentence
+    for text in ((built[0] / name).read_text(encoding="utf-8") for name in ("report.html", "tables/ranks.md")):
+        assert "usable here: 1" in text
+    assert (built[0] / "tables" / "ranks.tex").read_text().startswith("% No test across data sets")
 
 
 def test_the_page_names_its_origin(built: tuple[Path, Report]) -> None:

@@ -96,6 +96,18 @@ def test_a_planted_point_is_found_as_often_as_the_detectable_difference_says(n: 
     assert low <= found <= high
 
 
+@pytest.mark.parametrize(("n", "rate"), [(3, 0.63), (5, 0.69), (10, 0.74)])
+def test_an_observed_spread_makes_the_stated_power_too_high(n: int, rate: float) -> None:
+    """A difference of the size that a first sweep states is planted into a second one of the same noise."""
+    rng = np.random.default_rng(70 + n)
+    found = 0
+    for _ in range(SWEEPS):
+        stated = simulated(draw(rng, 2, n)).cells[1].difference.detectable
+        found += simulated(draw(rng, 2, n, (0.0, stated))).cells[1].p_holm < 0.05
+    low, high = chance(rate)
+    assert low <= found <= high
+
+
 def test_the_stated_detectable_difference_is_that_of_the_observed_spread() -> None:
     group = simulated(draw(np.random.default_rng(50), 2, 5))
     difference = group.cells[1].difference

@@ -1,12 +1,17 @@
 """Figures: the drawn data, not the pixels; and that nothing is cut off or unlabelled."""
 
+import json
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
@@ -14,6 +19,7 @@ from benchmark.report.collect import collect
 from benchmark.report.figures import write
 from benchmark.report.figures.ablation import draw_ablation
 from benchmark.report.figures.canvas import Drawing, settle
+from benchmark.report.figures.labels import numbering
 from benchmark.report.figures.lines import draw_fractions, draw_loss_terms
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy
@@ -23,6 +29,8 @@ from benchmark.report.series import MAX_POINTS, linearity_series, loss_series
 from benchmark.report.statistics import Interval
 from benchmark.report.style import RC, WIDTH, style
 from tests.report import fakes
+
+GOLDEN = Path(__file__).parent / "golden" / "figures.json"
 
 
 def make(sweep: Path, methods: tuple[str, ...] = fakes.QUICK, **sizes: object) -> tuple[Group, ...]:
@@ -201,3 +209,88 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert len(files) == 4
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+
+
+def shown(figure: Figure) -> list[list[list[object]]]:
+    """Per axes the (marker, x, y) of its lines, rounded; bands and bars by their corners."""
+    axes = [[[line.get_marker(), *(np.round(v, 4).tolist() for v in line.get_data())] for line in a.get_lines()] for a in figure.axes]
+    bars = [[["bar", round(float(p.get_x()), 4), round(float(p.get_width()), 4)] for p in a.patches] for a in figure.axes]
+    return [lines + extra for lines, extra in zip(axes, bars, strict=True)]
+
+
+def flat(value: object) -> tuple[list[str], list[float]]:
+    """The texts and the numbers in nested lists, in order; a text per list for its length."""
+    if not isinstance(value, list):
+        return ([value], []) if isinstance(value, str) else ([], [value])
+    parts = [flat(item) for item in value]
+    return [f"{len(value)}:", *(t for texts, _ in parts for t in texts)], [n for _, numbers in parts for n in numbers]
+
+
+def test_golden_records_give_golden_figures_data(tmp_path: Path) -> None:
+    """What is drawn, not its pixels. The golden file was checked against the records; regenerate it only on purpose."""
+    methods = ("smile", "fine_tuning", "smile_no_feature", "smile_weak")
+    grid = fakes.grid(methods, fractions=(0.15, 0.5), seeds=3)
+    gaps = dict.fromkeys(("feature", "feature_rel", "label_l1", "label_kl"), 0.25)
+    for number, item in enumerate(grid):
+        linearity = {split: {name: gap * (1 + 0.1 * item.seed) for name, gap in gaps.items()} for split in ("train", "test")}
+        changes = {"test_accuracy": 0.6 + 0.01 * (number * 7 % 11), "wall_seconds": 60.0 + number, "linearity": linearity}
+        if number != 4:
+            fakes.write_run(tmp_path, item, changes)
+    groups = group_runs(fakes.info(methods), grid, collect(tmp_path, grid))
+    found = {draw.__name__: shown(drawn(draw, groups[0]).figure) for draw in PER_GROUP} | {
+        "fractions": shown(draw_fractions(groups).figure)
+    }
+    golden = json.loads(GOLDEN.read_text())
+    assert found.keys() == golden.keys()
+    for name, axes in found.items():
+        texts, numbers = flat(axes)
+        golden_texts, golden_numbers = flat(golden[name])
+        assert texts == golden_texts, name
+        assert numbers == pytest.approx(golden_numbers, abs=2e-4), name
+
+
+def test_ablation_bars_are_the_paired_differences_of_the_variants(ablated: Group) -> None:
+    figure = drawn(draw_ablation, ablated).figure
+    variants = [ablated.cell("smile_no_feature"), ablated.cell("smile_weak")]
+    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([cell.difference.mean for cell in variants])
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert {"feature_weight: 0.01 → 0.0", "feature_weight: 0.01 → 0.001"} <= set(written)
+
+
+def test_no_ablation_where_the_baseline_is_not_the_full_method(group: Group) -> None:
+    assert draw_ablation(group) is None
+
+
+def many(tmp_path: Path, count: int) -> Group:
+    return make(tmp_path, ("fine_tuning", *(f"smile_v{n}" for n in range(count - 1))), seeds=2)[0]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(12, [12]), (13, [7, 7]), (20, [8, 8, 6]), (22, [8, 8, 8])])
+def test_too_many_lines_are_parted_each_with_the_baseline(tmp_path: Path, count: int, sizes: list[int]) -> None:
+    group = many(tmp_path, count)
+    found = write.parts(group)
+    assert [len(part.cells) for part in found] == sizes
+    assert all(part.cells[0].method == "fine_tuning" for part in found)
+    assert {cell.method for part in found for cell in part.cells} == {cell.method for cell in group.cells}
+
+
+def test_parts_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "PER_GROUP", (draw_loss_terms,))
+    group = many(tmp_path / "sweep", 13)
+    pictures = write.write_figures([group], compare_across([group]), tmp_path / "figures")
+    assert [picture.name for picture in pictures] == ["loss_terms-toys-0.15-1", "loss_terms-toys-0.15-2"]
+    assert pictures[1].title.endswith("(part 2 of 2)")
+
+
+def test_methods_that_look_alike_are_numbered_in_legend_and_axes(tmp_path: Path) -> None:
+    assert numbering(("fine_tuning", "smile", "mixup")) == {}
+    group = many(tmp_path, 22)
+    figure = drawn(draw_cost_accuracy, group).figure
+    methods = [cell.method for cell in group.cells]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{n}  {method}" for n, method in enumerate(methods, start=1)]
+    notes = {text.get_text(): text for text in figure.axes[0].texts}
+    assert set(notes) == {str(n) for n in range(1, 23)}
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [Text.get_window_extent(note, renderer) for note in notes.values()]
+    overlapping = sum(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert overlapping <= 3

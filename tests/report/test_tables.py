@@ -138,9 +138,10 @@ def test_latex_compiles(groups: tuple[Group, ...], tmp_path: Path) -> None:
         to_latex_panels(odd_tables(), OVERVIEW_CAPTION, "panels"),
         to_latex_panels([ranks_table(compare_across(groups))], RANKS_CAPTION, "ranks"),
     )
-    page = rf"\documentclass[twocolumn]{{article}}\usepackage{{booktabs}}\begin{{document}}{chr(10).join(parts)}\end{{document}}"
+    page = rf"\documentclass[twocolumn]{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{chr(10).join(parts)}\end{{document}}"
     (tmp_path / "page.tex").write_text(page)
     command = [engine, *(["-interaction=nonstopmode", "-halt-on-error"] if "pdflatex" in engine else []), "page.tex"]
     done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
     assert (tmp_path / "page.pdf").is_file()

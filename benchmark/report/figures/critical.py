@@ -9,6 +9,8 @@ from benchmark.report.across import Across
 from benchmark.report.figures.canvas import Drawing, heading, sheet
 from benchmark.report.style import INK, MUTED, style
 
+NAME = "critical_difference"
+
 _ROW = 0.17
 _LANE = 0.45
 
@@ -41,7 +43,7 @@ def _drawing(across: Across, order: Sequence[int], figure: Figure) -> Drawing:
     verdict = "" if across.differ else " Friedman's test does not find that the methods differ, so none are told apart."
     listed = ", ".join(f"{across.methods[m]} {across.ranks[m]:.2f}" for m in order)
     return Drawing(
-        name="critical_difference",
+        name=NAME,
         title="Critical-difference diagram",
         caption=f"Mean rank of each method over {len(across.blocks)} data sets; the value on a data set is the mean over its fractions. "
         "Each thick bar spans methods that Nemenyi's test at 5 % does not tell apart: their mean ranks are less than the critical "

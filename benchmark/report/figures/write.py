@@ -41,6 +41,8 @@ BY_LINE = (draw_linearity_feature, draw_linearity_label, draw_loss_terms)
 LINES = 9
 """Methods beside the baseline in one part."""
 
+_CHUNK = 4
+
 POOL_FROM = 3
 """From this many groups on, starting processes costs less than it saves."""
 
@@ -73,7 +75,7 @@ def write_figures(groups: Sequence[Group], across: Across, folder: Path) -> list
         pictures = list(map(_write, tasks))
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            pictures = list(pool.map(_write, tasks, chunksize=len(PER_GROUP)))
+            pictures = list(pool.map(_write, tasks, chunksize=_CHUNK))
     return [picture for picture in pictures if picture is not None]
 
 
