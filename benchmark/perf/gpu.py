@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-import methods
 from benchmark import yamlio
 from benchmark.devices import visible_gpus
 from benchmark.perf import steps
@@ -40,11 +39,6 @@ PEAK = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A
 """Dense bfloat16 operations per second by part of the device's name, as NVIDIA states them; the first that fits counts."""
 
 
-def core() -> tuple[str, ...]:
-    """The baseline and every method whose step time has a bound."""
-    return next(iter(methods.METHODS)), *(name for name, note in steps.notes().items() if "at_most" in note)
-
-
 def ceiling(console: Console, setting: steps.Setting = RESNET50, batches: Sequence[int] = BATCHES) -> list[Row]:
     """Images per second of the loop and of the ceiling, the share of a step outside the model, MFU, and host waits of the core methods."""
     rows = [row for batch in batches for row in against_ceiling(replace(setting, batch=batch))]
@@ -54,7 +48,7 @@ def ceiling(console: Console, setting: steps.Setting = RESNET50, batches: Sequen
 def against_ceiling(setting: steps.Setting) -> list[Row]:
     """The loop of the baseline against a bare step."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
-        (config,) = steps.configured(Path(folder), setting, core()[:1])
+        (config,) = steps.configured(Path(folder), setting, steps.core()[:1])
         fit = steps.started(config)
         tasks = {"loop": steps.repeat(steps.stepper(fit), setting.steps), "bare": steps.repeat(steps.bare_step(fit), setting.steps)}
         times = interleaved(tasks, setting.rounds, device_clock(fit.ctx.device))
@@ -93,7 +87,7 @@ def waits(setting: steps.Setting) -> list[Row]:
     """How often the host waits for the device between two log points, for every core method."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
         rows = []
-        for config in steps.configured(Path(folder), setting, core()):
+        for config in steps.configured(Path(folder), setting, steps.core()):
             step = steps.stepper(steps.started(config))
             steps.repeat(step, WARM_UP)()
             found = host_waits(steps.repeat(step, WATCHED), torch.device(setting.device))
@@ -119,7 +113,7 @@ def host_waits(task: Callable[[], object], device: torch.device) -> int:
 
 def gpu_steps(console: Console, setting: steps.Setting = RESNET50) -> list[Row]:
     """Step ratios of the core methods."""
-    return steps.report(console, replace(setting, names=core()))
+    return steps.report(console, replace(setting, names=steps.core()))
 
 
 def workers_resnet50(console: Console) -> list[Row]:
@@ -157,7 +151,7 @@ def together(setting: steps.Setting, count: int, length: int) -> float:
         images = write_images(root / "images", setting.side + setting.side // 8, per_class=-(-setting.batch // 5))
         training = {"steps": length, "batch_size": setting.batch, "image_size": setting.side}
         how = {"precision": setting.precision, "compile": setting.compile, "runtime": {"device": setting.device}}
-        configs = runs(backbone, images, core()[:1], seeds=count, training=training, **how)
+        configs = runs(backbone, images, steps.core()[:1], seeds=count, training=training, **how)
         for use, decode in data_sets(configs):
             prepare(open_dataset(use), decode)
         folders = [RunFolder(root / "runs" / config.run_id) for config in configs]
@@ -174,7 +168,7 @@ def together(setting: steps.Setting, count: int, length: int) -> float:
 def paper(console: Console, setting: steps.Setting = RESNET50) -> list[Row]:
     """GPU hours of the sweep ``paper``: its passes through the backbone, at the speed of the baseline's loop here; one run at a time."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
-        (config,) = steps.configured(Path(folder), setting, core()[:1])
+        (config,) = steps.configured(Path(folder), setting, steps.core()[:1])
         fit = steps.started(config)
         times = interleaved({"loop": steps.repeat(steps.stepper(fit), setting.steps)}, setting.rounds, device_clock(fit.ctx.device))
     seconds = median(times["loop"]) / setting.steps

@@ -1,7 +1,8 @@
 """What threads buy, and what memory methods take, on ResNet-18 at 96 px.
 
 Threads: wall time of a step at one thread over that at more, and images per second of as many one-thread workers over one worker with
-that many threads, which is what a sweep can choose between. Memory: a method's peak above the idle process, over fine-tuning's.
+that many threads, which is what a sweep can choose between. Memory: peaks of the core methods above the idle process, over
+fine-tuning's.
 """
 
 import multiprocessing
@@ -13,7 +14,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-import methods
 from benchmark.config import RunConfig
 from benchmark.devices import cpu_count
 from benchmark.perf import steps
@@ -25,7 +25,7 @@ ROUNDS, STEPS_OF_A_WORKER, STEPS_OF_A_PEAK = 5, 12, 3
 
 def measure(setting: steps.Setting = steps.CPU) -> list[Row]:
     """The rows of both questions."""
-    names = setting.names or tuple(methods.METHODS)
+    names = setting.names or steps.core()
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
         configs = steps.configured(Path(folder), setting, names)
         return [*thread_rows(configs[0], cpu_count()), *memory_rows(configs)]

@@ -84,6 +84,11 @@ def notes() -> dict[str, dict[str, Any]]:
     return yamlio.read(Path(__file__).with_name("methods.yaml"))
 
 
+def core() -> tuple[str, ...]:
+    """The baseline and every method whose step time has a bound."""
+    return next(iter(methods.METHODS)), *(name for name, note in notes().items() if "at_most" in note)
+
+
 def configured(folder: Path, setting: Setting, names: Sequence[str]) -> tuple[RunConfig, ...]:
     """Runs of the methods that never end nor log, on images made in ``folder``."""
     return runs(

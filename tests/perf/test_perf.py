@@ -115,9 +115,9 @@ def test_gpu_parts_run_through_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None
     rows = gpu.ceiling(QUIET, TINY, batches=(4,))
     found = {row.what: row for row in rows}
     assert found["loop over ceiling, batch 4: step time"].at_most == 1.05
-    assert {f"host waits in {gpu.WATCHED} steps: {name}" for name in gpu.core()} <= found.keys()
+    assert {f"host waits in {gpu.WATCHED} steps: {name}" for name in steps.core()} <= found.keys()
     assert not any("MFU" in what for what in found), "a CPU's peak is not known"
-    assert [row.what for row in gpu.gpu_steps(QUIET, TINY)][:-1] == list(gpu.core()[1:])
+    assert [row.what for row in gpu.gpu_steps(QUIET, TINY)][:-1] == list(steps.core()[1:])
     (estimate,) = gpu.paper(QUIET, TINY)
     assert estimate.value > 0
     assert "1200 runs" in estimate.what
