@@ -32,7 +32,7 @@ from methods.shared import ensure, init_linear, stage_groups, wide
 
 HEAD_DECAY = 1e-4
 EPOCHS_PER_TENTH = 6
-CPU_BUDGET, DEVICE_BUDGET = 2**19, 2**26
+CPU_BUDGET, DEVICE_BUDGET = 2**23, 2**26
 
 
 def map_distance(student: Tensor, source: Tensor, weight: Tensor, scale: str, batch_reduction: str) -> Tensor:
@@ -87,7 +87,7 @@ def naive_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) 
 def fast_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) -> Tensor:
     """As :func:`naive_importance`, but runs only what lies behind the tap, where the network allows it.
 
-    As many channels at a time as keep the tapped maps within a budget of elements: what a CPU's cache, or a device, likes.
+    As many channels at a time as keep the tapped maps within a budget of elements.
     """
     out = net(x)
     split = split_at(net, tap, x)

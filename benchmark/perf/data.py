@@ -4,25 +4,20 @@ The usual loader reads each JPEG anew: PIL decode, Resize(256), RandomCrop(224),
 one thread and the same generated photos of about 500 pixels; rounds alternate, and the median of each side counts.
 """
 
-import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
 
 import numpy as np
-import torch
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 
+from benchmark.perf.measure import Row, interleaved, own_cache, show, threads
 from datasets.arena import Decode, prepare
 from datasets.base import DataSet, open_dataset
 from datasets.decode import decode_items
@@ -35,34 +30,20 @@ RESIZE, CROP = 256, 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Ratio(NamedTuple):
-    """ours, usual: images per second of one core. wanted: the least that ours / usual should be."""
-
-    what: str
-    ours: float
-    usual: float
-    wanted: float
-
-
 class _Streams:
     def numpy(self, stream: str, step: int | None = None) -> np.random.Generator:
         return np.random.default_rng([len(stream), step or 0])
 
 
-def measure(images: int = IMAGES, rounds: int = ROUNDS) -> list[Ratio]:
+def measure(images: int = IMAGES, rounds: int = ROUNDS) -> list[Row]:
     """Generate ``images`` photos and time both sides on them, ``rounds`` times in turn."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory() as folder, _own_cache(Path(folder) / "cache"):
-            root = Path(folder) / "photos"
-            write_photos(root, images)
-            return _measure(open_dataset(f"folder:{root}"), root / "train", rounds)
-    finally:
-        torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
+        root = Path(folder) / "photos"
+        write_photos(root, images)
+        return _measure(open_dataset(f"folder:{root}"), root / "train", rounds)
 
 
-def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Ratio]:
+def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Row]:
     decode = Decode(RESIZE, keep_aspect=True)
     items = dataset.splits["train"]
     split = prepare(dataset, decode).split("train")
@@ -81,10 +62,14 @@ def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Ratio]:
         },
         rounds,
     )
+    pairs = [
+        ("batches, uint8 (normalised on the device)", "uint8", "loader", 15),
+        ("batches, normalised on the CPU", "normalised", "loader", 5),
+        ("decoding and resizing", "decode", "usual decode", 0.95),
+    ]
     return [
-        Ratio("batches, uint8 (normalised on the device)", rates["uint8"], rates["loader"], 15),
-        Ratio("batches, normalised on the CPU", rates["normalised"], rates["loader"], 5),
-        Ratio("decoding and resizing", rates["decode"], rates["usual decode"], 0.95),
+        Row(what, rates[ours] / rates[usual], at_least=wanted, details=(f"{rates[ours]:,.0f}", f"{rates[usual]:,.0f}"))
+        for what, ours, usual, wanted in pairs
     ]
 
 
@@ -109,35 +94,19 @@ def write_photos(root: Path, images: int) -> None:
 
 
 def _rates(tasks: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    """Images per second of each task: the median over rounds in which the tasks take turns, after a round to warm up."""
-    rates: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(rounds + 1):
-        for name, task in tasks.items():
-            start = time.process_time()
-            count = task()
-            rates[name].append(count / (time.process_time() - start))
-    return {name: statistics.median(values[1:]) for name, values in rates.items()}
+    """Images per CPU second of each task, the median over rounds in which the tasks take turns."""
+    counts: dict[str, int] = {}
+
+    def counted(name: str, task: Callable[[], int]) -> Callable[[], None]:
+        return lambda: counts.update({name: task()})
+
+    times = interleaved({name: counted(name, task) for name, task in tasks.items()}, rounds)
+    return {name: counts[name] / median(seconds) for name, seconds in times.items()}
 
 
-@contextmanager
-def _own_cache(folder: Path) -> Iterator[None]:
-    before = os.environ.get("SMILEBENCH_CACHE")
-    os.environ["SMILEBENCH_CACHE"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SMILEBENCH_CACHE"]
-        else:
-            os.environ["SMILEBENCH_CACHE"] = before
-
-
-def report(console: Console) -> None:
+def report(console: Console) -> list[Row]:
     """Measure and print the ratios."""
-    table = Table("data, one core", "ours, images/s", "usual, images/s", "ratio", "wanted")
-    for row in measure():
-        table.add_row(row.what, f"{row.ours:,.0f}", f"{row.usual:,.0f}", f"{row.ours / row.usual:.2f}x", f">= {row.wanted:g}x")
-    console.print(table)
+    return show(console, "data, one core, over the usual loader", measure(), ("ours, images/s", "usual, images/s"))
 
 
 if __name__ == "__main__":

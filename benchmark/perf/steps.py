@@ -1,119 +1,128 @@
 """Step time of every method over fine-tuning's, and of the loop over a bare training step, on the same network and batch size.
 
-ResNet-18 with random weights on generated images, float32. Methods take turns, step by step, so that a machine
-whose speed drifts slows all of them alike; the median of the per-round ratios counts.
+A network with random weights on generated images: on a CPU ResNet-18 at 96 px, float32, one thread. Methods take turns, step by step,
+and the median of the per-round ratios counts.
 """
 
-import statistics
+import functools
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
-import timm
 import torch
-from PIL import Image
 from rich.console import Console
-from rich.table import Table
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
 import methods
+from benchmark import yamlio
 from benchmark.config import RunConfig
-from benchmark.errors import UsageError
+from benchmark.perf.measure import (
+    LEARNING_RATE,
+    Row,
+    device_clock,
+    interleaved,
+    own_cache,
+    ratio,
+    runs,
+    show,
+    threads,
+    write_backbone,
+    write_images,
+)
 from benchmark.plugins import method_info
-from benchmark.sweep import grid
+from benchmark.training.evaluate import autocast
+from benchmark.training.frozen import compiled
 from benchmark.training.loop import Fit, train_step
 from benchmark.training.run import assemble
 
-ROUNDS = 6
-BATCH, SIDE = 32, 96
-CLASSES, PER_CLASS = 10, 16
+ROUNDS = 10
+LOOP_AT_MOST = 1.03
+CPU_ALLOWANCE = 0.05
 
 
-class Row(NamedTuple):
-    """A method's median step time, relative to fine-tuning's, next to its forward and backward passes per step."""
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, and how. rounds: repetitions. steps: per task and round. names: methods, the baseline first; empty: all."""
 
-    method: str
-    ratio: float
-    forwards: int
-    backwards: int
+    architecture: str = "resnet18"
+    side: int = 96
+    batch: int = 32
+    device: str = "cpu"
+    precision: str = "fp32"
+    compile: str = "off"
+    rounds: int = ROUNDS
+    steps: int = 1
+    names: tuple[str, ...] = ()
 
-
-def measure(rounds: int = ROUNDS) -> tuple[list[Row], float]:
-    """Every method that has a full set of defaults, and the loop's step time over that of a bare step."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        backbone = write_backbone(root)
-        write_images(root / "images")
-        fits = {name: fit for name in methods.METHODS if (fit := _fit(name, root / "images", backbone)) is not None}
-        tasks: dict[str, Callable[[], None]] = {name: _stepper(fit) for name, fit in fits.items()}
-        baseline = next(iter(fits))
-        tasks["bare"] = bare_step(fits[baseline])
-        times = _times(tasks, rounds)
-    ratios = {name: statistics.median(a / b for a, b in zip(times[name], times[baseline], strict=True)) for name in tasks}
-    passes = {name: method_info(name).declarations for name in fits}
-    rows = [Row(name, ratios[name], passes[name]["forwards"], passes[name]["backwards"]) for name in fits]
-    return rows, 1 / ratios["bare"]
+    @property
+    def title(self) -> str:
+        how = f"{self.precision}, compile {self.compile}"
+        return f"{self.architecture} at {self.side} px, batch {self.batch}, {self.device}, {how}"
 
 
-def bare_step(fit: Fit) -> Callable[[], None]:
-    """Forward, backward and optimizer step on one fixed batch: what no training loop can undercut."""
-    sample = fit.stream.batch(0)
-    parameters = list(fit.net.parameters())
-    optimizer = torch.optim.SGD(parameters, lr=1e-6, momentum=0.9, nesterov=True, weight_decay=1e-4, foreach=True)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(fit.net(sample.x).logits, sample.y).backward()
-        optimizer.step()
-
-    return step
+CPU = Setting()
 
 
-def write_backbone(folder: Path) -> str:
-    """A checkpoint of ResNet-18 with random weights and its 1,000-class head."""
-    file = folder / "resnet18.safetensors"
-    torch.manual_seed(0)
-    save_file(timm.create_model("resnet18").state_dict(), file)
-    return f"resnet18@{file}"
+def measure(setting: Setting = CPU) -> tuple[list[Row], float]:
+    """A row per method but the baseline, and the step time of the loop over that of a bare step."""
+    names = setting.names or tuple(methods.METHODS)
+    with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
+        fits = {config.method: started(config) for config in configured(Path(folder), setting, names)}
+        baseline = names[0]
+        tasks = {name: repeat(stepper(fit), setting.steps) for name, fit in fits.items()}
+        tasks["bare"] = repeat(bare_step(fits[baseline]), setting.steps)
+        times = interleaved(tasks, setting.rounds, device_clock(torch.device(setting.device)))
+    rows = [_row(name, ratio(times[name], times[baseline]), setting.device) for name in names if name != baseline]
+    return rows, ratio(times[baseline], times["bare"])
 
 
-def write_images(folder: Path) -> None:
-    """A small image folder of noise."""
-    rng = np.random.default_rng(0)
-    for split, label, n in np.ndindex(2, CLASSES, PER_CLASS):
-        path = folder / ("train", "test")[split] / f"class{label}" / f"{n}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(path)
+@functools.cache
+def notes() -> dict[str, dict[str, Any]]:
+    """What ``methods.yaml`` says of each method: ``at_most`` and ``set``."""
+    return yamlio.read(Path(__file__).with_name("methods.yaml"))
 
 
-def _config(method: str, images: Path, backbone: str) -> RunConfig:
-    raw = {
-        "name": "perf",
-        "backbone": backbone,
-        "datasets": [{"name": "noise", "use": f"folder:{images}"}],
-        "seeds": [0],
-        "methods": [method],
-        "baseline": method,
-        "training": {"steps": 10**6, "batch_size": BATCH, "image_size": SIDE, "lr": 1e-6, "log_every": 10**6},
-        "runtime": {"device": "cpu"},
-    }
-    return grid.expand(grid.SweepFile.model_validate(raw), [], "perf").runs[0]
+def core() -> tuple[str, ...]:
+    """The baseline and every method whose step time has a bound."""
+    return next(iter(methods.METHODS)), *(name for name, note in notes().items() if "at_most" in note)
 
 
-def _fit(method: str, images: Path, backbone: str) -> Fit | None:
-    try:
-        return assemble(_config(method, images, backbone))[0]
-    except UsageError:
-        return None  # a method whose options have no default cannot be timed without a sweep
+def configured(folder: Path, setting: Setting, names: Sequence[str]) -> tuple[RunConfig, ...]:
+    """Runs of the methods that never end nor log, on images made in ``folder``."""
+    return runs(
+        write_backbone(folder, setting.architecture),
+        write_images(folder / "images", setting.side + setting.side // 8, per_class=-(-setting.batch // 5)),
+        names,
+        precision=setting.precision,
+        compile=setting.compile,
+        training={
+            "steps": 10**6,
+            "batch_size": setting.batch,
+            "image_size": setting.side,
+            "lr": LEARNING_RATE,
+            "log_every": 10**6,
+        },
+        runtime={"device": setting.device},
+        overrides=[
+            {"match": {"method": name}, "set": {f"{name}.{key}": value for key, value in note["set"].items()}, "optional": True}
+            for name, note in notes().items()
+            if "set" in note
+        ],
+    )
 
 
-def _stepper(fit: Fit) -> Callable[[], None]:
+def started(config: RunConfig) -> Fit:
+    """A run that is about to take its first step."""
+    fit = assemble(config)[0]
     fit.net.train()
     fit.pipeline.train_mode(fit.net)
+    return fit
+
+
+def stepper(fit: Fit) -> Callable[[], None]:
+    """Take the next training step."""
 
     def step() -> None:
         train_step(fit, fit.step)
@@ -122,24 +131,45 @@ def _stepper(fit: Fit) -> Callable[[], None]:
     return step
 
 
-def _times(tasks: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for n in range(rounds + 2):
-        for name, task in tasks.items():
-            start = time.perf_counter()
+def bare_step(fit: Fit) -> Callable[[], None]:
+    """Forward, backward and optimizer step on one fixed batch: what no training loop can undercut."""
+    sample, net, device = fit.stream.batch(0), fit.net, fit.ctx.device
+    forward = net if fit.forward is net else compiled(net)
+    on_gpu = device.type == "cuda"
+    kernel = {"fused": on_gpu, "foreach": not on_gpu}
+    optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=1e-4, **kernel)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(device, fit.precision):
+            loss = F.cross_entropy(forward(sample.x).logits, sample.y)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def repeat(task: Callable[[], None], times: int) -> Callable[[], None]:
+    """``task`` so many times."""
+
+    def repeated() -> None:
+        for _ in range(times):
             task()
-            if n >= 2:
-                times[name].append(time.perf_counter() - start)
-    return times
+
+    return repeated
 
 
-def report(console: Console) -> None:
+def _row(name: str, value: float, device: str) -> Row:
+    passes, wanted = method_info(name).declarations, notes().get(name, {}).get("at_most")
+    if wanted is not None and device == "cpu":
+        wanted += CPU_ALLOWANCE
+    return Row(name, value, at_most=wanted, details=(str(passes["forwards"]), str(passes["backwards"]), f"{method_info(name).cost:.2f}"))
+
+
+def report(console: Console, setting: Setting = CPU) -> list[Row]:
     """Measure and print the ratios."""
-    rows, overhead = measure()
-    table = Table("method", "step time / fine-tuning's", "forwards", "backwards")
-    for row in rows:
-        table.add_row(row.method, f"{row.ratio:.2f}", str(row.forwards), str(row.backwards))
-    console.print(table)
-    untimed = [name for name in methods.METHODS if name not in {row.method for row in rows}]
-    console.print(f"not timed, as some of its options have no default: {', '.join(untimed) or 'none'}", highlight=False)
-    console.print(f"loop over a bare forward, backward and optimizer step: {overhead:.3f}", highlight=False)
+    rows, loop = measure(setting)
+    title = f"step time over {(setting.names or tuple(methods.METHODS))[0]}'s"
+    show(console, title, rows, ("forwards", "backwards", "passes over fine-tuning's"))
+    bare = Row("loop over a bare forward, backward and optimizer step", loop, at_most=LOOP_AT_MOST)
+    return [*rows, *show(console, setting.title, [bare])]

@@ -94,11 +94,11 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "wall_seconds": round(results.wall_seconds, 3),
         "images_per_second": round(fit.step * fit.stream.batch_size / fit.elapsed, 3),
         "peak_memory_bytes": memory.peak_bytes(device),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "hostname": socket.gethostname(),
         "resumes": fit.resumes,
         "versions": versions(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "config_hash": config.config_hash,
         "started_at": results.started_at.isoformat(timespec="seconds"),
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -126,7 +126,8 @@ def _predictions(test: Evaluation) -> pa.Table:
 
 
 @functools.cache
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor as the system calls it."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -135,7 +136,7 @@ def _cpu_name() -> str:
 
 
 @functools.cache
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Commit of the code that ran, with ``-dirty`` when it was changed; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -97,6 +97,17 @@ def test_fast_importance_is_the_naive_one(architecture, cuts, monkeypatch):
         torch.testing.assert_close(fast, naive_importance(source, head, tap, batch.x, batch.y), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_fast_importance_is_the_naive_one_on_resnet18():
+    component = Delta()
+    _, source = pair("resnet18", component=component)
+    batch = images(2, size=96)
+    head = torch.nn.Linear(source.head.in_features, CLASSES)
+    for tap in component.taps(source):
+        fast = fast_importance(source, head, tap, batch.x, batch.y)
+        torch.testing.assert_close(fast, naive_importance(source, head, tap, batch.x, batch.y), rtol=0, atol=1e-5)
+
+
 def test_importance_of_a_filter_is_what_zeroing_its_weights_costs():
     component = Delta()
     _, source = pair(**BOTTLENECK, component=component)

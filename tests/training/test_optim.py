@@ -114,3 +114,16 @@ def test_smooth_schedules_start_at_one_and_end_where_they_say() -> None:
     assert lr_factor("exp", 50, 50) == pytest.approx(0.01)
     ratios = [lr_factor("exp", i + 1, 50) / lr_factor("exp", i, 50) for i in range(50)]
     assert ratios == pytest.approx([0.01**0.02] * 50)
+
+
+@pytest.mark.parametrize("method", ["rifle", "smile"])
+def test_the_fused_kernel_of_a_gpu_trains_as_the_others_do(method: str, images: Path, backbone: str) -> None:
+    """Also past a redraw that leaves one group without momentum."""
+    nets = []
+    for fused in (False, True):
+        fit = trained(config(images, backbone, method), 0)
+        for group in fit.optimizer.param_groups:
+            group.update(fused=fused, foreach=not fused)
+        advance(fit, 6)
+        nets.append(fit.net.state_dict())
+    torch.testing.assert_close(nets[1], nets[0], rtol=1e-4, atol=1e-5)

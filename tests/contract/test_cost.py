@@ -1,0 +1,38 @@
+"""A step runs the backbone as often as its method declares, and two terms that ask the source for the same images share one forward."""
+
+from pathlib import Path
+
+import pytest
+
+import methods
+from benchmark.plugins import method_info
+from benchmark.training.net import Net
+from methods.testing import advance, trained
+from tests.contract.entries import trial
+
+
+def forwards(name: str, images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Backbone forwards of one training step after set-up."""
+    fit = trained(trial(name, images, backbone).run, 1)
+    count = 0
+    original = Net.forward
+
+    def counted(self: Net, *args, **kwargs):
+        nonlocal count
+        count += 1
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Net, "forward", counted)
+    advance(fit, 1)
+    return count
+
+
+@pytest.mark.parametrize("name", [*methods.METHODS, *methods.VARIANTS])
+def test_a_step_takes_the_forwards_that_are_declared(name: str, images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = method_info(methods.VARIANTS.get(name, (name,))[0]).declarations["forwards"]
+    assert forwards(name, images, backbone, monkeypatch) == declared
+
+
+@pytest.mark.parametrize(("name", "expected"), [("delta+lwf", 2), ("delta+lwf+mixup", 2), ("delta+smile", 3), ("lwf+bi_tuning", 3)])
+def test_terms_share_a_source_forward(name: str, expected: int, images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert forwards(name, images, backbone, monkeypatch) == expected
