@@ -17,8 +17,8 @@ from benchmark.sweep import grid
 from benchmark.sweep.selection import FILE, Winner, components, conditions, digest
 from benchmark.sweep.space import Dimension, Range, Tune
 from benchmark.sweep.state import write_json
-from benchmark.sweep.trials import Cell, Outcome, Unfinished, cells, outcomes, tuned
-from benchmark.sweep.tune import FOLDER, leader, warnings
+from benchmark.sweep.trials import FOLDER, Cell, Outcome, Unfinished, cells, outcomes, tuned
+from benchmark.sweep.tune import leader, warnings
 
 EDGE = 0.05
 """A winner this close to an end of its range (as a part of it) is on the edge: better settings may lie beyond."""

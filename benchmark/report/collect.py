@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.report.budget import Tuned
+
 AbsentState = Literal["missing", "failed", "unreadable", "stale"]
 
 _TEXT = ("run_id", "subset_hash", "data_hash", "weights_hash", "device", "finished_at")
@@ -26,7 +28,8 @@ class SweepInfo:
     """What a report says about the sweep as a whole.
 
     ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path
-    of the sweep file as text, and ``command`` the command line that runs the sweep again.
+    of the sweep file as text, and ``command`` the command line that runs the sweep again. ``selection`` says how
+    settings were chosen, '' that none were; ``tuning`` is what the trials scored.
     """
 
     name: str
@@ -35,6 +38,8 @@ class SweepInfo:
     protocol: str
     source: str
     command: str
+    selection: str = ""
+    tuning: tuple[Tuned, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,8 @@ def _record(content: bytes, run_id: str) -> dict[str, Any]:
     for name in _TEXT:
         if not isinstance(record.get(name), str):
             raise _Unreadable(f"`{name}` is missing or not text")
+    if record.get("test_accuracy") is None and _is_number(record.get("val_accuracy")):
+        raise _Unreadable("it is of a tuning run, which is never scored on test")
     for name in _NUMBERS:
         if not _is_number(record.get(name)):
             raise _Unreadable(f"`{name}` is missing or not a finite number")

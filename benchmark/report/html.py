@@ -9,8 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmark.report.cells import Group, accuracy, mean_class_accuracy, minutes
 from benchmark.report.collect import Collected, Run, SweepInfo
 from benchmark.report.figures.write import Picture
+from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.style import style
-from benchmark.report.text import CAPTION, NONE, Table, Value
+from benchmark.report.text import NONE, Table, Value, caption
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,8 +38,10 @@ def render(
         overviews=[picture for picture in pictures if not picture.group],
         summary=summary,
         absent=found.absent,
+        optimism=[table for group in groups if (table := optimism_table(group)) is not None],
+        optimism_caption=OPTIMISM_CAPTION,
         provenance=provenance,
-        caption=CAPTION,
+        caption=caption(sweep.selection),
         run_columns=RUN_COLUMNS,
     )
 

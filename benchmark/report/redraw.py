@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmark.report.budget import CSV as BUDGET_CSV
+from benchmark.report.budget import to_csv as budget_csv
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Collected, Expected, SweepInfo
+from benchmark.report.figures.budget import draw_budgets
 from benchmark.report.figures.write import write_figures
 from benchmark.report.html import render
+from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
 from benchmark.report.provenance import flat_rows, provenance
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_table, to_csv
-from benchmark.report.text import Table, to_latex, to_markdown
+from benchmark.report.text import Table, caption, to_latex, to_markdown
 from benchmark.sweep.state import replacing, write_text
 
 
@@ -33,19 +37,25 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     tables = [main_table(group) for group in groups]
     summary = summarise(groups, expected, found)
     texts = {
-        "tables/main.md": to_markdown(tables),
+        "tables/main.md": to_markdown(tables, caption(sweep.selection)),
         "tables/main.csv": to_csv(groups),
-        "tables/main.tex": to_latex(tables, sweep.name),
+        "tables/main.tex": to_latex(tables, sweep.name, caption(sweep.selection)),
     }
+    optimism = [table for group in groups if (table := optimism_table(group)) is not None]
+    if optimism:
+        texts |= {"tables/optimism.md": to_markdown(optimism, OPTIMISM_CAPTION), "tables/optimism.csv": optimism_csv(groups)}
+    if sweep.tuning:
+        texts[f"tables/{BUDGET_CSV}"] = budget_csv(sweep.tuning)
     (sweep_dir / "tables").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(sweep_dir / name, text, durable=False)
     _write_runs(sweep_dir, found)
     pictures = write_figures(groups, sweep_dir / "figures")
+    pictures += draw_budgets(sweep.tuning, sweep_dir / "figures")
     page = render(sweep, groups, tables, pictures, summary, found, provenance(sweep, found.runs))
     write_text(sweep_dir / "report.html", page, durable=False)
     figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
-    return Drawn(tables, summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])
+    return Drawn([*tables, *optimism], summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])
 
 
 def _write_runs(sweep_dir: Path, found: Collected) -> None:

@@ -8,13 +8,20 @@ from dataclasses import dataclass
 
 NONE = "–"
 
+UNSELECTED = "No selection: the last iterate is evaluated, once."
+
 CAPTION = (
     "Mean ± half width of the 95 % t-interval over seeds (a seed draws subset, order, augmentation and new head together). "
-    "No selection: the last iterate is evaluated, once. "
+    f"{UNSELECTED} "
     "Difference: to the baseline, paired by seed, with the paired-t interval; p: paired t-test, Holm-corrected over the methods of "
     "this table. Feature gap: relative; label gap: L1; both are means over pairs and 0 < λ < 1, lower is more linear. "
     "Rates and minutes are means per run."
 )
+
+
+def caption(selection: str) -> str:
+    """The words below a main table; ``selection`` says how settings were chosen, '' that none were."""
+    return CAPTION.replace(UNSELECTED, f"{selection} The last iterate is evaluated, once." if selection else UNSELECTED)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Table:
     compact: tuple[int, ...]
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
+def to_markdown(tables: Sequence[Table], caption: str = CAPTION) -> str:
     """GitHub-flavoured Markdown, one section per table."""
     blocks = []
     for table in tables:
@@ -47,21 +54,21 @@ def to_markdown(tables: Sequence[Table]) -> str:
             texts[1] = {"best": f"**{texts[1]}**", "tied": f"{texts[1]} ≈"}.get(mark, texts[1])
             lines.append(_markdown_row(texts))
         blocks.append(f"### {table.title}\n\n" + "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in table.notes))
-    return "\n\n".join([*blocks, CAPTION]) + "\n"
+    return "\n\n".join([*blocks, caption]) + "\n"
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
 
 
-def to_latex(tables: Sequence[Table], sweep: str) -> str:
+def to_latex(tables: Sequence[Table], sweep: str, caption: str = CAPTION) -> str:
     """One booktabs ``table*`` per table; needs ``\\usepackage{booktabs}`` and nothing else."""
     blocks = [r"% needs \usepackage{booktabs}"]
     for number, table in enumerate(tables, start=1):
         lines = [
             r"\begin{table*}",
             r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{{_tex(table.title)}. {_tex(CAPTION)} {' '.join(_tex(note) + '.' for note in table.notes)}}}",
+            rf"\caption{{{_tex(table.title)}. {_tex(caption)} {' '.join(_tex(note) + '.' for note in table.notes)}}}",
             rf"\label{{tab:{_label(sweep)}-{number}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
             r"\toprule",

@@ -15,6 +15,7 @@ from benchmark.report.collect import Expected, SweepInfo
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
+from benchmark.sweep.trials import curves
 from benchmark.sweep.view import duration, open_view
 from datasets.arena import Decode, find, prepare
 from datasets.base import open_dataset
@@ -111,7 +112,8 @@ def warn(plan: Plan, console: Console) -> None:
 
 def report(sweep: Sweep, out: Path) -> Report:
     """Redraw the report of a sweep from its records, when they changed."""
-    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    info = SweepInfo(*about, selection=sweep.selection, tuning=curves(sweep.opened, out))
     expected = [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
     write_text(out / "sweep.yaml", sweep.text)
     return build(out, info, expected)

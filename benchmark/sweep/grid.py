@@ -81,6 +81,7 @@ class Sweep:
 
     source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
     selection: how settings were chosen, in words; '' where none were. tuned: their keys. missing: what has to be done before it can run.
+    opened: the file that :func:`load` read.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Sweep:
     selection: str = ""
     tuned: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
+    opened: "Opened | None" = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
             f"{opened.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
         )
     command = " ".join(["smilebench sweep", name, *(shlex.quote(assignment) for assignment in assignments)])
-    return replace(sweep, source=_shown(opened.path), command=command, text=opened.text)
+    return replace(sweep, source=_shown(opened.path), command=command, text=opened.text, opened=opened)
 
 
 def read(name: str, assignments: Sequence[str] = ()) -> Opened:
@@ -128,11 +130,12 @@ def read(name: str, assignments: Sequence[str] = ()) -> Opened:
     extra = [_assign(raw, assignment) for assignment in assignments]
     where = str(path) if not assignments else f"{path} with {' '.join(assignments)}"
     file = validate(SweepFile, raw, where)
-    if any(assignment.partition("=")[0] in _AXES for assignment in assignments):
+    crossed = any(assignment.partition("=")[0] in _AXES for assignment in assignments)
+    if crossed:
         relaxed = [override.model_copy(update={"optional": True}) for override in file.overrides]
         file = file.model_copy(update={"overrides": relaxed})
     if file.tune is not None:
-        file.tune.check(tuple(parse_entry(item, where).label for item in file.methods), where)
+        file.tune.check([parse_entry(item, where).label for item in file.methods], where, crossed)
     return Opened(file, tuple(override for override in extra if override), where, path, yamlio.dump(raw))
 
 
