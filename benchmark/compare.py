@@ -52,7 +52,7 @@ class Comparison:
     remarks: tuple[str, ...]
 
     @property
-    def delta(self) -> float | None:
+    def difference(self) -> float | None:
         """Ours - theirs, in points."""
         return None if self.ours is None else self.ours.mean - self.entry.value
 
@@ -179,7 +179,7 @@ def row(each: Comparison) -> tuple[str, ...]:
         mean,
         str(n) if n == each.expected else f"{n} of {each.expected}",
         theirs,
-        "–" if each.delta is None else f"{each.delta:+.1f}".replace("-", "−"),
+        "–" if each.difference is None else f"{each.difference:+.1f}".replace("-", "−"),
         "–" if each.reach is None else f"{each.reach:.1f}",
         each.verdict,
         "; ".join([*each.reasons, *each.remarks]),
@@ -206,36 +206,37 @@ def notes(found: Sequence[Comparison]) -> list[str]:
 def to_csv(found: Sequence[Comparison]) -> str:
     """One row per comparison with unrounded numbers, in percent and points; empty where undefined."""
     text = io.StringIO()
-    facts = ("value", "plus_minus", "n", "metric", "fraction", "backbone", "protocol", "selection", "published_as", "source", "note")
-    ours = (
-        "dataset",
-        "fraction",
-        "method",
-        "mean",
-        "low",
-        "high",
-        "n",
-        "expected",
-        "rule",
-        "delta",
-        "reach",
-        "verdict",
-        "reasons",
-        "remarks",
-    )
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*ours, *(f"published_{fact.removeprefix('published_')}" for fact in facts)])
-    for each in found:
-        numbers = [getattr(each.ours, name) if each.ours else None for name in ("mean", "low", "high")]
-        counts = [
-            each.ours.n if each.ours else 0,
-            each.expected,
-            each.rule,
-            each.delta,
-            each.reach,
-            each.verdict,
-            "; ".join(each.reasons),
-            "; ".join(each.remarks),
-        ]
-        writer.writerow([each.dataset, each.fraction, each.method, *numbers, *counts, *(getattr(each.entry, fact) for fact in facts)])
+    rows = [_flat(each) for each in found]
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["dataset"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def _flat(each: Comparison) -> dict[str, object]:
+    ours, entry = each.ours, each.entry
+    return {
+        "dataset": each.dataset,
+        "fraction": each.fraction,
+        "method": each.method,
+        **{name: getattr(ours, name) if ours else None for name in ("mean", "low", "high")},
+        "n": ours.n if ours else 0,
+        "expected": each.expected,
+        "rule": each.rule,
+        "difference": each.difference,
+        "reach": each.reach,
+        "verdict": each.verdict,
+        "reasons": "; ".join(each.reasons),
+        "remarks": "; ".join(each.remarks),
+        "published_value": entry.value,
+        "published_plus_minus": entry.plus_minus,
+        "published_n": entry.n,
+        "published_metric": entry.metric,
+        "published_fraction": entry.fraction,
+        "published_backbone": entry.backbone,
+        "published_protocol": entry.protocol,
+        "published_selection": entry.selection,
+        "published_as": entry.published_as,
+        "source": entry.source,
+        "note": entry.note,
+    }

@@ -26,8 +26,8 @@ from benchmark.config import (
 from benchmark.devices import visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.plugins import check_composition, method_info
-from benchmark.sweep import selection
 from benchmark.sweep.entries import Component, Entry, parse_dataset, parse_entry, unique
+from benchmark.sweep.selection import NOTHING_CHOSEN, Winners, winners_in
 from benchmark.sweep.space import Tune
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
@@ -80,8 +80,7 @@ class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
     source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
-    selection: how settings were chosen, in words; '' where none were. tuned: their keys. missing: what has to be done before it can run.
-    opened: the file that :func:`load` read.
+    selection: how settings were chosen, in words; '' where none were. winners: those it takes. opened: the file that :func:`load` read.
     """
 
     name: str
@@ -93,8 +92,7 @@ class Sweep:
     command: str = ""
     text: str = ""
     selection: str = ""
-    tuned: frozenset[str] = frozenset()
-    missing: tuple[str, ...] = ()
+    winners: Winners = NOTHING_CHOSEN
     opened: "Opened | None" = None
 
 
@@ -113,7 +111,7 @@ def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
     """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
     opened = read(name, assignments)
     sweep = expand(opened.file, opened.extra, opened.where)
-    if fixed := sweep.tuned & {assignment.partition("=")[0] for assignment in assignments}:
+    if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
         raise UsageError(
             f"{opened.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
         )
@@ -159,7 +157,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     sets = [parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
     unique([name for name, _ in sets], f"{where}: datasets")
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
-    winners = selection.read(file.selection, file.tune is not None, where)
+    winners = winners_in(file.selection, file.tune is not None, where)
     chosen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
     overrides = [*file.overrides, *extra, *chosen]
     hits = [0] * len(overrides)
@@ -178,7 +176,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
     words = winners.words(runs, where)
-    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, tuned=winners.keys, missing=winners.missing)
+    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, winners=winners)
 
 
 def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:

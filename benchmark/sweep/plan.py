@@ -68,7 +68,7 @@ class Plan:
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
-    missing = [*sweep.missing, *(found.missing for found in arenas.values() if found.missing)]
+    missing = [*sweep.winners.missing, *(found.missing for found in arenas.values() if found.missing)]
     incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     hashes, lines = _weights(sweep.runs)
     missing += lines
@@ -90,6 +90,9 @@ def make(sweep: Sweep, out: Path) -> Plan:
                     hashes.get(config.backbone) if config.pretrained else None,
                 )
         runs.append(Planned(config, path, state))
+    missing += sweep.winners.made_with_others(
+        (c, arenas[c.data.use, c.data.decode].data_hash, hashes.get(c.backbone) if c.pretrained else None) for c in sweep.runs
+    )
     speed = median(speeds) if speeds else None
     return Plan(sweep, out, tuple(runs), tuple(missing), len(names - {config.run_id for config in sweep.runs}), speed, tuple(incomplete))
 

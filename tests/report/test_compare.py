@@ -128,7 +128,7 @@ def test_inside_the_prediction_interval_is_reproduced_and_outside_is_off(tmp_pat
     inside, outside = verdict(found, entry(value=51 - reach + 0.01)), verdict(found, entry(value=51 + reach + 0.01))
     assert (inside.verdict, outside.verdict) == ("reproduced", "off")
     assert inside.reach == pytest.approx(reach)
-    assert inside.delta == pytest.approx(reach - 0.01)
+    assert inside.difference == pytest.approx(reach - 0.01)
     assert (inside.rule, inside.reasons, inside.remarks) == ("last iterate", (), ())
     narrower = verdict(found, entry(value=51 - reach + 0.01, n=5))
     assert narrower.verdict == "off"
@@ -235,7 +235,7 @@ def test_the_comparison_is_printed_and_written(tmp_path: Path) -> None:
     assert "| cub200 | 15 % | fine_tuning | 51.0 ± 1.3 | 4 | 50.0 (n = 1) | +1.0 |" in markdown
     rows = list(csv.DictReader((out / "tables" / "compare.csv").open()))
     assert [row["verdict"] for row in rows] == ["reproduced", "off", "not comparable"]
-    assert float(rows[1]["delta"]) == pytest.approx(-9.0)
+    assert float(rows[1]["difference"]) == pytest.approx(-9.0)
     with pytest.raises(UsageError, match=r"no number for any cell of 'cub' is in the ledger \(results/published has: cub200\)"):
         compare.publish(sweep, out, [entry(method="smile")], console)
 

@@ -55,8 +55,7 @@ def write_record(config: RunConfig, out: Path, value: float, **changes: Any) -> 
         "config_hash": config.config_hash,
         "val_accuracy": value,
         "test_accuracy": None,
-        "data_hash": "d",
-        **dict.fromkeys(("weights_hash", "subset_hash", "device", "finished_at"), "made up"),
+        **dict.fromkeys(("data_hash", "weights_hash", "subset_hash", "device", "finished_at"), "made up"),
         **changes,
     }
     (folder / "record.json").write_text(json.dumps(record))

@@ -224,6 +224,21 @@ def test_a_changed_selection_or_record_is_refused(done: tuple[grid.Opened, Path]
     assert final(tmp_path, out).selection  # committed alone, without the records
 
 
+def test_a_selection_made_with_other_data_or_weights_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    sweep = final(tmp_path, out)
+    config = sweep.runs[0]
+    here = sweep.winners.made_with_others
+    assert here([(config, "made up", "made up"), (config, None, None)]) == []
+    lines = here([(config, "made up", "others"), (config, "others", "made up"), (config, "others", "made up")])
+    assert [line.split(" than ")[0] for line in lines] == [
+        "selection: settings for digits were tuned with other weights",
+        "selection: settings for digits were tuned with other images",
+    ]
+    assert "tuned with other weights" in plan.make(sweep, out).missing[0]
+
+
 def test_a_sweep_that_is_not_ready_loads_and_says_what_to_do(tmp_path: Path) -> None:
     later = final(tmp_path, tmp_path / "nowhere")
     assert "does not exist: run 'smilebench tune' and 'smilebench select'" in plan.make(later, tmp_path / "out").missing[0]
