@@ -23,6 +23,8 @@ from datasets.base import open_dataset
 
 def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Carry out what is missing, failed, interrupted or stale, then report. Returns the exit code."""
+    if not all(config.evaluation.test for config in sweep.runs):
+        raise UsageError(f"{sweep.name}: evaluation.test: false is for 'smilebench tune': a sweep's report is of test")
     code = complete(sweep, out, workers, console)
     if code in (0, 1):
         show(report(sweep, out), console)

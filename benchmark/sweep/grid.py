@@ -25,6 +25,7 @@ from benchmark.config import (
 )
 from benchmark.devices import visible_gpus
 from benchmark.errors import UsageError, unknown
+from benchmark.evaluation import check_evaluation
 from benchmark.plugins import check_composition, method_info
 from benchmark.sweep.entries import Component, Entry, parse_dataset, parse_entry, unique
 from benchmark.sweep.selection import NOTHING_CHOSEN, Winners, winners_in
@@ -158,8 +159,8 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     unique([name for name, _ in sets], f"{where}: datasets")
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
     winners = winners_in(file.selection, file.tune is not None, where)
-    chosen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
-    overrides = [*file.overrides, *extra, *chosen]
+    overrides = [*file.overrides, *extra]
+    overrides += [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
     hits = [0] * len(overrides)
     runs = []
     for dataset, fraction, entry, seed in itertools.product(sets, file.fractions, entries, seeds):
@@ -211,7 +212,7 @@ def _resolve(
     sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
-    sections["evaluation"].check(sections["data"], sections["training"], sections["linearity"], where)
+    check_evaluation(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
     backbone = weights.parse(file.backbone)

@@ -246,6 +246,9 @@ def test_a_sweep_that_is_not_ready_loads_and_says_what_to_do(tmp_path: Path) -> 
     assert "this sweep is for 'smilebench tune'" in plan.make(only, tmp_path / "out").missing[0]
     with pytest.raises(UsageError, match="smilebench tune"):
         command.run(only, tmp_path / "out", 1, QUIET)
+    untested = grid.load(sweep_file(tmp_path, tune=None, data={"val_fraction": 0.2}, linearity={"pairs": 0}, evaluation={"test": False}))
+    with pytest.raises(UsageError, match=r"evaluation\.test: false is for 'smilebench tune'"):
+        command.run(untested, tmp_path / "out", 1, QUIET)
     with pytest.raises(UsageError, match="tune: this key is missing"):
         cells(grid.read(sweep_file(tmp_path, tune=None)), tmp_path)
 
