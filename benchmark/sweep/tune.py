@@ -17,6 +17,7 @@ def run(opened: grid.Opened, out: Path, workers: int | None, console: Console) -
     tune, folder = tuned(opened), out / FOLDER
     if tune.search == "tpe":
         check_installed()
+    grid.expand(opened.file.model_copy(update={"selection": None}), opened.extra, opened.where)  # refuses overrides that hit no run
     for line in warnings(opened):
         console.print(line, style="yellow", highlight=False)
     code, seen = 0, set()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark import yamlio
 from benchmark.errors import UsageError
-from benchmark.sweep import tpe
+from benchmark.sweep import grid, tpe
 from benchmark.sweep.space import Range, Tune
 from benchmark.sweep.trials import cells
 from tests.tuning.made_up import SPACES, TUNE, opened
@@ -58,11 +59,11 @@ def test_whole_ends_give_whole_numbers_and_all_of_them() -> None:
 
 
 def test_a_grid_fills_the_budget_with_the_open_range() -> None:
-    grid = tune(search="grid", trials=8, spaces={"mixup": SPACES["mixup"]})
-    assert [settings["training.lr"] for settings in grid.settings("fine_tuning", "file")] == [
+    full = tune(search="grid", trials=8, spaces={"mixup": SPACES["mixup"]})
+    assert [settings["training.lr"] for settings in full.settings("fine_tuning", "file")] == [
         0.001, 0.00193, 0.00373, 0.0072, 0.0139, 0.0268, 0.0518, 0.1,
     ]  # fmt: skip
-    found = grid.settings("mixup", "file")
+    found = full.settings("mixup", "file")
     assert [(s["training.lr"], s["mixup.alpha"]) for s in found] == [(lr, a) for lr in (0.001, 0.1) for a in (0.1, 0.2, 0.5, 1.0)]
 
 
@@ -101,6 +102,14 @@ def test_an_option_that_does_not_exist_is_refused_before_any_run(tmp_path: Path)
     found = opened(tmp_path, {**TUNE, "spaces": {"mixup": {"mixup.alfa": [0.1, 0.2]}}})
     with pytest.raises(UsageError, match="did you mean 'alpha'"):
         cells(found, tmp_path)
+
+
+def test_the_block_in_the_documentation_is_one() -> None:
+    text = (Path(tpe.__file__).parents[2] / "docs" / "tuning.md").read_text(encoding="utf-8")
+    block = yamlio.parse(text.partition("```yaml\n")[2].partition("```")[0], "docs")
+    file = grid.SweepFile.model_validate({"name": "x", "datasets": ["digits"], "methods": ["fine_tuning", "mixup"], **block})
+    file.tune.check(["fine_tuning", "mixup"], "docs")
+    assert yamlio.read(grid.SWEEPS / "tune_quick.yaml")["tune"].items() >= {k: v for k, v in block["tune"].items() if k != "spaces"}.items()
 
 
 def test_proposals_repeat_and_learn_and_never_repeat_themselves() -> None:
