@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmark.report.budget import write_budget
 from benchmark.sweep import command, grid
 from benchmark.sweep.tpe import check_installed
-from benchmark.sweep.trials import FOLDER, Outcome, cells, curves, order, outcomes, tuned
+from benchmark.sweep.trials import FOLDER, Outcome, Unfinished, cells, curves, order, outcomes, tuned
 
 
 def run(opened: grid.Opened, out: Path, workers: int | None, console: Console) -> int:
@@ -52,7 +52,11 @@ def show(opened: grid.Opened, out: Path, console: Console) -> None:
     )
     folder = out / FOLDER
     for cell in cells(opened, folder):
-        done = outcomes(cell, folder)
+        try:
+            done = outcomes(cell, folder)
+        except Unfinished as error:
+            table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, "-", "-", str(error))
+            continue
         best = leader(done)
         failed = sum(outcome.score is None for outcome in done)
         count = f"{len(done)}" + (f" ({failed} failed)" if failed else "")

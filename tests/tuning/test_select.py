@@ -103,6 +103,10 @@ def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Opene
         selecting.select(found, out, QUIET)
     assert not (out / "selection.json").exists()
     assert len(trials.curves(found, out)) == 7
+    console = Console(record=True, width=200, file=(out / "printed").open("w"))
+    tune.show(found, out, console)
+    assert "1 tuning runs are not finished" in console.export_text()
+    assert (out / "tune" / "tables" / "tuning_budget.csv").is_file()
 
 
 @pytest.mark.parametrize(
