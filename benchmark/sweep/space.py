@@ -59,14 +59,15 @@ Dimension = Range | Annotated[list[Any], Field(min_length=1)]
 
 
 class Tune(Section):
-    """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them. val_fraction: part of each
+    """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them; far from
+    the final sweep's unless given. val_fraction: part of each
     subset that is held out and scored. shared: what is tuned in every method. spaces: per method of the sweep, what is tuned in addition
     or instead. seed: of the search's own draws. round: trials that ``tpe`` proposes at a time.
     """
 
     trials: Annotated[int, Field(ge=2)]
     search: Literal["grid", "random", "tpe"] = "random"
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000, 1001, 1002]
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     shared: dict[str, Dimension] = {}
     spaces: dict[str, dict[str, Dimension]] = {}

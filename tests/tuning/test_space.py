@@ -13,6 +13,7 @@ from benchmark.errors import UsageError
 from benchmark.sweep import grid, tpe
 from benchmark.sweep.space import Range, Tune
 from benchmark.sweep.trials import cells
+from benchmark.sweep.tune import warnings
 from tests.tuning.made_up import SPACES, TUNE, opened
 
 
@@ -30,6 +31,12 @@ def test_random_search_gives_each_method_the_budget_in_different_settings(method
     assert found == tune(trials=20).settings(method, "file")
     assert found != tune(trials=20, seed=1).settings(method, "file")
     assert found[:6] == tune().settings(method, "file")
+
+
+def test_tuning_seeds_are_others_than_a_sweep_counts_unless_given(tmp_path: Path) -> None:
+    rest = {key: value for key, value in TUNE.items() if key != "seeds"}
+    assert warnings(opened(tmp_path, rest, seeds=50)) == []
+    assert warnings(opened(tmp_path, TUNE, seeds=[3, 101]))[0].startswith("seeds 101 are used both for tuning and in the final sweep")
 
 
 def test_methods_try_the_same_values_of_what_they_share() -> None:
