@@ -59,10 +59,9 @@ Dimension = Range | Annotated[list[Any], Field(min_length=1)]
 
 
 class Tune(Section):
-    """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them; far from
-    the final sweep's unless given. val_fraction: part of each
-    subset that is held out and scored. shared: what is tuned in every method. spaces: per method of the sweep, what is tuned in addition
-    or instead. seed: of the search's own draws. round: trials that ``tpe`` proposes at a time.
+    """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them; far from the final sweep's
+    unless given. val_fraction: part of each subset that is held out and scored. shared: what is tuned in every method. spaces: per method
+    of the sweep, what is tuned in addition or instead. seed: of the search's own draws. round: trials that ``tpe`` proposes at a time.
     """
 
     trials: Annotated[int, Field(ge=2)]
