@@ -131,6 +131,15 @@ def explain(
 
 
 @app.command()
+def compare(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+    """Set a sweep's cells beside published numbers: reproduced, off, or not comparable and why."""
+    from benchmark import compare as comparing
+    from benchmark import ledger
+
+    comparing.publish(*_load(sweep, assignments, out), ledger.load(), console)
+
+
+@app.command()
 def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results")) -> None:
     """Print the log of a run, and why it failed."""
     from benchmark.sweep.state import RunFolder

@@ -149,20 +149,6 @@ class Evaluation(Section):
     test: bool = True
     snapshots: Annotated[int, Field(ge=0)] = 0
 
-    def check(self, data: Data, training: Training, linearity: Linearity, where: str) -> None:
-        """Refuse what the other sections make meaningless."""
-        if self.snapshots == 1 or self.snapshots > training.steps:
-            raise UsageError(f"{where}: evaluation.snapshots: {self.snapshots}: give 0, or 2 to training.steps ({training.steps})")
-        if self.test:
-            return
-        for key, wrong, right in (
-            ("data.val_fraction", data.val_fraction == 0, "above 0: nothing else is left to score"),
-            ("linearity.pairs", linearity.pairs > 0, "0: linearity is measured on test pairs too"),
-            ("evaluation.snapshots", self.snapshots > 0, "0: snapshots are scored on test"),
-        ):
-            if wrong:
-                raise UsageError(f"{where}: evaluation.test: false needs {key} {right}")
-
 
 class Runtime(Section):
     """How a run is carried out; none of it is part of its identity.

@@ -1,7 +1,8 @@
 """``select``: freezes, per data set, fraction and method, the settings with the highest mean validation accuracy.
 
 Per fraction, because a run at 15 % of the labels may not profit from settings that were found with more of them. Only records that were
-never scored on ``test`` are read, and nothing of a run but its ``record.json``.
+never scored on ``test`` are read, and nothing of a run but its ``record.json``. A tuning seed draws a subset of its own, as every seed
+does: with several of them, more labels stand behind a choice than one final run trains on, and the rule says so.
 """
 
 import datetime
@@ -17,8 +18,8 @@ from benchmark.sweep import grid
 from benchmark.sweep.selection import FILE, Winner, components, conditions, digest
 from benchmark.sweep.space import Dimension, Range, Tune
 from benchmark.sweep.state import write_json
-from benchmark.sweep.trials import Cell, Outcome, Unfinished, cells, outcomes, tuned
-from benchmark.sweep.tune import FOLDER, leader, warnings
+from benchmark.sweep.trials import FOLDER, Cell, Outcome, Unfinished, cells, outcomes, tuned
+from benchmark.sweep.tune import leader, warnings
 
 EDGE = 0.05
 """A winner this close to an end of its range (as a part of it) is on the edge: better settings may lie beyond."""
@@ -59,8 +60,8 @@ def rule(tune: Tune) -> str:
     seeds = f"seed{'s' if len(tune.seeds) > 1 else ''} {', '.join(map(str, tune.seeds))}"
     return (
         f"Settings were selected per data set, fraction and method: of {tune.trials} trials each ({tune.search} search), the one with the "
-        f"highest mean validation accuracy over {seeds}, with {100 * tune.val_fraction:g} % of each "
-        "training subset held out; of equal ones the earlier trial. Tuning never read test."
+        f"highest mean validation accuracy over {seeds} (each with its own training subset, of which {100 * tune.val_fraction:g} % are "
+        "held out); of equal ones the earlier trial. Tuning never read test."
     )
 
 

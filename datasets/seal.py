@@ -1,4 +1,7 @@
-"""While a network trains, no code of its process opens the ``test`` split: not the loop, and no method, whatever it imports."""
+"""While a network trains, no code of its process opens the ``test`` split: not the loop, and no method, whatever it imports.
+
+Every way through :mod:`datasets` is closed. Code that reads the files behind it by their paths is beyond what a process can promise.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

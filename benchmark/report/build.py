@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmark.report.collect import Collected, Expected, SweepInfo, collect
-from benchmark.report.text import CAPTION, Table, Value
+from benchmark.report.text import Table, Value, caption
 from benchmark.sweep.state import read_json, write_json
 
 STATE = "report_state.json"
@@ -23,12 +23,13 @@ STATE = "report_state.json"
 
 @dataclass(frozen=True)
 class Report:
-    """A report on disk: its page, its main tables, its summary; ``redrawn`` tells whether this call wrote it."""
+    """A report on disk: its page, its main tables, its summary, the tables' caption; ``redrawn`` tells whether this call wrote it."""
 
     html: Path
     tables: tuple[Table, ...]
     summary: dict[str, list[str]]
     redrawn: bool
+    caption: str
 
 
 def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Report:
@@ -41,7 +42,7 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
     key = _key(sweep, found)
     before = read_json(sweep_dir / STATE) or {}
     if before.get("key") == key and all((sweep_dir / name).is_file() for name in before["files"]):
-        return Report(sweep_dir / "report.html", tuple(map(_table, before["tables"])), before["summary"], redrawn=False)
+        return Report(sweep_dir / "report.html", tuple(map(_table, before["tables"])), before["summary"], False, caption(sweep.selection))
     from benchmark.report.redraw import redraw
 
     drawn = redraw(sweep_dir, sweep, expected, found)
@@ -49,7 +50,7 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
         (sweep_dir / name).unlink(missing_ok=True)
     state = {"key": key, "files": sorted(drawn.files), "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
     write_json(sweep_dir / STATE, state)
-    return Report(sweep_dir / "report.html", tuple(drawn.tables), drawn.summary, redrawn=True)
+    return Report(sweep_dir / "report.html", tuple(drawn.tables), drawn.summary, True, caption(sweep.selection))
 
 
 def _key(sweep: SweepInfo, found: Collected) -> str:
@@ -78,4 +79,4 @@ def print_table(report: Report, console: Console) -> None:
         for note in table.notes:
             console.print(Text(f"- {note}"))
     if report.tables:
-        console.print(Text(CAPTION, style="dim"))
+        console.print(Text(report.caption, style="dim"))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.report.budget import Tuned
+
 AbsentState = Literal["missing", "failed", "unreadable", "stale"]
 
 _TEXT = ("run_id", "subset_hash", "data_hash", "weights_hash", "device", "finished_at")
@@ -27,7 +29,8 @@ class SweepInfo:
 
     ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path
     of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
-    :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own.
+    :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
+    settings were chosen, '' that none were; ``tuning`` is what the trials scored.
     """
 
     name: str
@@ -37,6 +40,8 @@ class SweepInfo:
     source: str
     command: str
     redo: Mapping[str, str] = field(default_factory=dict)
+    selection: str = ""
+    tuning: tuple[Tuned, ...] = ()
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:
@@ -188,6 +193,8 @@ def _record(content: bytes, run_id: str) -> dict[str, Any]:
     for name in _TEXT:
         if not isinstance(record.get(name), str):
             raise _Unreadable(f"`{name}` is missing or not text")
+    if record.get("test_accuracy") is None and _is_number(record.get("val_accuracy")):
+        raise _Unreadable("it is of a tuning run, which is never scored on test")
     for name in _NUMBERS:
         if not _is_number(record.get(name)):
             raise _Unreadable(f"`{name}` is missing or not a finite number")

@@ -13,10 +13,11 @@ from benchmark.report.collect import Collected, Run, SweepInfo
 from benchmark.report.details import details, name_of
 from benchmark.report.figures.critical import NAME as CRITICAL
 from benchmark.report.figures.write import Picture
+from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.style import style
 from benchmark.report.summary import ACROSS
-from benchmark.report.text import CAPTION, NONE, Table, Value
+from benchmark.report.text import NONE, Table, Value, caption
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -58,8 +59,10 @@ def render(
         diagram=next((picture for picture in pictures if picture.name == CRITICAL), None),
         summary=summary,
         absent=found.absent,
+        optimism=[table for group in groups if (table := optimism_table(group)) is not None],
+        optimism_caption=OPTIMISM_CAPTION,
         provenance=provenance,
-        captions={"main": CAPTION, "overview": OVERVIEW_CAPTION, "ranks": RANKS_CAPTION},
+        captions={"main": caption(sweep.selection), "overview": OVERVIEW_CAPTION, "ranks": RANKS_CAPTION},
         run_columns=RUN_COLUMNS,
     )
 

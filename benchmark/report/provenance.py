@@ -10,6 +10,7 @@ from benchmark.report.collect import Run, SweepInfo
 def provenance(info: SweepInfo, runs: Sequence[Run]) -> list[tuple[str, str]]:
     """(name, text) pairs; a value that differs between runs is given in all its forms."""
     rows = [("Sweep file", info.source), ("Command", info.command), ("Protocol", info.protocol)]
+    rows += [("Selection", info.selection)] if info.selection else []
     if not runs:
         return rows
     fields: dict[str, Callable[[dict[str, Any]], Any]] = {

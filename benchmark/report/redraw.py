@@ -8,15 +8,19 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.report.across import compare_across
+from benchmark.report.budget import CSV as BUDGET_CSV
+from benchmark.report.budget import to_csv as budget_csv
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Collected, Expected, SweepInfo
+from benchmark.report.figures.budget import draw_budgets
 from benchmark.report.figures.write import write_figures
 from benchmark.report.html import render
+from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
 from benchmark.report.provenance import flat_rows, provenance
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_table, to_csv
-from benchmark.report.text import Table, to_latex, to_latex_panels, to_markdown
+from benchmark.report.text import Table, caption, to_latex, to_latex_panels, to_markdown
 from benchmark.sweep.state import replacing, write_text
 
 
@@ -36,9 +40,9 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     tables, overview, ranks = [main_table(group) for group in groups], overview_tables(groups), ranks_table(across)
     summary = summarise(groups, across, expected, found)
     texts = {
-        "tables/main.md": to_markdown(tables),
+        "tables/main.md": to_markdown(tables, caption(sweep.selection)),
         "tables/main.csv": to_csv(groups),
-        "tables/main.tex": to_latex(tables, sweep.name),
+        "tables/main.tex": to_latex(tables, sweep.name, caption(sweep.selection)),
         "tables/ranks.md": to_markdown([ranks], RANKS_CAPTION),
         "tables/ranks.csv": ranks_csv(across),
         "tables/ranks.tex": to_latex_panels([ranks], RANKS_CAPTION, f"{sweep.name}-ranks"),
@@ -49,15 +53,21 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
             "tables/overview.csv": overview_csv(groups),
             "tables/overview.tex": to_latex_panels(overview, OVERVIEW_CAPTION, f"{sweep.name}-overview"),
         }
+    optimism = [table for group in groups if (table := optimism_table(group)) is not None]
+    if optimism:
+        texts |= {"tables/optimism.md": to_markdown(optimism, OPTIMISM_CAPTION), "tables/optimism.csv": optimism_csv(groups)}
+    if sweep.tuning:
+        texts[f"tables/{BUDGET_CSV}"] = budget_csv(sweep.tuning)
     (sweep_dir / "tables").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(sweep_dir / name, text, durable=False)
     _write_runs(sweep_dir, found)
     pictures = write_figures(groups, across, sweep_dir / "figures")
+    pictures += draw_budgets(sweep.tuning, sweep_dir / "figures")
     page = render(sweep, groups, tables, overview, ranks, pictures, summary, found, provenance(sweep, found.runs))
     write_text(sweep_dir / "report.html", page, durable=False)
     figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
-    return Drawn(tables, summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])
+    return Drawn([*tables, *optimism], summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])
 
 
 def _write_runs(sweep_dir: Path, found: Collected) -> None:

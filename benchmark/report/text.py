@@ -10,13 +10,20 @@ from dataclasses import dataclass
 
 NONE = "–"
 
+UNSELECTED = "No selection: the last iterate is evaluated, once."
+
 CAPTION = (
     "Mean ± half width of the 95 % t-interval over seeds (a seed draws subset, order, augmentation and new head together). "
-    "No selection: the last iterate is evaluated, once. "
+    f"{UNSELECTED} "
     "Difference: to the baseline, paired by seed, with the paired-t interval; p: paired t-test, Holm-corrected over the methods of "
     "this table. Feature gap: relative; label gap: L1; both are means over pairs and 0 < λ < 1, lower is more linear. "
     "Rates and minutes are means per run; hours are of all runs behind the row together (CPU-hours: times threads)."
 )
+
+
+def caption(selection: str) -> str:
+    """The words below a main table; ``selection`` says how settings were chosen, '' that none were."""
+    return CAPTION.replace(UNSELECTED, f"{selection} The last iterate is evaluated, once." if selection else UNSELECTED)
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,11 @@ def _markdown_row(texts: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
 
 
-def to_latex(tables: Sequence[Table], sweep: str) -> str:
+def to_latex(tables: Sequence[Table], sweep: str, caption: str = CAPTION) -> str:
     """One booktabs ``table*`` per table; needs ``\\usepackage{booktabs,graphicx}``; one too wide for the page is scaled to it."""
     blocks = [_NEEDS]
     for number, table in enumerate(tables, start=1):
-        words = [f"{_tex(table.title)}.", _tex(CAPTION), *(_tex(note) + "." for note in table.notes)]
+        words = [f"{_tex(table.title)}.", _tex(caption), *(_tex(note) + "." for note in table.notes)]
         blocks.append(_float(" ".join(words), f"tab:{_label(sweep)}-{number}", len(table.columns), _head(table.columns), [_body(table)]))
     return "\n\n".join(blocks) + "\n"
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from benchmark.sweep import redo
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
+from benchmark.sweep.trials import curves
 from benchmark.sweep.view import duration, open_view, size
 from datasets.arena import Decode, find, prepare
 from datasets.base import open_dataset
@@ -24,6 +26,8 @@ from datasets.base import open_dataset
 
 def run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Carry out what is missing, failed, interrupted or stale, then report. Returns the exit code."""
+    if not all(config.evaluation.test for config in sweep.runs):
+        raise UsageError(f"{sweep.name}: evaluation.test: false is for 'smilebench tune': a sweep's report is of test")
     code = complete(sweep, out, workers, console)
     if code not in (0, 1):
         return code
@@ -165,13 +169,15 @@ def warn(plan: Plan, console: Console) -> None:
 
 def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     """The sweep in the words of the report, which knows no configs."""
-    info = SweepInfo(sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command, redo=redo.commands(sweep))
+    about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    info = SweepInfo(*about, redo=redo.commands(sweep), selection=sweep.selection)
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
 
 def report(sweep: Sweep, out: Path) -> Report:
     """Redraw the report of a sweep from its records, when they changed."""
     info, expected = asked_for(sweep)
+    info = replace(info, tuning=curves(sweep.opened, out))
     write_text(out / "sweep.yaml", sweep.text)
     return build(out, info, expected)
 

@@ -25,9 +25,10 @@ from benchmark.config import (
 )
 from benchmark.devices import visible_gpus
 from benchmark.errors import UsageError, unknown
+from benchmark.evaluation import check_evaluation
 from benchmark.plugins import check_composition, method_info
-from benchmark.sweep import selection
 from benchmark.sweep.entries import Component, Entry, parse_dataset, parse_entry, unique
+from benchmark.sweep.selection import NOTHING_CHOSEN, Winners, winners_in
 from benchmark.sweep.space import Tune
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
@@ -81,7 +82,7 @@ class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
     source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
-    selection: how settings were chosen, in words; '' where none were. tuned: their keys. missing: what has to be done before it can run.
+    selection: how settings were chosen, in words; '' where none were. winners: those it takes. opened: the file that :func:`load` read.
     """
 
     name: str
@@ -93,8 +94,8 @@ class Sweep:
     command: str = ""
     text: str = ""
     selection: str = ""
-    tuned: frozenset[str] = frozenset()
-    missing: tuple[str, ...] = ()
+    winners: Winners = NOTHING_CHOSEN
+    opened: "Opened | None" = None
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,12 @@ def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
     """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
     opened = read(name, assignments)
     sweep = expand(opened.file, opened.extra, opened.where)
-    if fixed := sweep.tuned & {assignment.partition("=")[0] for assignment in assignments}:
+    if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
         raise UsageError(
             f"{opened.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
         )
     command = " ".join(["smilebench sweep", name, *(shlex.quote(assignment) for assignment in assignments)])
-    return replace(sweep, source=_shown(opened.path), command=command, text=opened.text)
+    return replace(sweep, source=_shown(opened.path), command=command, text=opened.text, opened=opened)
 
 
 def read(name: str, assignments: Sequence[str] = ()) -> Opened:
@@ -129,11 +130,12 @@ def read(name: str, assignments: Sequence[str] = ()) -> Opened:
     extra = [_assign(raw, assignment) for assignment in assignments]
     where = str(path) if not assignments else f"{path} with {' '.join(assignments)}"
     file = validate(SweepFile, raw, where)
-    if any(assignment.partition("=")[0] in _AXES for assignment in assignments):
+    crossed = any(assignment.partition("=")[0] in _AXES for assignment in assignments)
+    if crossed:
         relaxed = [override.model_copy(update={"optional": True}) for override in file.overrides]
         file = file.model_copy(update={"overrides": relaxed})
     if file.tune is not None:
-        file.tune.check(tuple(parse_entry(item, where).label for item in file.methods), where)
+        file.tune.check([parse_entry(item, where).label for item in file.methods], where, crossed)
     return Opened(file, tuple(override for override in extra if override), where, path, yamlio.dump(raw))
 
 
@@ -159,7 +161,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
     unique(list(map(str, seeds)), f"{where}: seeds")
     unique(list(map(str, file.fractions)), f"{where}: fractions")
-    winners = selection.read(file.selection, file.tune is not None, where)
+    winners = winners_in(file.selection, file.tune is not None, where)
     frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
     overrides = [*file.overrides, *extra, *frozen]
     hits: set[int] = set()
@@ -180,7 +182,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
     words = winners.words(runs, where)
-    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, tuned=winners.keys, missing=winners.missing)
+    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, winners=winners)
 
 
 def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
@@ -215,7 +217,7 @@ def _resolve(
     sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
-    sections["evaluation"].check(sections["data"], sections["training"], sections["linearity"], where)
+    check_evaluation(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
     backbone = weights.parse(file.backbone)

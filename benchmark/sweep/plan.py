@@ -86,7 +86,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
     hashes, lines = _weights(sweep.runs)
-    missing = [*sweep.missing, *(found.missing for found in arenas.values() if found.missing), *lines]
+    missing = [*sweep.winners.missing, *(found.missing for found in arenas.values() if found.missing), *lines]
     present = [f"{use} ({'decoded' if found.data_hash else 'is decoded first'})" for (use, _), found in arenas.items() if not found.missing]
     incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     folder = out / "runs"
@@ -109,6 +109,9 @@ def make(sweep: Sweep, out: Path) -> Plan:
         elif state == "new":
             why = before.change(config)
         runs.append(Planned(config, run.path, "stale" if why and state != "failed" else state, why))
+    missing += sweep.winners.made_with_others(
+        (c, arenas[c.data.use, c.data.decode].data_hash, hashes.get(c.backbone) if c.pretrained else None) for c in sweep.runs
+    )
     plan = Plan(sweep, out, tuple(runs), tuple(missing), (*present, *hashes), len(left), Estimate(), tuple(incomplete))
     measured = [each for each in samples if each is not None]
     own = estimate.by(measured, f"{len(measured)} finished runs of this sweep", own=True)

@@ -6,7 +6,7 @@ does not cover are refused.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from benchmark.files import file_sha256
 FILE = "selection.json"
 RUNS = Path("tune") / "runs"
 """Where the tuning runs lie, beside the file."""
+
+AGAIN = "run 'smilebench tune' and 'smilebench select' with the sweep that tunes"
 
 _LEFT_OUT = ("seed", "data.val_fraction", "data.test_images", "fraction")
 _SECTIONS_LEFT_OUT = ("evaluation.", "linearity.")
@@ -115,6 +117,18 @@ class Winners:
             )
         return " ".join([f"{self.found.rule} Frozen on {self.found.date} in {self.path}.", *self._caveats(runs, differing)])
 
+    def made_with_others(self, prepared: Iterable[tuple[RunConfig, str | None, str | None]]) -> list[str]:
+        """A line per data set whose images or weights are not those of its tuning runs. prepared: runs with the hashes of what is here."""
+        chosen = {(w.dataset, w.fraction, w.method): w for w in (self.found.cells if self.found else [])}
+        lines = []
+        for config, data_hash, weights_hash in prepared:
+            winner = chosen.get((config.dataset, config.fraction, config.method))
+            pairs = {"images": (winner.data_hash, data_hash), "weights": (winner.weights_hash, weights_hash)} if winner else {}
+            for what, (then, now) in pairs.items():
+                if now and now != then:
+                    lines.append(f"selection: settings for {config.dataset} were tuned with other {what} than are prepared here: {AGAIN}")
+        return list(dict.fromkeys(lines))
+
     def _caveats(self, runs: Sequence[RunConfig], differing: Mapping[str, tuple[Any, Any]]) -> list[str]:
         assert self.found is not None
         lines = [f"Tuned with {key} {then}, run with {now}." for key, (then, now) in sorted(differing.items())]
@@ -125,34 +139,36 @@ class Winners:
         return lines
 
 
-def read(path: str | None, tunes: bool, where: str) -> Winners:
+NOTHING_CHOSEN = Winners()
+
+
+def winners_in(path: str | None, tunes: bool, where: str) -> Winners:
     """The winners in ``path``; none without a path. tunes: whether the sweep file has a ``tune`` block."""
-    again = "run 'smilebench tune' and 'smilebench select' with the sweep that tunes"
     if path is None:
         hint = "this sweep is for 'smilebench tune': add 'selection: PATH' to run it with the settings that 'smilebench select' freezes"
         return Winners(missing=(hint,) if tunes else ())
     file = Path(path)
     if not file.is_file():
-        return Winners(path, missing=(f"selection {path} does not exist: {again}",))
+        return Winners(path, missing=(f"selection {path} does not exist: {AGAIN}",))
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"{where}: selection: {path} is not JSON: {error}; {again}") from error
+        raise UsageError(f"{where}: selection: {path} is not JSON: {error}; {AGAIN}") from error
     found = validate(Selection, content, path)
     if digest(content) != found.digest:
-        raise UsageError(f"{where}: selection: {path} was changed after it was frozen; {again}")
+        raise UsageError(f"{where}: selection: {path} was changed after it was frozen; {AGAIN}")
     if (file.parent / RUNS).is_dir():
-        _check_records(found, file.parent / RUNS, f"{where}: selection: {path}", again)
+        _check_records(found, file.parent / RUNS, f"{where}: selection: {path}")
     return Winners(path, found)
 
 
-def _check_records(found: Selection, runs: Path, where: str, again: str) -> None:
+def _check_records(found: Selection, runs: Path, where: str) -> None:
     """The winners' own records, where they are at hand, are still those that were used."""
     for winner in found.cells:
         for used in winner.records:
             record = runs / used.run_id / "record.json"
             if used.trial == winner.trial and (not record.is_file() or file_sha256(record) != used.sha256):
-                raise UsageError(f"{where}: {record} is not the record that was used; {again}")
+                raise UsageError(f"{where}: {record} is not the record that was used; {AGAIN}")
 
 
 def components(config: RunConfig) -> list[str]:

@@ -6,7 +6,7 @@ Every method gets the same number of trials, each of other settings; a space tha
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -59,14 +59,14 @@ Dimension = Range | Annotated[list[Any], Field(min_length=1)]
 
 
 class Tune(Section):
-    """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them. val_fraction: part of each
-    subset that is held out and scored. shared: what is tuned in every method. spaces: per method of the sweep, what is tuned in addition
-    or instead. seed: of the search's own draws. round: trials that ``tpe`` proposes at a time.
+    """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them; far from the final sweep's
+    unless given. val_fraction: part of each subset that is held out and scored. shared: what is tuned in every method. spaces: per method
+    of the sweep, what is tuned in addition or instead. seed: of the search's own draws. round: trials that ``tpe`` proposes at a time.
     """
 
     trials: Annotated[int, Field(ge=2)]
     search: Literal["grid", "random", "tpe"] = "random"
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000, 1001, 1002]
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     shared: dict[str, Dimension] = {}
     spaces: dict[str, dict[str, Dimension]] = {}
@@ -100,10 +100,10 @@ class Tune(Section):
             raise UsageError(f"{where}: tune: '{method}' has only {size:.0f} settings, fewer than the budget of {self.trials} trials")
         return space
 
-    def check(self, methods: tuple[str, ...], where: str) -> None:
-        """Refuse spaces of methods that are not in the sweep, and those that cannot give every method the same budget."""
+    def check(self, methods: Sequence[str], where: str, relaxed: bool = False) -> None:
+        """Refuse spaces of methods that are not in the sweep (unless ``relaxed``), or that cannot give every method the same budget."""
         for method in self.spaces:
-            if method not in methods:
+            if method not in methods and not relaxed:
                 raise UsageError(f"{where}: tune.spaces: " + unknown("method of this sweep", method, methods))
         for method in methods:
             if self.search != "tpe":
@@ -160,12 +160,12 @@ def _value(dimension: Dimension, u: float) -> Any:
     return min(dimension.low + int(u * _size(dimension)), dimension.high) if dimension.whole and not dimension.log else dimension.at(u)
 
 
-def distinct(settings: Iterator[Settings], count: int) -> list[Settings]:
-    """The first ``count`` different ones of ``settings``, fewer where the iterator ends or a thousand draws in a row bring nothing new."""
+def distinct(settings: Iterator[Settings], count: int, but: Sequence[Settings] = ()) -> list[Settings]:
+    """The first ``count`` different ones not in ``but``; fewer where the iterator ends or a thousand draws in a row are in vain."""
     found: list[Settings] = []
     vain = 0
     for each in settings:
-        vain = vain + 1 if each in found else 0
+        vain = vain + 1 if each in found or each in but else 0
         if not vain:
             found.append(each)
         if len(found) == count or vain > 1000:

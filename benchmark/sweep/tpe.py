@@ -34,8 +34,7 @@ def propose(
             params = study.ask(distributions).params
             yield {key: _from_optuna(space[key], value) for key, value in params.items()}
 
-    fresh = (each for each in itertools.chain(asked(), random_settings(space, *coordinates)) if each not in done)
-    found = distinct(fresh, count)
+    found = distinct(itertools.chain(asked(), random_settings(space, *coordinates)), count, but=done)
     if len(found) < count:
         raise UsageError(f"tune: {coordinates[-1]} has no {count} further settings to three digits: widen its ranges or lower tune.trials")
     return found

@@ -9,12 +9,16 @@ from typing import Any
 
 from benchmark.config import RunConfig
 from benchmark.errors import UsageError
+from benchmark.report.budget import Tuned
 from benchmark.sweep import grid
 from benchmark.sweep.entries import parse_dataset, parse_entry
 from benchmark.sweep.selection import Reference, conditions
-from benchmark.sweep.space import Settings, Tune
+from benchmark.sweep.space import Range, Settings, Tune
 from benchmark.sweep.state import RunFolder, read_json, write_json
 from benchmark.sweep.tpe import propose
+
+FOLDER = "tune"
+"""Where the trials lie, inside the folder of the sweep's results."""
 
 PROPOSALS = "proposals.json"
 
@@ -119,16 +123,17 @@ def _proposed(place: _Place, tune: Tune, folder: Path, ask: bool) -> list[Settin
     kept = read_json(path) or {}
     first = place.runs({})[0]
     coordinates = (tune.seed, first.dataset, place.fraction, place.label)
-    text = json.dumps([tune.model_dump(mode="json"), conditions(first, {})], sort_keys=True)
+    space = tune.space(place.label, place.opened.where)
+    of = [{key: d.model_dump() if isinstance(d, Range) else d for key, d in space.items()}, tune.seeds, tune.val_fraction, tune.seed]
+    text = json.dumps([of, conditions(first, {})], sort_keys=True)
     name = f"{place.label} on {first.dataset} at {place.fraction:g}, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    settings: list[Settings] = kept.get(name, [])
+    settings: list[Settings] = kept.get(name, [])[: tune.trials]
     cell = place.cell(settings)
     if not ask or len(settings) >= tune.trials or any(states(cell, folder).values()):
         return settings
     tried = [(o.trial.settings, o.score or 0.0) for o in outcomes(cell, folder)]
-    settings = settings + propose(
-        tune.space(place.label, place.opened.where), tried, min(tune.round, tune.trials - len(settings)), coordinates
-    )
+    settings = settings + propose(space, tried, min(tune.round, tune.trials - len(settings)), coordinates)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {**kept, name: settings})
     return settings
 
@@ -198,3 +203,19 @@ def _checked(content: bytes, config: RunConfig, path: Path) -> dict[str, Any]:
 def order(found: Sequence[Cell]) -> Iterator[RunConfig]:
     """Every run of the cells."""
     return (config for cell in found for trial in cell.trials for config in trial.runs)
+
+
+def curves(opened: grid.Opened | None, out: Path) -> tuple[Tuned, ...]:
+    """The scores of every cell that is finished, for the budget curves; a failed trial scores 0. None where nothing was tuned."""
+    folder = out / FOLDER
+    if opened is None or opened.file.tune is None or not (folder / "runs").is_dir():
+        return ()
+    done = []
+    for cell in cells(opened, folder):
+        try:
+            scores = tuple(outcome.score or 0.0 for outcome in outcomes(cell, folder))
+        except Unfinished:
+            continue
+        if scores:
+            done.append(Tuned(cell.dataset, cell.fraction, cell.method, scores, len(cell.trials[0].runs)))
+    return tuple(done)

@@ -6,13 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.report.budget import Tuned, write_budget
+from benchmark.report.budget import write_budget
 from benchmark.sweep import command, grid
 from benchmark.sweep.tpe import check_installed
-from benchmark.sweep.trials import Cell, Outcome, Unfinished, cells, order, outcomes, tuned
-
-FOLDER = "tune"
-"""Where the trials lie, inside the folder of the sweep's results."""
+from benchmark.sweep.trials import FOLDER, Outcome, Unfinished, cells, curves, order, outcomes, tuned
 
 
 def run(opened: grid.Opened, out: Path, workers: int | None, console: Console) -> int:
@@ -20,6 +17,7 @@ def run(opened: grid.Opened, out: Path, workers: int | None, console: Console) -
     tune, folder = tuned(opened), out / FOLDER
     if tune.search == "tpe":
         check_installed()
+    grid.expand(opened.file.model_copy(update={"selection": None}), opened.extra, opened.where)  # refuses overrides that hit no run
     for line in warnings(opened):
         console.print(line, style="yellow", highlight=False)
     code, seen = 0, set()
@@ -34,7 +32,7 @@ def run(opened: grid.Opened, out: Path, workers: int | None, console: Console) -
         code = max(code, command.complete(batch, folder, workers, console))
         if code not in (0, 1):
             return code
-    show(found, folder, console)
+    show(opened, out, console)
     return code
 
 
@@ -47,20 +45,25 @@ def warnings(opened: grid.Opened) -> list[str]:
     return [text.format(", ".join(map(str, shared)))] if shared else []
 
 
-def show(found: Sequence[Cell], folder: Path, console: Console) -> None:
+def show(opened: grid.Opened, out: Path, console: Console) -> None:
     """Print the best trial of every cell, and write the budget curves."""
     table = Table(
         "data set", "fraction", "method", "trials", "best val (%)", "with", title="tuning, on validation accuracy", title_justify="left"
     )
-    for cell in found:
-        done = outcomes(cell, folder)
+    folder = out / FOLDER
+    for cell in cells(opened, folder):
+        try:
+            done = outcomes(cell, folder)
+        except Unfinished as error:
+            table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, "-", "-", str(error))
+            continue
         best = leader(done)
         failed = sum(outcome.score is None for outcome in done)
         count = f"{len(done)}" + (f" ({failed} failed)" if failed else "")
         words = ", ".join(f"{key}={value}" for key, value in best.trial.settings.items()) if best else "-"
         table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, f"{100 * best.score:.1f}" if best else "-", words)
     console.print(table)
-    for path in write_budget(folder, curves(found, folder)):
+    for path in write_budget(folder, curves(opened, out)):
         console.print(f"budget: {path}", highlight=False)
 
 
@@ -68,16 +71,3 @@ def leader(done: Sequence[Outcome]) -> Outcome | None:
     """The outcome with the highest score; of equal ones the earliest trial."""
     scored = [outcome for outcome in done if outcome.score is not None]
     return max(scored, key=lambda outcome: (outcome.score, -outcome.trial.number), default=None)
-
-
-def curves(found: Sequence[Cell], folder: Path) -> tuple[Tuned, ...]:
-    """The scores of every finished cell, for the budget curves; a failed trial scores 0."""
-    done = []
-    for cell in found:
-        try:
-            scores = tuple(outcome.score or 0.0 for outcome in outcomes(cell, folder))
-        except Unfinished:
-            continue
-        if scores:
-            done.append(Tuned(cell.dataset, cell.fraction, cell.method, scores, len(cell.trials[0].runs)))
-    return tuple(done)

@@ -91,7 +91,17 @@ def test_public_functions_are_typed_and_documented(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["benchmark.cli", "benchmark.sweep.command", "benchmark.sweep.status", "benchmark.catalogue", "methods", "datasets"]
+    "module",
+    [
+        "benchmark.cli",
+        "benchmark.sweep.command",
+        "benchmark.sweep.status",
+        "benchmark.sweep.tune",
+        "benchmark.select",
+        "benchmark.catalogue",
+        "methods",
+        "datasets",
+    ],
 )
 def test_what_starts_on_a_login_node_loads_neither_torch_nor_pandas(module: str) -> None:
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'timm', 'pandas', 'matplotlib', 'submitit'}} & set(sys.modules)))"
@@ -104,8 +114,8 @@ def test_explaining_a_cell_loads_no_torch() -> None:
 
 
 def test_every_config_key_is_read_somewhere() -> None:
-    from benchmark import config
-    from benchmark.sweep import grid
+    from benchmark import config, ledger
+    from benchmark.sweep import grid, selection, space
 
     models = (
         config.Data,
@@ -116,6 +126,13 @@ def test_every_config_key_is_read_somewhere() -> None:
         config.RunConfig,
         grid.SweepFile,
         grid.Override,
+        space.Range,
+        space.Tune,
+        selection.Selection,
+        selection.Winner,
+        selection.Reference,
+        ledger.Entry,
+        ledger.LedgerFile,
     )
     read = {
         node.attr

@@ -70,6 +70,27 @@ def test_they_survive_a_stop_bit_for_bit(stop: int, images: Path, backbone: str,
         assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.parametrize("checkpoint_seconds", [1e-9, 1e9])
+@pytest.mark.parametrize("step", [2, 3, 4, 5])
+def test_they_survive_a_kill_bit_for_bit(step: int, checkpoint_seconds: float, images: Path, backbone: str, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(phase: str) -> None:
+        if phase == "train" and session.step == step:
+            raise Killed
+
+    run = config(images, backbone, evaluation={"snapshots": 3}, runtime={"checkpoint_seconds": checkpoint_seconds}, **FAST)
+    train(run, Notebook(tmp_path / "whole"))
+    session = Notebook(tmp_path / "cut")
+    session.on_progress = kill
+    with pytest.raises(Killed):
+        train(run, session)
+    train(run, Notebook(tmp_path / "cut", claim=2))
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert steady(tmp_path / "cut") == steady(tmp_path / "whole")
+
+
 def test_a_run_killed_while_snapshots_are_scored_ends_the_same(images: Path, backbone: str, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass

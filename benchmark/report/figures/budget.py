@@ -39,7 +39,7 @@ def draw_budget(found: Sequence[Tuned]) -> Drawing:
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trials per method")
-    axes.set_ylabel("Expected best validation accuracy (%)")
+    axes.set_ylabel("Expected best\nvalidation accuracy (%)")
     trials = {len(tuned.scores) for tuned in found}
     count = f"{max(trials)}" if len(trials) == 1 else f"{min(trials)} to {max(trials)}"
     seeds = max(tuned.seeds for tuned in found)

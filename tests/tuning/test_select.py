@@ -1,0 +1,309 @@
+"""From trials to a frozen selection to the final sweep; made-up records, so that every number is known."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmark import select as selecting
+from benchmark.errors import UsageError
+from benchmark.report.build import build
+from benchmark.report.collect import collect
+from benchmark.sweep import command, grid, plan, trials, tune
+from benchmark.sweep.space import Range
+from benchmark.sweep.trials import FOLDER, Unfinished, cells, outcomes
+from tests.tuning.made_up import SPACES, TUNE, carry_out, opened, score, sweep_file, write_failure, write_record
+
+QUIET = Console(quiet=True)
+
+
+def chosen(out: Path) -> dict[tuple[str, float, str], dict]:
+    content = json.loads((out / "selection.json").read_text())
+    return {(cell["dataset"], cell["fraction"], cell["method"]): cell for cell in content["cells"]}
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> tuple[grid.Opened, Path]:
+    found, out = opened(tmp_path), tmp_path / "out"
+    carry_out(found, out)
+    return found, out
+
+
+def test_trials_are_ordinary_runs_with_equal_budgets_that_never_open_test(tmp_path: Path) -> None:
+    found = cells(opened(tmp_path), tmp_path)
+    assert [(c.method, c.fraction) for c in found] == [
+        (m, f) for f in (0.15, 0.3) for m in ("fine_tuning", "l2_sp", "mixup", "l2_sp+mixup")
+    ]
+    assert {len(cell.trials) for cell in found} == {6}
+    runs = [config for cell in found for trial in cell.trials for config in trial.runs]
+    assert len({config.run_id for config in runs}) == len(runs) == 8 * 6 * 2
+    assert {(c.evaluation.test, c.data.val_fraction, c.linearity.pairs, c.sweep) for c in runs} == {(False, 0.25, 0, "tuned")}
+    assert {config.seed for config in runs} == {100, 101}
+    for cell in found:
+        for trial in cell.trials:
+            assert {config.training.lr for config in trial.runs} == {trial.settings["training.lr"]}
+
+
+def test_settings_of_a_component_stay_with_the_label_they_were_found_for(tmp_path: Path) -> None:
+    found = {(cell.method, cell.fraction): cell for cell in cells(opened(tmp_path), tmp_path)}
+    assert "l2_sp.alpha" in found["l2_sp", 0.15].trials[0].settings
+    composed = found["l2_sp+mixup", 0.15].trials[0]
+    assert composed.settings.keys() == {"training.lr"}
+    assert composed.runs[0].components[0].options["alpha"] == 0.01
+
+
+def test_the_winner_has_the_highest_mean_over_seeds(done: tuple[grid.Opened, Path]) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    for cell in cells(found, out / FOLDER):
+        means = [sum(map(score, trial.runs)) / 2 for trial in cell.trials]
+        winner = chosen(out)[cell.dataset, cell.fraction, cell.method]
+        assert winner["trial"] == means.index(max(means))
+        assert winner["settings"] == cell.trials[winner["trial"]].settings
+        assert winner["val_accuracy"] == pytest.approx(max(means))
+        assert len(winner["records"]) == 12
+        for used in winner["records"]:
+            path = out / "tune" / "runs" / used["run_id"] / "record.json"
+            assert used["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+            assert used["config_hash"] == json.loads(path.read_text())["config_hash"]
+
+
+def test_of_equal_trials_the_earlier_wins_and_the_tie_is_named(tmp_path: Path) -> None:
+    found, out = opened(tmp_path), tmp_path / "out"
+    carry_out(found, out, lambda config: 0.75)
+    selecting.select(found, out, QUIET)
+    assert {(cell["trial"], tuple(cell["tied"])) for cell in chosen(out).values()} == {(0, (1, 2, 3, 4, 5))}
+
+
+def test_a_failed_trial_stays_in_the_budget_and_cannot_win(done: tuple[grid.Opened, Path]) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    before = chosen(out)["digits", 0.15, "mixup"]
+    cell = next(c for c in cells(found, out / FOLDER) if (c.method, c.fraction) == ("mixup", 0.15))
+    write_failure(cell.trials[before["trial"]].runs[1], out, "loss is not finite at step 3")
+    selecting.select(found, out, QUIET)
+    after = chosen(out)["digits", 0.15, "mixup"]
+    assert after["trial"] != before["trial"]
+    assert after["failed"] == {str(before["trial"]): "seed 101: loss is not finite at step 3"}
+    (curve,) = [t for t in trials.curves(found, out) if (t.method, t.fraction) == ("mixup", 0.15)]
+    assert curve.scores[before["trial"]] == 0.0
+    for trial in cell.trials:
+        write_failure(trial.runs[0], out, "out of memory")
+    with pytest.raises(UsageError, match=r"mixup on digits at 0\.15: every trial failed"):
+        selecting.select(found, out, QUIET)
+
+
+def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Opened, Path]) -> None:
+    found, out = done
+    cell = cells(found, out / FOLDER)[1]
+    (out / "tune" / "runs" / cell.trials[2].runs[0].run_id / "record.json").unlink()
+    with pytest.raises(UsageError, match=r"its whole budget.*\n.*l2_sp on digits at 0\.15: 1 tuning runs are not finished"):
+        selecting.select(found, out, QUIET)
+    assert not (out / "selection.json").exists()
+    assert len(trials.curves(found, out)) == 7
+    console = Console(record=True, width=200, file=(out / "printed").open("w"))
+    tune.show(found, out, console)
+    assert "1 tuning runs are not finished" in console.export_text()
+    assert (out / "tune" / "tables" / "tuning_budget.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"test_accuracy": 0.9}, "it was scored on test"),
+        ({"config_hash": "x"}, "not the record of this tuning run"),
+        ({"val_accuracy": None}, "not the record of this tuning run"),
+        ({"data_hash": "other"}, "different data or weights"),
+    ],
+)
+def test_records_that_may_not_be_selected_on_are_refused(changes: dict, words: str, done: tuple[grid.Opened, Path]) -> None:
+    found, out = done
+    write_record(cells(found, out / FOLDER)[0].trials[0].runs[0], out, 0.9, **changes)
+    with pytest.raises(UsageError, match=words):
+        selecting.select(found, out, QUIET)
+
+
+def test_a_selection_reads_records_alone(done: tuple[grid.Opened, Path]) -> None:
+    """Snapshots, predictions and curves beside a record change nothing in what is selected."""
+    found, out = done
+    selecting.select(found, out, QUIET)
+    before = (out / "selection.json").read_text()
+    for folder in (out / "tune" / "runs").iterdir():
+        for name in ("snapshots.csv", "predictions.parquet", "curves.jsonl"):
+            (folder / name).write_text("step,test_accuracy,test_mean_class_accuracy\n1,1.0,1.0\n")
+    selecting.select(found, out, QUIET)
+    assert (out / "selection.json").read_text() == before
+
+
+def test_edges_are_named() -> None:
+    rate = Range(low=0.001, high=0.1, log=True)
+    assert "lower edge" in selecting.edge("training.lr", rate, 0.0011, [0.0005, 0.0011, 0.05])
+    assert "upper edge" in selecting.edge("training.lr", rate, 0.02, [0.002, 0.02])
+    assert selecting.edge("training.lr", rate, 0.01, [0.002, 0.01, 0.02]) == ""
+    assert "upper edge of what was tried (0.1, 0.2, 0.5)" in selecting.edge("mixup.alpha", [0.1, 0.2, 0.5], 0.5, [])
+    assert selecting.edge("mixup.alpha", [0.1, 0.2, 0.5], 0.2, []) == ""
+    assert selecting.edge("kind", ["a", "b", "c"], "a", []) == ""
+    assert selecting.edge("kind", [1, 2], 1, []) == ""
+
+
+def final(tmp_path: Path, out: Path, **changes) -> grid.Sweep:
+    return grid.load(sweep_file(tmp_path, selection=str(out / "selection.json"), **changes))
+
+
+def test_the_final_sweep_takes_the_winners_as_ordinary_options(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    sweep, winners = final(tmp_path, out), chosen(out)
+    for config in sweep.runs:
+        settings = winners[config.dataset, config.fraction, config.method]["settings"]
+        assert config.training.lr == settings["training.lr"]
+        assert (config.data.val_fraction, config.evaluation.test, config.seed in (0, 1)) == (0.0, True, True)
+        for component in config.components:
+            wanted = settings.get(f"{component.name}.alpha", {"l2_sp": 0.01, "mixup": 0.2}.get(component.name))
+            assert component.options.get("alpha") == wanted
+    by_hand = grid.load(
+        sweep_file(tmp_path, tune=None, methods=["fine_tuning"], fractions=[0.3], training={
+            "steps": 6, "batch_size": 8, "image_size": 32, "lr": winners["digits", 0.3, "fine_tuning"]["settings"]["training.lr"]})
+    )  # fmt: skip
+    assert {c.run_id for c in by_hand.runs} <= {c.run_id for c in sweep.runs}
+    assert sweep.selection.startswith("Settings were selected per data set, fraction and method: of 6 trials each (random search)")
+    assert "Frozen on " in sweep.selection
+    assert "Tuned with" not in sweep.selection
+
+
+def test_differences_between_tuning_and_the_final_sweep_are_said(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    training = {"steps": 12, "batch_size": 8, "image_size": 32}
+    words = final(tmp_path, out, seeds=[100, 7], training=training, data={"val_fraction": 0.1}).selection
+    assert "Tuned with training.steps 6, run with 12." in words
+    assert "Seeds 100 are used both for tuning and here" in words
+    assert "hold out a validation part" in words
+    assert tune.warnings(opened(tmp_path, seeds=[101, 3])) != []
+    assert tune.warnings(found) == []
+
+
+def test_what_the_selection_does_not_cover_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    with pytest.raises(UsageError, match=r"chose nothing for rifle on digits at 0\.15, rifle on digits at 0\.3"):
+        final(tmp_path, out, tune={**TUNE, "spaces": {}}, methods=["fine_tuning", "rifle"])
+    with pytest.raises(UsageError, match=r"chose nothing for fine_tuning on digits at 0\.5"):
+        final(tmp_path, out, fractions=[0.15, 0.5])
+    with pytest.raises(UsageError, match=r"'mine' was tuned as|chose nothing for mine"):
+        final(tmp_path, out, methods=["fine_tuning", {"name": "mine", "use": "smile"}], tune=None)
+    with pytest.raises(UsageError, match=r"training\.lr: this sweep's selection sets it"):
+        grid.load(sweep_file(tmp_path, selection=str(out / "selection.json")), ["training.lr=0.5"])
+
+
+def test_a_label_that_means_another_method_now_is_refused(tmp_path: Path) -> None:
+    found, out = opened(tmp_path, {**TUNE, "spaces": {}}, methods=["fine_tuning", {"name": "mine", "use": "l2_sp"}]), tmp_path / "out"
+    carry_out(found, out)
+    selecting.select(found, out, QUIET)
+    with pytest.raises(UsageError, match="'mine' was tuned as l2_sp, and is not that here"):
+        final(tmp_path, out, tune=None, methods=["fine_tuning", {"name": "mine", "use": "mixup"}])
+
+
+def test_a_changed_selection_or_record_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    text = (out / "selection.json").read_text()
+    content = json.loads(text)
+    content["cells"][0]["settings"]["training.lr"] = 0.09
+    (out / "selection.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="was changed after it was frozen"):
+        final(tmp_path, out)
+    (out / "selection.json").write_text("{")
+    with pytest.raises(UsageError, match="is not JSON"):
+        final(tmp_path, out)
+    (out / "selection.json").write_text(text)
+    used = json.loads(text)["cells"][2]
+    config = next(c for c in cells(found, out / FOLDER) if (c.method, c.fraction) == ("mixup", 0.15)).trials[used["trial"]].runs[0]
+    write_record(config, out, 0.5)
+    with pytest.raises(UsageError, match=r"record\.json is not the record that was used"):
+        final(tmp_path, out)
+    (out / "tune").rename(out / "moved")
+    assert final(tmp_path, out).selection  # committed alone, without the records
+
+
+def test_a_selection_made_with_other_data_or_weights_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    sweep = final(tmp_path, out)
+    config = sweep.runs[0]
+    here = sweep.winners.made_with_others
+    assert here([(config, "made up", "made up"), (config, None, None)]) == []
+    lines = here([(config, "made up", "others"), (config, "others", "made up"), (config, "others", "made up")])
+    assert [line.split(" than ")[0] for line in lines] == [
+        "selection: settings for digits were tuned with other weights",
+        "selection: settings for digits were tuned with other images",
+    ]
+    assert "tuned with other weights" in plan.make(sweep, out).missing[0]
+
+
+def test_a_sweep_that_is_not_ready_loads_and_says_what_to_do(tmp_path: Path) -> None:
+    later = final(tmp_path, tmp_path / "nowhere")
+    assert "does not exist: run 'smilebench tune' and 'smilebench select'" in plan.make(later, tmp_path / "out").missing[0]
+    only = grid.load(sweep_file(tmp_path))
+    assert "this sweep is for 'smilebench tune'" in plan.make(only, tmp_path / "out").missing[0]
+    with pytest.raises(UsageError, match="smilebench tune"):
+        command.run(only, tmp_path / "out", 1, QUIET)
+    untested = grid.load(sweep_file(tmp_path, tune=None, data={"val_fraction": 0.2}, linearity={"pairs": 0}, evaluation={"test": False}))
+    with pytest.raises(UsageError, match=r"evaluation\.test: false is for 'smilebench tune'"):
+        command.run(untested, tmp_path / "out", 1, QUIET)
+    with pytest.raises(UsageError, match="tune: this key is missing"):
+        cells(grid.read(sweep_file(tmp_path, tune=None)), tmp_path)
+
+
+TPE = {**TUNE, "search": "tpe", "spaces": {"mixup": SPACES["mixup"]}}
+FEW = {"fractions": [0.15], "methods": ["fine_tuning", "mixup"]}
+
+
+def test_tpe_goes_round_by_round_and_keeps_its_proposals(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    found, out = (
+        opened(tmp_path, {**TPE, "round": 4}, **FEW),
+        tmp_path / "out",
+    )
+    assert [len(cell.trials) for cell in cells(found, out / FOLDER)] == [0, 0]
+    first = cells(found, out / FOLDER, ask=True)
+    assert [len(cell.trials) for cell in first] == [4, 4]
+    assert cells(found, out / FOLDER, ask=True) == first  # not finished: nothing more is proposed
+    carry_out(found, out)
+    with pytest.raises(UsageError, match="4 of 6 trials were proposed"):
+        selecting.select(found, out, QUIET)
+    second = cells(found, out / FOLDER, ask=True)
+    assert [len(cell.trials) for cell in second] == [6, 6]
+    assert [cell.trials[:4] for cell in second] == [cell.trials for cell in first]
+    with pytest.raises(Unfinished):
+        outcomes(second[0], out / FOLDER)
+    carry_out(found, out)
+    assert cells(found, out / FOLDER, ask=True) == second
+    selecting.select(found, out, QUIET)
+    kept = (out / "tune" / "proposals.json").read_text()
+    (out / "tune" / "proposals.json").unlink()
+    for _ in range(2):
+        assert [cell.trials for cell in cells(found, out / FOLDER, ask=True)]
+    assert (out / "tune" / "proposals.json").read_text() == kept  # asked again, the same answers
+    longer = cells(opened(tmp_path, {**TPE, "trials": 8}, **FEW), out / FOLDER, ask=True)
+    assert [cell.trials[:6] for cell in longer] == [cell.trials for cell in second]
+    assert [len(cell.trials) for cell in longer] == [8, 8]
+    other = opened(tmp_path, {**TPE, "seeds": [100]}, **FEW)
+    assert [len(cell.trials) for cell in cells(other, out / FOLDER)] == [0, 0]
+
+
+def test_a_tuning_record_is_no_result_of_an_ordinary_report(done: tuple[grid.Opened, Path]) -> None:
+    from benchmark.report.collect import Expected, SweepInfo
+
+    found, out = done
+    config = cells(found, out / FOLDER)[0].trials[0].runs[0]
+    expected = [Expected(config.run_id, config.dataset, config.fraction, config.method, config.seed)]
+    (absent,) = collect(out / FOLDER, expected).absent
+    assert (absent.state, absent.reason) == ("unreadable", "record.json: it is of a tuning run, which is never scored on test")
+    info = SweepInfo("x", "fine_tuning", ("fine_tuning",), "smile", "", "", tuning=trials.curves(found, out))
+    report = build(out / FOLDER, info, expected)
+    assert "tuning run" in report.tables[0].notes[0]
+    assert (out / FOLDER / "figures" / "budget-digits-0.3.png").is_file()
+    assert not build(out / FOLDER, info, expected).redrawn
