@@ -78,7 +78,7 @@ def by(samples: Sequence[Sample], basis: str, own: bool = False) -> Estimate:
 
 
 def sample(config: RunConfig, record: Mapping[str, Any], folder: Path) -> Sample | None:
-    """What the record tells of the cost; None where a killed and resumed run, or an odd record, tells nothing."""
+    """What a record tells of the cost; None where fields are missing or say nothing."""
     try:
         step = record["batch_size"] / record["images_per_second"]
         fixed = max(0.0, record["wall_seconds"] - record["steps"] * step)

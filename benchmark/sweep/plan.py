@@ -15,7 +15,7 @@ from benchmark import weights
 from benchmark.config import RunConfig
 from benchmark.sweep import estimate
 from benchmark.sweep.changes import Earlier
-from benchmark.sweep.estimate import Estimate, Sample
+from benchmark.sweep.estimate import Estimate, Sample, work
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.state import RunFolder, clock, read_json
 from datasets.arena import Decode, find
@@ -40,7 +40,7 @@ class Planned:
     @property
     def work(self) -> float:
         """Relative cost, see :func:`benchmark.sweep.estimate.work`."""
-        return estimate.work(self.config)
+        return work(self.config)
 
 
 @dataclass(frozen=True)
