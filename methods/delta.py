@@ -32,7 +32,7 @@ from methods.shared import ensure, init_linear, stage_groups, wide
 
 HEAD_DECAY = 1e-4
 EPOCHS_PER_TENTH = 6
-CPU_BUDGET, DEVICE_BUDGET = 2**23, 2**26
+CPU_BUDGET, DEVICE_BUDGET = 2**22, 2**26
 
 
 def map_distance(student: Tensor, source: Tensor, weight: Tensor, scale: str, batch_reduction: str) -> Tensor:

@@ -42,7 +42,7 @@ PEAK = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A
 def ceiling(console: Console, setting: steps.Setting = RESNET50, batches: Sequence[int] = BATCHES) -> list[Row]:
     """Images per second of the loop and of the ceiling, the share of a step outside the model, MFU, and host waits of the core methods."""
     rows = [row for batch in batches for row in against_ceiling(replace(setting, batch=batch))]
-    return show(console, setting.title.partition(", batch")[0], [*rows, *waits(setting)])
+    return show(console, setting.title.partition(", batch")[0], [*rows, *waits(replace(setting, compile="off"))])
 
 
 def against_ceiling(setting: steps.Setting) -> list[Row]:
@@ -52,6 +52,7 @@ def against_ceiling(setting: steps.Setting) -> list[Row]:
         fit = steps.started(config)
         tasks = {"loop": steps.repeat(steps.stepper(fit), setting.steps), "bare": steps.repeat(steps.bare_step(fit), setting.steps)}
         times = interleaved(tasks, setting.rounds, device_clock(fit.ctx.device))
+        waited = host_waits(tasks["loop"], fit.ctx.device)
         flops = step_flops(fit)
     rate = {name: setting.steps * setting.batch / median(seconds) for name, seconds in times.items()}
     over, where = ratio(times["loop"], times["bare"]), f"batch {setting.batch}"
@@ -60,6 +61,7 @@ def against_ceiling(setting: steps.Setting) -> list[Row]:
         Row(f"ceiling, {where}", rate["bare"], unit="images/s"),
         Row(f"loop over ceiling, {where}: step time", over, at_most=LOOP_AT_MOST),
         Row(f"share of the step outside the model, {where}", 100 * (1 - 1 / over), unit="%"),
+        Row(f"host waits in {setting.steps} steps, {where}", waited, at_most=0, unit=""),
     ]
     peak = peak_flops(fit.ctx.device)
     if peak is not None:
@@ -84,7 +86,7 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 def waits(setting: steps.Setting) -> list[Row]:
-    """How often the host waits for the device between two log points, for every core method."""
+    """How often the host waits for the device between two log points, for every core method; not compiled, which would take minutes."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
         rows = []
         for config in steps.configured(Path(folder), setting, steps.core()):
