@@ -31,15 +31,16 @@ Out = Annotated[Path | None, typer.Option(help="Results folder [default: results
 def sweep(
     sweep: SweepName,
     assignments: Assignments = None,
-    backend: Annotated[Literal["local"], typer.Option(help="Where runs are carried out.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [default: one per GPU, or per CPU core].")] = None,
+    backend: Annotated[Literal["local", "slurm"], typer.Option(help="Where runs are carried out: here, or as jobs.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, here or per job [default: one per GPU or core].")] = None,
     out: Out = None,
+    wait: Annotated[bool, typer.Option("--wait", help="With slurm: follow the jobs until they end, then report.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With slurm: print the sbatch scripts, change nothing.")] = False,
 ) -> None:
-    """Carry out what is missing, failed or interrupted, then report. Safe to repeat."""
-    from benchmark.sweep import command
+    """Carry out what is missing, failed or interrupted, then report. Safe to repeat. With slurm: submit it as jobs."""
+    from benchmark.sweep import backends
 
-    found, folder = _load(sweep, assignments, out)
-    raise typer.Exit(command.run(found, folder, workers, console))
+    raise typer.Exit(backends.run(*_load(sweep, assignments, out), backend, workers, wait, dry_run, console))
 
 
 @app.command()
@@ -64,6 +65,7 @@ def status(
 ) -> None:
     """Show how far a sweep is."""
     from benchmark.sweep import status as states
+    from benchmark.sweep.cluster import queued
 
     found, folder = _load(sweep, assignments, out)
     run_ids = [config.run_id for config in found.runs]
@@ -71,6 +73,7 @@ def status(
         states.watch(folder, run_ids, console)
     else:
         console.print(states.render(states.collect(folder, run_ids)))
+        queued.show(folder, console)
 
 
 @app.command()
@@ -140,20 +143,19 @@ def compare(sweep: SweepName, assignments: Assignments = None, out: Out = None) 
 
 
 @app.command()
-def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results")) -> None:
-    """Print the log of a run, and why it failed."""
-    from benchmark.sweep.state import RunFolder
+def cancel(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+    """Stop a sweep: cancel its Slurm jobs, and tell what runs elsewhere. Runs keep their checkpoints."""
+    from benchmark.sweep.cluster import stopping
 
-    folders = sorted(results.glob(f"*/runs/{run_id}*"))
-    if not folders:
-        raise UsageError(f"no run '{run_id}' under {results}")
-    for folder in folders:
-        run = RunFolder(folder)
-        console.print(f"{folder}: {run.state()}", highlight=False)
-        if run.log_path.is_file():
-            console.print(run.log_path.read_text(encoding="utf-8"), markup=False, highlight=False)
-        if failure := run.failure():
-            console.print(f"{failure['reason']}\n{failure['traceback'] or ''}", markup=False, highlight=False)
+    raise typer.Exit(stopping.cancel(*_load(sweep, assignments, out), console))
+
+
+@app.command()
+def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results")) -> None:
+    """Print the log of a run, why it failed, and the logs of its jobs."""
+    from benchmark.sweep import logs as reading
+
+    reading.show(run_id, results, console)
 
 
 def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Child:
         self.run_id: str | None = None
         self.claim = 0
         self.runs = 0
-        with log.open("ab") as errors:
+        with log.open("ab") as errors, _blocked(signal.SIGUSR2):
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "benchmark.sweep.worker"],
                 stdin=subprocess.PIPE,
@@ -62,6 +62,10 @@ class Child:
             self._process.stdin.close()
         else:
             self._process.kill()
+
+    def cut_off(self) -> None:
+        """End it at once; the end of its events follows."""
+        self._process.kill()
 
     def kill(self) -> None:
         self._process.kill()
@@ -96,5 +100,20 @@ def _environment(device: str, threads: int) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device,
         "HF_HUB_OFFLINE": "1",
         "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "inductor")),
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONPATH": python_path(),
     }
+
+
+def python_path() -> str:
+    """``PYTHONPATH`` with which another process finds the same modules as this one."""
+    return os.pathsep.join(path or os.getcwd() for path in sys.path if not path.startswith("__editable__"))
+
+
+@contextlib.contextmanager
+def _blocked(number: int) -> Iterator[None]:
+    """A process started meanwhile is born with the signal blocked: a cluster sends it to every process of a job, at any moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

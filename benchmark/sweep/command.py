@@ -15,6 +15,7 @@ from benchmark.errors import UsageError
 from benchmark.report.build import Report, build, print_table
 from benchmark.report.collect import Expected, SweepInfo, collect
 from benchmark.sweep import redo
+from benchmark.sweep.fuse import Fuse
 from benchmark.sweep.grid import Sweep
 from benchmark.sweep.plan import Plan, data_sets, make
 from benchmark.sweep.state import RunFolder, check_writable, write_text
@@ -60,7 +61,10 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     runtime = plan.sweep.runs[0].runtime
     devices, count = places(runtime)
     order = [item.config.run_id for item in sorted(plan.runs, key=lambda item: -(item.seconds or item.work))]
-    outcome = run_local(plan.out, order, workers=workers or count, threads=runtime.threads, devices=devices, view=open_view(console))
+    fuse = Fuse(plan.sweep.give_up_after, done=bool(plan.counts["done"]))
+    outcome = run_local(
+        plan.out, order, workers=workers or count, threads=runtime.threads, devices=devices, view=open_view(console), fuse=fuse
+    )
     for run_id, reason in outcome.failed.items():
         console.print(f"failed: {run_id}: {reason}", style="red", highlight=False)
     if outcome.message:
@@ -146,6 +150,8 @@ def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print what a sweep would do."""
+    from benchmark.sweep.cluster import command as cluster
+
     console.print(f"{plan.sweep.name} ({plan.sweep.source}) -> {plan.out}", highlight=False)
     console.print(summary(plan), highlight=False)
     for reason, count in plan.reasons("stale"):
@@ -156,6 +162,7 @@ def show_plan(plan: Plan, console: Console) -> None:
         console.print(f"{plan.leftover} folders of earlier settings are left as they are", highlight=False)
     if plan.present:
         console.print(f"prepared: {', '.join(plan.present)}", highlight=False, markup=False)
+    cluster.describe(plan, console)
     for line in plan.missing:
         console.print(f"missing: {line}", style="yellow", highlight=False)
     warn(plan, console)

@@ -3,22 +3,18 @@
 import itertools
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from benchmark import weights, yamlio
 from benchmark.config import (
     PROTOCOLS,
     Data,
     Evaluation,
-    Fraction,
     Linearity,
     RunConfig,
     Runtime,
-    Section,
     Training,
     validate,
     with_defaults,
@@ -27,9 +23,10 @@ from benchmark.devices import visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.evaluation import check_evaluation
 from benchmark.plugins import check_composition, method_info
+from benchmark.sweep.cluster.options import Slurm
 from benchmark.sweep.entries import Component, Entry, parse_dataset, parse_entry, unique
+from benchmark.sweep.schema import Override, SweepFile
 from benchmark.sweep.selection import NOTHING_CHOSEN, Winners, winners_in
-from benchmark.sweep.space import Tune
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
@@ -38,51 +35,13 @@ _AXES = ("methods", "datasets", "fractions", "seeds")
 _MATCHES = ("method", "label", "dataset", "fraction", "seed")
 
 
-class Override(Section):
-    """``set`` dotted keys in every cell that fits all of ``match``; a match that hits nothing is an error unless ``optional``.
-
-    ``method`` fits every composition that holds it, ``label`` the one row of ``methods`` that is called so.
-    """
-
-    match: dict[str, Any] = {}
-    set: dict[str, Any]
-    optional: bool = False
-
-
-class SweepFile(Section):
-    """The keys of a sweep file. seeds: a count, or a list of seed indices. datasets, methods: each entry is a name or a mapping.
-
-    tune: what ``tune`` searches. selection: the file of winners that ``select`` wrote, whose settings the runs take.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    backbone: str = weights.EMBEDDED
-    pretrained: bool = True
-    datasets: list[str | dict[str, Any]] = Field(min_length=1)
-    fractions: list[Fraction] = Field([1.0], min_length=1)
-    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 5
-    baseline: str = "fine_tuning"
-    methods: list[str | dict[str, Any]] = Field(min_length=1)
-    protocol: str = "smile"
-    precision: str = "auto"
-    compile: str = "auto"
-    fold_bn: str = "auto"
-    training: dict[str, Any] = {}
-    linearity: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-    evaluation: dict[str, Any] = {}
-    runtime: dict[str, Any] = {}
-    overrides: list[Override] = []
-    tune: Tune | None = None
-    selection: str | None = None
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
     source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
     selection: how settings were chosen, in words; '' where none were. winners: those it takes. opened: the file that :func:`load` read.
+    give_up_after, slurm: as in the file.
     """
 
     name: str
@@ -96,6 +55,8 @@ class Sweep:
     selection: str = ""
     winners: Winners = NOTHING_CHOSEN
     opened: "Opened | None" = None
+    give_up_after: int | None = None
+    slurm: Slurm = field(default_factory=Slurm)
 
 
 @dataclass(frozen=True)
@@ -181,8 +142,8 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
             raise UsageError(
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
-    words = winners.words(runs, where)
-    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, winners=winners)
+    words, settings = winners.words(runs, where), {"give_up_after": file.give_up_after, "slurm": file.slurm}
+    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, winners=winners, **settings)
 
 
 def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
@@ -262,7 +223,7 @@ def _assign(raw: dict[str, Any], assignment: str) -> Override | None:
     owner, dot, option = key.rpartition(".")
     if not dot:
         raw[key] = value
-    elif owner in _SECTIONS:
+    elif owner in (*_SECTIONS, "slurm"):
         raw[owner] = {**(raw.get(owner) or {}), option: value}
     else:
         return Override(match={"method": owner}, set={key: value})

@@ -7,29 +7,21 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.sweep.child import Child
-from benchmark.sweep.state import RunFolder, check_writable
+from benchmark.sweep.fuse import Fuse
+from benchmark.sweep.outcome import ATTENDED, INTERRUPTED, KILLED, OK, SOME_FAILED, USAGE, Outcome, Terms
+from benchmark.sweep.state import Claim, ClaimLost, RunFolder, check_writable
 from benchmark.sweep.view import View
 from benchmark.sweep.worker import Queue
 
-OK, SOME_FAILED, USAGE, INTERRUPTED, KILLED = 0, 1, 2, 75, 130
 _STARTS_WITHOUT_A_RUN = 2
 _TICK_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a sweep command ended. failed: run id -> reason. unfinished: runs neither done nor failed. message: for the user."""
-
-    exit_code: int
-    done: tuple[str, ...] = ()
-    failed: dict[str, str] = field(default_factory=dict)
-    unfinished: tuple[str, ...] = ()
-    message: str = ""
+_TERM_SECONDS = 20.0
+"""A cluster kills a job 30 s after SIGTERM: workers that are not ready before are killed here, and their runs let go."""
 
 
 def run_local(
@@ -40,14 +32,16 @@ def run_local(
     threads: int,
     devices: Sequence[str],
     view: View,
-    job: str | None = None,
+    terms: Terms = ATTENDED,
+    fuse: Fuse | None = None,
     program: str = "benchmark.training.run",
     load: str = "benchmark.config:load_run",
 ) -> Outcome:
     """Carry out what is not done of ``run_ids`` (longest first); their ``config.yaml`` exist already.
 
     threads: per worker. devices: ``"cpu"``, or entries for ``CUDA_VISIBLE_DEVICES`` (an index, a UUID), given to workers in turn.
-    Failures of earlier commands are moved aside and tried again. Runs that another command holds are waited for.
+    Failures of earlier commands are moved aside and tried again. Runs that another command holds are waited for. fuse: stops the sweep
+    early when it blows; no run before this command's counts.
     """
     check_writable(sweep_dir)
     todo = []
@@ -56,13 +50,14 @@ def run_local(
         if run.record_path.exists():
             run.tidy()
         else:
-            run.retry()
+            if terms.retry:
+                run.retry()
             todo.append(run_id)
     if not todo:
         return Outcome(OK, done=tuple(run_ids))
-    session = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    jobs = Queue(str(sweep_dir), todo, session, job, program=program, load=load)
-    runner = _Runner(jobs, sweep_dir / "logs" / session, threads, list(devices), view)
+    session = terms.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    jobs = Queue(str(sweep_dir), todo, session, terms.job, wait=terms.wait, program=program, load=load)
+    runner = _Runner(jobs, sweep_dir / "logs" / session, threads, list(devices), view, terms, fuse or Fuse(None))
     view.begin(todo, already=len(run_ids) - len(todo))
     try:
         with runner.signals():
@@ -75,15 +70,18 @@ def run_local(
 
 class _Runner:
     """alive: workers by index. open: runs not finished. told: failures as the workers told them. verdict: why all must stop, with the
-    exit code. passed: the preflight is over. barren: workers in a row that died before any run.
+    exit code. passed: the preflight is over. barren: workers in a row that died before any run. deadline: when workers that were asked
+    to stop are killed; overdue: they were.
     """
 
-    def __init__(self, jobs: Queue, logs: Path, threads: int, devices: list[str], view: View) -> None:
+    def __init__(self, jobs: Queue, logs: Path, threads: int, devices: list[str], view: View, terms: Terms, fuse: Fuse) -> None:
         self.jobs = jobs
         self.logs = logs
         self.threads = threads
         self.devices = devices
         self.view = view
+        self.terms = terms
+        self.fuse = fuse
         self.events: queue.SimpleQueue[tuple[Child, dict[str, Any] | None]] = queue.SimpleQueue()
         self.alive: dict[int, Child] = {}
         self.open = set(jobs.runs)
@@ -94,6 +92,8 @@ class _Runner:
         self.barren = 0
         self.signalled = 0
         self.stopping = False
+        self.deadline = float("inf")
+        self.overdue = False
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -111,7 +111,10 @@ class _Runner:
 
     def go(self, workers: int) -> None:
         """All runs with ``workers`` processes, then one process for those that ran out of memory beside others."""
-        self.logs.mkdir(parents=True)
+        if blown := self.fuse.blown():
+            self.verdict = SOME_FAILED, blown
+            return
+        self.logs.mkdir(parents=True, exist_ok=True)
         for index in range(workers):
             self.start(index)
         self.watch()
@@ -140,17 +143,28 @@ class _Runner:
                     self.bury(child)
                 else:
                     self.handle(child, event)
-            if self.signalled and not self.stopping:
-                self.view.note("stopping: every worker saves a checkpoint first (a second signal stops at once)")
+            if (self.signalled or self.terms.stop()) and not self.stopping:
+                hint = "" if self.terms.patient else " (a second signal stops at once)"
+                self.view.note(f"stopping: every worker saves a checkpoint first{hint}")
                 self.stop()
-            if self.signalled > 1:
+            if self.signalled > 1 and not self.terms.patient:
                 self.kill()
+            if time.monotonic() > self.deadline and not self.overdue:
+                self.cut_off()
             self.view.tick()
 
     def stop(self) -> None:
         self.stopping = True
+        grace = min(self.terms.grace, _TERM_SECONDS) if self.signalled and self.terms.patient else self.terms.grace
+        self.deadline = time.monotonic() + grace
         for child in self.alive.values():
             child.stop()
+
+    def cut_off(self) -> None:
+        """Workers that came to no step boundary in time: their runs go on from the last checkpoint."""
+        self.overdue = True
+        for child in self.alive.values():
+            child.cut_off()
 
     def give_up(self, code: int, message: str) -> None:
         self.verdict = self.verdict or (code, message)
@@ -184,15 +198,28 @@ class _Runner:
     def close(self, kind: str, run_id: str, event: dict[str, Any]) -> None:
         """A worker has let go of a run."""
         state = event["state"] if kind == "seen" else kind
-        if kind == "postponed":
+        if kind == "postponed" and run_id not in self.postponed:
             self.postponed.append(run_id)
         if state == "failed":
             self.told.setdefault(run_id, event["reason"])
+        if kind == "held":
+            self.open.discard(run_id)
+        self.judge(kind, run_id, event)
         if state in ("done", "failed", "postponed") and run_id in self.open:
             self.open.discard(run_id)
             self.view.finished(run_id, state, event.get("reason"))
-        elif kind in ("interrupted", "lost"):
-            self.view.released(run_id, kind)
+        elif kind in ("interrupted", "lost", "held"):
+            self.view.released(run_id, "held by another process, and left to it" if kind == "held" else kind)
+
+    def judge(self, kind: str, run_id: str, event: dict[str, Any]) -> None:
+        """Tell the fuse what this command's own runs came to, and give up when it blows."""
+        if kind == "done":
+            self.fuse.succeeded()
+        elif kind == "failed":
+            self.fuse.failed(run_id, event.get("kind", "error"), event["reason"])
+            blown = self.fuse.blown()
+            if blown and not self.stopping:
+                self.give_up(SOME_FAILED, blown)
 
     def bury(self, child: Child) -> None:
         """A worker has ended, by itself or not."""
@@ -200,7 +227,10 @@ class _Runner:
             return  # killed by this runner
         cause = child.cause_of_death()
         if child.run_id is not None and cause is not None:
-            self.note_death(child, cause)
+            if self.overdue:
+                self.let_go(child)
+            else:
+                self.note_death(child, cause)
         child.reap()  # from here on other workers may see that it is dead
         del self.alive[child.index]
         if self.stopping or cause is None:
@@ -221,6 +251,12 @@ class _Runner:
         except OSError as error:
             self.view.note(f"{child.run_id}: its death could not be noted: {error}")
 
+    def let_go(self, child: Child) -> None:
+        """End the claim of a worker that was cut off: its death is no fault of the run."""
+        self.view.released(child.run_id, "cut off")
+        with contextlib.suppress(ClaimLost, OSError):
+            Claim(self.jobs.folder(child.run_id), child.claim, self.jobs.session, 0).end("cut off")
+
     def outcome(self, run_ids: Sequence[str]) -> Outcome:
         """From the files; a failure that could not be written (a full disk) from what the worker told."""
         runs = [self.jobs.folder(run_id) for run_id in run_ids]
@@ -232,7 +268,8 @@ class _Runner:
         code, message = SOME_FAILED if failed else OK, ""
         if self.verdict is not None:
             code, message = self.verdict
-        elif self.signalled > 1:
+            message += f"; {len(unfinished)} runs were not run or not finished" if unfinished and code == SOME_FAILED else ""
+        elif self.signalled > 1 and not self.terms.patient:
             code, message = KILLED, "stopped at once; the same command resumes from the last checkpoints"
         elif unfinished:
             code, message = INTERRUPTED, f"{len(unfinished)} runs are not finished; the same command resumes them"

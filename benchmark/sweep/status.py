@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from benchmark.sweep.state import STATES, RunFolder, clock, read_json
+from benchmark.sweep.state import STATES, ClaimFile, RunFolder, clock, read_json
 from benchmark.sweep.view import duration
 
 WORDS = {"new": "queued"}
@@ -22,8 +22,8 @@ _ROWS = 40
 class Row:
     """A run that is neither queued nor done.
 
-    step, total, phase, images_per_second: of its last sign of life. seconds_left: by its rate since it was claimed. beat_age: seconds
-    since its heartbeat. reason: why it failed, or how it was interrupted. log: file to look into.
+    host: with the job, on a cluster. step, total, phase, images_per_second: of its last sign of life. seconds_left: by its rate since it
+    was claimed. beat_age: seconds since its heartbeat. reason: why it failed, or how it was interrupted. log: file to look into.
     """
 
     run_id: str
@@ -75,7 +75,7 @@ def _row(run: RunFolder, state: str, now: float) -> Row:
     assert last is not None
     if state == "interrupted":
         reason = last.ended["reason"] if last.ended else "its process is gone"
-        return Row(run.run_id, state, host=last.info.get("host"), step=run.saved_step(), total=progress.get("total"), reason=reason)
+        return Row(run.run_id, state, host=_where(last), step=run.saved_step(), total=progress.get("total"), reason=reason)
     step, total = progress.get("step"), progress.get("total")
     gained = (step or 0) - last.info.get("start_step", 0)
     seconds_left = None
@@ -84,7 +84,7 @@ def _row(run: RunFolder, state: str, now: float) -> Row:
     return Row(
         run.run_id,
         state,
-        host=last.info.get("host"),
+        host=_where(last),
         step=step,
         total=total,
         phase=progress.get("phase"),
@@ -92,6 +92,11 @@ def _row(run: RunFolder, state: str, now: float) -> Row:
         seconds_left=seconds_left,
         beat_age=max(0.0, now - last.beat),
     )
+
+
+def _where(last: ClaimFile) -> str | None:
+    host, job = last.info.get("host"), last.info.get("job")
+    return f"{host}, job {job}" if job else host
 
 
 def render(status: Status) -> RenderableType:

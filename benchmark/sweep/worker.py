@@ -1,7 +1,7 @@
 """One process that carries out many runs: ``python -m benchmark.sweep.worker``, started by :mod:`benchmark.sweep.local`.
 
 Standard input comes from the parent: first the :class:`Queue` as one line of JSON, then a line ``go`` that starts the runs. Its end (the
-parent closed it, or died) asks for a checkpoint and an orderly stop, as SIGTERM does. SIGINT is the parent's business.
+parent closed it, or died) asks for a checkpoint and an orderly stop, as SIGTERM does. SIGINT and SIGUSR2 are the parent's business.
 Events go to the parent as JSON lines on the original standard output; everything printed goes to standard error.
 """
 
@@ -34,8 +34,9 @@ _LONGEST_POLL = 5.0
 class Queue:
     """What a worker is asked to do.
 
-    runs: run ids, longest first. session: one ``sweep`` command. preflight: look at all configs before the first run. alone: no other
-    worker of this session runs, so running out of memory is final. program: module with ``train`` and ``preflight``; load: reads a config.
+    runs: run ids, longest first. session: one ``sweep`` command, or one task of a cluster's job. preflight: look at all configs before
+    the first run. alone: no other worker of this session runs, so running out of memory is final. wait: for runs that other sessions
+    hold. program: module with ``train`` and ``preflight``; load: reads a config.
     """
 
     sweep_dir: str
@@ -44,6 +45,7 @@ class Queue:
     job: str | None = None
     preflight: bool = False
     alone: bool = False
+    wait: bool = True
     program: str = "benchmark.training.run"
     load: str = "benchmark.config:load_run"
 
@@ -60,7 +62,8 @@ class Parent:
         self.queue = Queue(**json.loads(_read_line()))
         self._events = os.dup(1)
         os.dup2(2, 1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: self._ask_to_stop())
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -179,10 +182,11 @@ class Worker:
         own = None
         try:
             if not self.queue.alone and self._postponed(run):
+                self.parent.tell("postponed", run_id=run_id, reason="ran out of memory beside others")
                 return True
             own = claim(run.path, self.queue.session, self.queue.job)
             if own is None:
-                return False
+                return self._left_to_others(run)
             return self._carry_out(own)
         except ClaimLost as lost:
             self.parent.tell("lost", run_id=run_id, reason=str(lost))
@@ -193,6 +197,15 @@ class Worker:
                 with contextlib.suppress(OSError):  # where nothing at all can be written nobody can claim it either
                     own.drop()
             return True
+
+    def _left_to_others(self, run: RunFolder) -> bool:
+        if self.queue.wait:
+            return False
+        last = run.last_claim()
+        if last is None or last.info.get("session") == self.queue.session or not last.alive():
+            return False
+        self.parent.tell("held", run_id=run.run_id)
+        return True
 
     def _postponed(self, run: RunFolder) -> bool:
         last = run.last_claim()

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("benchmark", "methods", "datasets")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-DEFAULTS = {"grid.py": {"fine_tuning", "smile"}, "config.py": {"smile"}}
+DEFAULTS = {"schema.py": {"fine_tuning", "smile"}, "grid.py": {"fine_tuning", "smile"}, "config.py": {"smile"}}
 """Names that defaults of a sweep file need: the baseline, and the protocol called after SMILE."""
 LONG_LINES, LONG_FUNCTION = 300, 50
 
@@ -98,6 +98,8 @@ def test_public_functions_are_typed_and_documented(path: Path) -> None:
         "benchmark.sweep.status",
         "benchmark.sweep.tune",
         "benchmark.select",
+        "benchmark.sweep.cluster.command",
+        "benchmark.sweep.cluster.job",
         "benchmark.catalogue",
         "methods",
         "datasets",
@@ -116,6 +118,7 @@ def test_explaining_a_cell_loads_no_torch() -> None:
 def test_every_config_key_is_read_somewhere() -> None:
     from benchmark import config, ledger
     from benchmark.sweep import grid, selection, space
+    from benchmark.sweep.cluster.options import Slurm
 
     models = (
         config.Data,
@@ -133,6 +136,7 @@ def test_every_config_key_is_read_somewhere() -> None:
         selection.Reference,
         ledger.Entry,
         ledger.LedgerFile,
+        Slurm,
     )
     read = {
         node.attr

@@ -1,8 +1,8 @@
 """A training program without torch, for the sweep's tests; the run's ``config.yaml`` is JSON that says how it behaves.
 
-steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, on its
-first ``times`` claims. error: an exception to raise at step 2. fits_alone: out of memory on the first claim only.
-show: environment variables to log.
+steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, pause: one
+at which it sleeps for a minute, both on its first ``times`` claims. error: an exception to raise at step 2. fits_alone: out of memory on
+the first claim only. show: environment variables to log.
 """
 
 import errno
@@ -26,7 +26,17 @@ class DataError(ValueError):
     pass
 
 
-DEFAULTS = {"steps": 10, "seconds": 0.002, "every": 3, "die": None, "times": 1, "error": None, "fits_alone": False, "show": []}
+DEFAULTS = {
+    "steps": 10,
+    "seconds": 0.002,
+    "every": 3,
+    "die": None,
+    "pause": None,
+    "times": 1,
+    "error": None,
+    "fits_alone": False,
+    "show": [],
+}
 
 ERRORS = {
     "nan": lambda: Diverged("loss is not finite at step 2"),
@@ -84,6 +94,7 @@ def _train(config: dict[str, Any], session: Any) -> None:
             save(config, session, {"step": step, "total": total})
         if stop and step < config["steps"]:
             raise Interrupted
+    point(config, session, "evaluate")
     write_text(session.folder / "curves.jsonl", f"{total}\n", session.check)
     point(config, session, "files")
 
@@ -103,6 +114,9 @@ def save(config: dict[str, Any], session: Any, state: dict[str, Any]) -> None:
 
 
 def point(config: dict[str, Any], session: Any, name: str) -> None:
-    """Die here, if the config says so, on the first ``times`` claims."""
+    """Die or pause here, if the config says so, on the first ``times`` claims."""
+    if config["pause"] == name and session.claim <= config["times"]:
+        session.log(f"pauses at {name}")
+        time.sleep(60)
     if config["die"] == name and session.claim <= config["times"]:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,147 @@
+"""A sweep on a real Slurm: time limits, requeues, cancelled tasks, a lost node, a run that fails; then everything is there, bit for bit."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.slurm.cluster import Cluster
+from tests.training.test_run import VARYING
+
+pytestmark = pytest.mark.slow
+SLOW = {"name": "slow", "use": "slow:Slow"}
+SLEEP, SLOW_STEPS = 0.1, 350
+"""A slow run takes 35 s of sleep; two of them in one task exceed its limit of a minute, of which 20 to 50 s are usable."""
+
+
+def sweep_file(folder: Path, images: Path, backbone: str, **changes: Any) -> str:
+    content = {
+        "name": "small",
+        "backbone": backbone,
+        "datasets": [{"name": "tiny", "use": f"folder:{images}"}],
+        "seeds": 4,
+        "methods": [
+            "fine_tuning",
+            "smile",
+            "delta",
+            {"name": "slow", "use": "slow:Slow"},
+            {"name": "diverging", "use": "mixup"},
+        ],
+        "training": {"steps": 20, "batch_size": 8, "image_size": 32, "log_every": 5},
+        "linearity": {"pairs": 4, "lambdas": 3},
+        "runtime": {"checkpoint_seconds": 2.0},
+        "overrides": [
+            {"match": {"method": "slow"}, "set": {"training.steps": SLOW_STEPS}},
+            {"match": {"method": "diverging"}, "set": {"training.lr": 1e30}},
+        ],
+        "slurm": {"time": 1, "signal_seconds": 10, "runs_per_task": 2, "mem": "512M"},
+        **changes,
+    }
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+class Sweep:
+    """The command, and what it left in ``out``."""
+
+    def __init__(self, file: str, out: Path, environment: dict[str, str]) -> None:
+        self.file, self.out, self.environment = file, out, environment
+
+    def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "benchmark", *arguments, self.file, "--out", str(self.out)]
+        environment = {**self.environment, **variables}
+        return subprocess.run(command, cwd=self.out.parent, env=environment, capture_output=True, text=True, timeout=500, check=False)
+
+    def runs(self, name: str) -> list[Path]:
+        return sorted((self.out / "runs").glob(f"*-{name}-*"))
+
+    def submissions(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted((self.out / "slurm" / "submissions").glob("*.json"))]
+
+    def starts(self, job: str) -> list[list[int]]:
+        notes = [json.loads(path.read_text()) for path in (self.out / "slurm" / "notes").glob("*.json")]
+        return next((note["starts"] for note in notes if note["job"] == job), [])
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        found = {path.parent.name: json.loads(path.read_text()) for path in self.out.glob("runs/*/record.json")}
+        return {run_id: {key: value for key, value in record.items() if key not in VARYING} for run_id, record in found.items()}
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.2)
+    return found
+
+
+def steps(run: Path) -> int:
+    """Of its newest checkpoint."""
+    saved = run / "checkpoint" / "step.json"
+    return json.loads(saved.read_text())["step"] if saved.exists() else 0
+
+
+@pytest.fixture
+def sweeps(environment: dict[str, str], images: Path, backbone: str, tmp_path: Path) -> tuple[Sweep, Sweep]:
+    """One for the cluster, one of the same runs for this machine."""
+    file = sweep_file(tmp_path, images, backbone)
+    return Sweep(file, tmp_path / "cluster", environment), Sweep(file, tmp_path / "here", environment)
+
+
+def test_a_disturbed_sweep_ends_as_on_this_machine(cluster: Cluster, sweeps: tuple[Sweep, Sweep]) -> None:
+    sweep, local = sweeps
+    first = sweep.command("sweep", "--backend", "slurm", SMILEBENCH_TEST_SLEEP=str(SLEEP))
+    assert first.returncode == 0, first.stdout + first.stderr
+    (submission,) = sweep.submissions()
+    assert len(submission["tasks"]) == 10
+    again = sweep.command("sweep", "--backend", "slurm")
+    assert again.returncode == 0
+    assert "20 runs are in jobs that wait or run" in " ".join(again.stdout.split()), again.stdout
+    assert len(sweep.submissions()) == 1
+
+    limited, disturbed = submission["tasks"][:2]
+    assert all("-slow-" in run_id for run_id in [*limited, *disturbed])
+    victim, job = sweep.out / "runs" / disturbed[0], f"{submission['job']}_1"
+    wait_for(lambda: steps(victim) > 0)
+    assert cluster.call("scontrol", "requeue", job).returncode == 0
+    before = steps(victim)
+    wait_for(lambda: len(sweep.starts(job)) == 2 and steps(victim) > before)
+    assert sweep.starts(job)[1][1] >= before > 0
+
+    for node in ("sim1", "sim2"):  # daemons that die and come back are not noticed
+        cluster.stop(f"slurmd-{node}", 9)
+        cluster.start_node(node)
+    node = cluster.call("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
+    cluster.crash(node)
+    before = steps(victim)
+    wait_for(lambda: len(sweep.starts(job)) == 3 and steps(victim) > before)
+    cluster.start_node(node)
+    assert sweep.starts(job)[2][1] >= before
+
+    cluster.call("scancel", job)
+    listed = wait_for(lambda: (done := cluster.call("squeue", "-h", "-r", "-o", "%i %T")).returncode == 0 and done.stdout)
+    assert submission["job"] in listed
+    shown = sweep.command("status").stdout
+    assert f"job {submission['job']}: 10 tasks" in shown, shown
+
+    followed = sweep.command("sweep", "--backend", "slurm", "--wait")
+    assert followed.returncode == 1, followed.stdout + followed.stderr  # what was cancelled is submitted again; one method fails
+    assert len(sweep.starts(f"{submission['job']}_0")) >= 3, sweep.starts(f"{submission['job']}_0")  # two time limits at least
+
+    last = sweep.command("sweep", "--backend", "slurm", "--wait")
+    text = " ".join((last.stdout + last.stderr).split())
+    assert last.returncode == 1, text
+    assert "failed: tiny-1-diverging-s0" in text, text
+    assert "loss is not finite" in text
+    here = local.command("sweep")
+    assert here.returncode == 1
+    assert len(local.records()) == 16
+    assert sweep.records() == local.records()
+    assert sum(json.loads(path.read_text())["resumes"] for path in sweep.out.glob("runs/*/record.json")) >= 3

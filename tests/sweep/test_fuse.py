@@ -1,0 +1,83 @@
+"""Stopping early when every run fails for one reason, and only then."""
+
+import pytest
+
+from benchmark.sweep.fuse import Fuse
+from tests.sweep import sweeping
+from tests.sweep.sweeping import make, run
+
+
+def told(fuse, *failures):
+    for n, (kind, reason) in enumerate(failures):
+        fuse.failed(f"r{n}", kind, reason)
+    return fuse.blown()
+
+
+def test_it_blows_at_the_limit_and_names_number_and_reason():
+    same = ("error", "KeyError: 'x'")
+    assert told(Fuse(3), same, same) is None
+    assert told(Fuse(3), same, same, same) == ("stopped early: the first 3 runs all failed alike and none is done (KeyError: 'x')")
+    assert told(Fuse(None), *[same] * 50) is None
+
+
+@pytest.mark.parametrize(
+    ("failures", "alike"),
+    [
+        ([("nan", "loss is not finite at step 7: ce"), ("nan", "loss is not finite at step 12: ce")], True),
+        ([("nan", "loss is not finite at step 7: ce"), ("nan", "loss is not finite at step 7: l2_sp")], False),
+        ([("error", "no file"), ("data", "no file")], False),
+        (
+            [("disk_full", "[Errno 28] no space: /r0/claims/.tmp-0a1b"), ("disk_full", "[Errno 28] no space: /r1/claims/.tmp-ffee")],
+            True,
+        ),
+        ([("error", "one line\nthen this"), ("error", "one line\nthen that")], True),
+    ],
+)
+def test_alike_means_the_same_kind_and_words(failures, alike):
+    assert (told(Fuse(2), *failures) is not None) == alike
+
+
+def test_one_run_that_is_done_keeps_it_whole(tmp_path):
+    same = [("error", "x")] * 9
+    assert told(Fuse(3, done=True), *same) is None
+    fuse = Fuse(3)
+    fuse.succeeded()
+    assert told(fuse, *same) is None
+
+
+def test_processes_share_it_through_a_folder(tmp_path):
+    first, second = Fuse(3, folder=tmp_path), Fuse(3, folder=tmp_path)
+    assert told(first, ("error", "x"), ("error", "x")) is None
+    second.failed("other", "error", "x")
+    assert "first 3 runs" in second.blown()
+    assert "first 3 runs" in Fuse(3, folder=tmp_path).blown()
+    first.succeeded()
+    assert Fuse(3, folder=tmp_path).blown() is None
+
+
+def sweep(folder, runs, limit):
+    """With one worker, so that the order is that of ``runs``."""
+    original = sweeping.run_local
+    sweeping.run_local = lambda *args, **named: original(*args, fuse=Fuse(limit), **named)
+    try:
+        return sweeping.sweep(folder, runs, workers=1)
+    finally:
+        sweeping.run_local = original
+
+
+def test_a_local_sweep_stops_and_says_what_was_not_run(tmp_path):
+    runs = make(tmp_path, {f"r{n}": {"error": "bug"} for n in range(8)})
+    outcome, _ = sweep(tmp_path, runs, 3)
+    assert outcome.exit_code == 1
+    assert outcome.message.startswith("stopped early: the first 3 runs all failed alike")
+    assert outcome.message.endswith("5 runs were not run or not finished")
+    assert len(outcome.failed) == 3
+    assert outcome.unfinished == ("r3", "r4", "r5", "r6", "r7")
+    assert [run(tmp_path, run_id).state() for run_id in runs[3:]] == ["new"] * 5
+
+
+def test_a_local_sweep_with_one_good_run_goes_on(tmp_path):
+    runs = make(tmp_path, {"good": {}, **{f"r{n}": {"error": "bug"} for n in range(5)}})
+    outcome, _ = sweep(tmp_path, runs, 3)
+    assert outcome.done == ("good",)
+    assert len(outcome.failed) == 5
