@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from benchmark.report.budget import Tuned, curve
 from benchmark.report.cells import percent
 from benchmark.report.figures.canvas import LEGEND_ROW, Drawing, heading, legend, legend_rows, sheet
+from benchmark.report.figures.labels import number_line, numbering
 from benchmark.report.figures.write import Picture, write_drawing
 from benchmark.report.style import style
 
@@ -22,6 +23,7 @@ def draw_budgets(found: Sequence[Tuned], folder: Path) -> list[Picture]:
 def draw_budget(found: Sequence[Tuned]) -> Drawing:
     """One line per method of one data set and fraction."""
     methods = [tuned.method for tuned in found]
+    numbers = numbering(methods)
     dataset, fraction = found[0].group
     title = f"{dataset}, {percent(fraction)} of the labels"
     figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
@@ -37,6 +39,7 @@ def draw_budget(found: Sequence[Tuned]) -> Drawing:
             markersize=3 * look.size,
             markeredgewidth=0,
         )
+        number_line(axes, list(enumerate(values, start=1)), tuned.method, numbers)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trials per method")
     axes.set_ylabel("Expected best\nvalidation accuracy (%)")
@@ -45,7 +48,7 @@ def draw_budget(found: Sequence[Tuned]) -> Drawing:
     seeds = max(tuned.seeds for tuned in found)
     per = f"each the mean over {seeds} seed{'' if seeds == 1 else 's'}"
     heading(figure, f"{title}, {count} trials per method")
-    legend(figure, methods)
+    legend(figure, methods, numbers)
     listed = ", ".join(f"{t.method} {100 * curve(t)[0]:.1f} % with one trial, {100 * curve(t)[-1]:.1f} % with all" for t in found)
     return Drawing(
         name=f"budget-{dataset}-{fraction:g}",
