@@ -4,6 +4,7 @@ One file per claim (``checkpoint/<n>.pt``), renamed into place. Any claim's file
 on the same trajectory; the one with most steps is resumed from.
 """
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +36,10 @@ class Checkpoints:
         """Write ``state`` (tensors and plain values, with ``step``) and drop older claims' files."""
         started = time.monotonic()
         self._folder.mkdir(exist_ok=True)
+        content = io.BytesIO()
+        torch.save(state, content)  # not into the file: torch hides why a write failed, a full disk say, behind an error of its own
         with replacing(self._folder / f"{self._claim}.pt") as file:
-            torch.save(state, file)
+            file.write(content.getbuffer())
         write_json(self._folder / "step.json", {"step": state["step"]})
         for other in self._folder.glob("*.pt"):
             if int(other.stem) < self._claim:
