@@ -3,6 +3,7 @@
 The Python releases are pickled: loading a pickle runs code that the file chooses, so they are refused.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from datasets.layouts import Listing, Place, read
 PIXELS = 3 * 32 * 32
 
 
-class Cifar(DataSet):
+class Cifar(DataSet, ABC):
     """Natural images of 32x32 pixels. label_bytes: before the pixels of a record, the last of them is the class."""
 
     files: ClassVar[dict[str, tuple[str, ...]]]
@@ -26,9 +27,9 @@ class Cifar(DataSet):
         self._binary = False
         self.classes, self.splits = read(self, path, self._official)
 
+    @abstractmethod
     def names(self, root: Path) -> tuple[str, ...]:
         """Class names; the release may hold them."""
-        raise NotImplementedError
 
     def content(self, item: Item) -> bytes:
         if not self._binary:
