@@ -1,5 +1,5 @@
 """``python -m benchmark`` is ``smilebench``."""
 
-from benchmark.cli import main
+from benchmark.cli.app import main
 
 main()

@@ -33,7 +33,7 @@ import methods
 from methods.base import Batch, Component
 
 if TYPE_CHECKING:
-    from benchmark.config import RunConfig
+    from benchmark.config.run_config import RunConfig
     from benchmark.training.loop import Fit
 
 CLASSES, SOURCE_CLASSES = 3, 7
@@ -74,7 +74,7 @@ def check_method(method: str, options: Mapping[str, Any] | None = None) -> None:
 
 def check_source(trial: Trial) -> None:
     """Options and declarations read from the source text, as when a sweep is planned, are those of the class at run time."""
-    from benchmark.plugins import method_info
+    from benchmark.config.method_options import method_info
 
     for part in trial.run.components:
         info = method_info(part.use)
@@ -148,7 +148,7 @@ def check_resume(trial: Trial) -> None:
 
 def check_neutral(trial: Trial) -> None:
     """With every component at its ``neutral`` options training equals fine-tuning bit for bit; skipped where one has none."""
-    from benchmark.plugins import method_info
+    from benchmark.config.method_options import method_info
 
     names = [methods.VARIANTS.get(name, (name,))[0] for name in trial.method.split("+")]
     neutral = {name: method_info(name).declarations["neutral"] for name in names}
@@ -177,7 +177,7 @@ def logged_terms(fit: "Fit") -> set[str]:
 
 def declared_terms(trial: Trial) -> set[str]:
     """The terms that the components of a trial declare."""
-    from benchmark.plugins import method_info
+    from benchmark.config.method_options import method_info
 
     return {term for part in trial.run.components for term in method_info(part.use).declarations["terms"]}
 
@@ -208,7 +208,7 @@ def tiny_backbone(folder: Path) -> str:
 
 def tiny_run(images: Path, backbone: str, method: str | Mapping[str, Any] = "fine_tuning", **changes: Any) -> "RunConfig":
     """The config of one run of ``method`` (an entry of a sweep file): 6 steps of 8 images at 32 px. ``changes``: keys of a sweep file."""
-    from benchmark.sweep import grid
+    from benchmark.config import grid
 
     raw: dict[str, Any] = {
         "name": "test",

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from benchmark.devices import cpu_count
 from benchmark.errors import UsageError, unknown
-from benchmark.sweep.state import read_json, write_json, write_text
+from benchmark.storage.run_folder import read_json, write_json, write_text
 from benchmark.terminal import errors
-from benchmark.training import memory
+from benchmark.training import peak_memory
 from benchmark.training.record import cpu_name, git_commit
 
 PARTS = {name: f"benchmark.perf.{name}" for name in ("steps", "data", "kernels", "overhead", "resources", "scale")}
@@ -41,7 +41,7 @@ def main(
             raise UsageError(unknown("part", part, known))
     folder = into or Path("results/perf") / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
-    memory.keep_pages()
+    peak_memory.keep_pages()
     torch.set_num_threads(1)
     for part in chosen:
         file = folder / f"{part}.json"

@@ -15,15 +15,15 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark import yamlio
+from benchmark.config import grid
 from benchmark.devices import visible_gpus
 from benchmark.perf import steps
 from benchmark.perf.measure import Row, device_clock, interleaved, own_cache, ratio, runs, show, write_backbone, write_images
 from benchmark.perf.overhead import Silent
-from benchmark.sweep import grid
-from benchmark.sweep.local import run_local
+from benchmark.storage import yamlio
+from benchmark.storage.run_folder import RunFolder, read_json
 from benchmark.sweep.plan import data_sets, work
-from benchmark.sweep.state import RunFolder, read_json
+from benchmark.sweep.runner import run_local
 from benchmark.training.loop import Fit
 from datasets.arena import prepare
 from datasets.base import open_dataset

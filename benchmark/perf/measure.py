@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 
-from benchmark.config import RunConfig
-from benchmark.sweep import grid
+from benchmark.config import grid
+from benchmark.config.run_config import RunConfig
 
 CLASSES, PER_CLASS = 10, 16
 LEARNING_RATE = 1e-6

@@ -12,14 +12,14 @@ from pathlib import Path
 from rich.console import Console
 
 import methods
-from benchmark import yamlio
-from benchmark.config import RunConfig
+from benchmark.config import grid
+from benchmark.config.run_config import RunConfig
 from benchmark.perf.measure import Row, own_cache, runs, show, write_backbone, write_images
-from benchmark.sweep import grid
-from benchmark.sweep.local import run_local
+from benchmark.storage import yamlio
+from benchmark.storage.run_folder import RunFolder
 from benchmark.sweep.plan import data_sets
-from benchmark.sweep.state import RunFolder
-from benchmark.sweep.view import View
+from benchmark.sweep.progress import View
+from benchmark.sweep.runner import run_local
 from datasets.arena import prepare
 from datasets.base import open_dataset
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmark.config import RunConfig
+from benchmark.config.run_config import RunConfig
 from benchmark.devices import cpu_count
 from benchmark.perf import steps
 from benchmark.perf.measure import Row, interleaved, own_cache, ratio, show, threads
-from benchmark.training import memory
+from benchmark.training import peak_memory
 
 ROUNDS, STEPS_OF_A_WORKER, STEPS_OF_A_PEAK = 5, 12, 3
 
@@ -55,7 +55,7 @@ def thread_rows(config: RunConfig, most: int) -> list[Row]:
 def _worker(config: RunConfig) -> float:
     """Median seconds of a step in this process."""
     torch.set_num_threads(1)
-    memory.keep_pages()
+    peak_memory.keep_pages()
     step = steps.stepper(steps.started(config))
     return statistics.median(interleaved({"step": step}, STEPS_OF_A_WORKER, time.perf_counter)["step"])
 
@@ -73,13 +73,13 @@ def memory_rows(configs: tuple[RunConfig, ...]) -> list[Row]:
 def _peak(config: RunConfig) -> int:
     """Bytes that set-up and a few steps take above what the process has before."""
     torch.set_num_threads(1)
-    memory.reset_peak()
+    peak_memory.reset_peak()
     device = torch.device(config.runtime.device)
-    idle = memory.peak_bytes(device) or 0
+    idle = peak_memory.peak_bytes(device) or 0
     step = steps.stepper(steps.started(config))
     for _ in range(STEPS_OF_A_PEAK):
         step()
-    return (memory.peak_bytes(device) or 0) - idle
+    return (peak_memory.peak_bytes(device) or 0) - idle
 
 
 def report(console: Console) -> list[Row]:

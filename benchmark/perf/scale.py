@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 import methods
-from benchmark import weights, yamlio
-from benchmark.config import RunConfig
-from benchmark.sweep import grid
-from benchmark.sweep.state import RunFolder, claim
+from benchmark.config import grid, weights
+from benchmark.config.run_config import RunConfig
+from benchmark.storage import yamlio
+from benchmark.storage.run_folder import RunFolder, claim
 
 METHODS = list(methods.METHODS)[:10]
 SWEEP = {

@@ -16,8 +16,8 @@ from rich.console import Console
 from torch.nn import functional as F
 
 import methods
-from benchmark import yamlio
-from benchmark.config import RunConfig
+from benchmark.config.method_options import method_info
+from benchmark.config.run_config import RunConfig
 from benchmark.perf.measure import (
     LEARNING_RATE,
     Row,
@@ -31,7 +31,7 @@ from benchmark.perf.measure import (
     write_backbone,
     write_images,
 )
-from benchmark.plugins import method_info
+from benchmark.storage import yamlio
 from benchmark.training.evaluate import autocast
 from benchmark.training.frozen import compiled
 from benchmark.training.loop import Fit, train_step

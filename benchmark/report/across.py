@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from benchmark.report.cells import Cell, Group, accuracy, percent
 from benchmark.report.collect import Run
+from benchmark.report.intervals import LEVEL, mean
 from benchmark.report.ranks import cliques, critical_difference, friedman_p, mean_ranks
-from benchmark.report.statistics import LEVEL, mean
 
 MIN_DATASETS = 11
 """Fewest data sets for a test across them: Demšar 2006, section 3.2.2, asks for N > 10."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.sweep.state import write_text
+from benchmark.storage.run_folder import write_text
 
 CSV = "tuning_budget.csv"
 

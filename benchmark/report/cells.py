@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
-from benchmark.report.statistics import Difference, Interval, difference, holm, paired_p, t_interval
+from benchmark.report.intervals import Difference, Interval, difference, holm, paired_p, t_interval
 
 MIN_PAIRS_TO_TEST = 3
 """Below this many pairs no p-value is shown: a t-test on two numbers carries nothing."""

@@ -88,7 +88,7 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """The resolved ``config.yaml``; empty where the file was not kept or is damaged."""
-        from benchmark import yamlio
+        from benchmark.storage import yamlio
 
         try:
             found = yamlio.parse(self._text("config.yaml"), str(self.folder))

@@ -6,7 +6,7 @@ from typing import Any
 from benchmark.report.cells import Cell, images_per_second, minutes, peak_memory_mib
 from benchmark.report.collect import Run, SweepInfo, cell_name
 from benchmark.report.cost import cost_of
-from benchmark.report.statistics import mean
+from benchmark.report.intervals import mean
 
 _SECTIONS = {"training": "Training", "data": "Data", "linearity": "Linearity", "evaluation": "Evaluation"}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.report.cells import Group
-from benchmark.report.statistics import Interval, t_interval
+from benchmark.report.intervals import Interval, t_interval
 from benchmark.report.text import NONE, Table, Value
 
 FILE = "snapshots.csv"

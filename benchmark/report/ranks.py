@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from benchmark.report.statistics import LEVEL, RESAMPLES
+from benchmark.report.intervals import LEVEL, RESAMPLES
 
 
 def rank_table(values: Sequence[Sequence[float]]) -> list[list[float]]:

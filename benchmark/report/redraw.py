@@ -14,14 +14,14 @@ from benchmark.report.cells import group_runs
 from benchmark.report.collect import Collected, Expected, SweepInfo
 from benchmark.report.figures.budget import draw_budgets
 from benchmark.report.figures.write import write_figures
-from benchmark.report.html import render
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
+from benchmark.report.page import render
 from benchmark.report.provenance import flat_rows, provenance
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_table, to_csv
 from benchmark.report.text import Table, caption, to_latex, to_latex_panels, to_markdown
-from benchmark.sweep.state import replacing, write_text
+from benchmark.storage.run_folder import replacing, write_text
 
 
 @dataclass(frozen=True)

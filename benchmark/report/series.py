@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from benchmark.report.cells import Cell
-from benchmark.report.statistics import Interval, t_interval
+from benchmark.report.intervals import Interval, t_interval
 
 MEASURES = ("feature_gap", "feature_gap_rel", "label_l1", "label_kl")
 

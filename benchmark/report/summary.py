@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from benchmark.report.across import Across
 from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap
 from benchmark.report.collect import Collected, Expected
+from benchmark.report.intervals import Interval
 from benchmark.report.overview import across_notes
-from benchmark.report.statistics import Interval
 
 ALPHA = 0.05
 ACROSS = "Across data sets"

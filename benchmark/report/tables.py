@@ -16,7 +16,7 @@ from benchmark.report.cells import (
     peak_memory_mib,
 )
 from benchmark.report.cost import Cost, cost_of
-from benchmark.report.statistics import MIN_UNITS_TO_RESAMPLE, Interval
+from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
 from benchmark.report.text import NONE, Table, Value
 
 

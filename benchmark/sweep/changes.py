@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark import yamlio
-from benchmark.config import LEGACY, RunConfig
+from benchmark.config.run_config import LEGACY, RunConfig
 from benchmark.errors import UsageError
-from benchmark.sweep.state import RunFolder
+from benchmark.storage import yamlio
+from benchmark.storage.run_folder import RunFolder
 
 _LABELS = {"sweep", "method", "protocol", "backbone", "data.use"}
 """Keys that are no part of a run's identity."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark import weights
-from benchmark.config import RunConfig
-from benchmark.sweep import estimate
+from benchmark.config import weights
+from benchmark.config.grid import Sweep
+from benchmark.config.run_config import RunConfig
+from benchmark.storage.run_folder import RunFolder, clock, read_json
+from benchmark.sweep import cost
 from benchmark.sweep.changes import Earlier
-from benchmark.sweep.estimate import Estimate, Sample, work
-from benchmark.sweep.grid import Sweep
-from benchmark.sweep.state import RunFolder, clock, read_json
+from benchmark.sweep.cost import Estimate, Sample, work
 from datasets.arena import Decode, find
 from datasets.base import DataError, open_dataset
 from datasets.counts import differences
@@ -39,7 +39,7 @@ class Planned:
 
     @property
     def work(self) -> float:
-        """Relative cost, see :func:`benchmark.sweep.estimate.work`."""
+        """Relative cost, see :func:`benchmark.sweep.cost.work`."""
         return work(self.config)
 
 
@@ -101,7 +101,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
         state, why = (run.state(now) if config.run_id in names else "new"), ""
         if state == "done":
             record = read_json(run.record_path)
-            samples.append(estimate.sample(config, record or {}, run.path))
+            samples.append(cost.sample(config, record or {}, run.path))
             arena = arenas[config.data.use, config.data.decode].data_hash
             why = _freshness(record, arena, hashes.get(config.backbone) if config.pretrained else None)
         elif state == "failed":
@@ -114,8 +114,8 @@ def make(sweep: Sweep, out: Path) -> Plan:
     )
     plan = Plan(sweep, out, tuple(runs), tuple(missing), (*present, *hashes), len(left), Estimate(), tuple(incomplete))
     measured = [each for each in samples if each is not None]
-    own = estimate.by(measured, f"{len(measured)} finished runs of this sweep", own=True)
-    return with_estimate(plan, own if measured else estimate.elsewhere(out, sweep.runs))
+    own = cost.by(measured, f"{len(measured)} finished runs of this sweep", own=True)
+    return with_estimate(plan, own if measured else cost.elsewhere(out, sweep.runs))
 
 
 def with_estimate(plan: Plan, found: Estimate) -> Plan:

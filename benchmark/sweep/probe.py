@@ -7,16 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark import yamlio
-from benchmark.config import RunConfig
+from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.sweep import estimate
-from benchmark.sweep.command import places
-from benchmark.sweep.estimate import Sample
-from benchmark.sweep.local import run_local
+from benchmark.storage import yamlio
+from benchmark.storage.run_folder import RunFolder, read_json
+from benchmark.sweep import cost
+from benchmark.sweep.carry_out import places
+from benchmark.sweep.cost import Sample
 from benchmark.sweep.plan import Plan, with_estimate
-from benchmark.sweep.state import RunFolder, read_json
-from benchmark.sweep.view import open_view
+from benchmark.sweep.progress import open_view
+from benchmark.sweep.runner import run_local
 
 STEPS = 10
 
@@ -31,14 +31,14 @@ def measured(plan: Plan, console: Console) -> Plan:
         raise UsageError("\n".join(plan.missing))
     own = plan.estimate.samples if plan.estimate.own else ()
     known = {sample.method for sample in own}
-    largest = {estimate.uses(run.config): run.config for run in sorted(plan.todo, key=lambda run: run.work)}
+    largest = {cost.uses(run.config): run.config for run in sorted(plan.todo, key=lambda run: run.work)}
     chosen = [config for method, config in largest.items() if method not in known]
     if not chosen:
         return plan
     with tempfile.TemporaryDirectory() as folder:
         samples = _carry_out(chosen, Path(folder), console)
         basis = f"a probe of {STEPS} steps of {len(samples)} methods" + (f" and {plan.estimate.basis}" if own else "")
-        return with_estimate(plan, estimate.by([*own, *samples], basis, own=bool(own)))
+        return with_estimate(plan, cost.by([*own, *samples], basis, own=bool(own)))
 
 
 def _carry_out(configs: Sequence[RunConfig], folder: Path, console: Console) -> list[Sample]:
@@ -62,7 +62,7 @@ def _short(config: RunConfig) -> RunConfig:
 def _sample(config: RunConfig, run: RunFolder) -> Sample | None:
     """As of any finished run, but with the time of a step by the second half of the steps."""
     record = read_json(run.record_path) or {}
-    found = estimate.sample(config, record, run.path)
+    found = cost.sample(config, record, run.path)
     rows = [json.loads(line) for line in (run.path / "curves.jsonl").read_text(encoding="utf-8").splitlines()]
     if found is None or len(rows) < 2:
         return found

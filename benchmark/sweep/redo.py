@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from benchmark import yamlio
+from benchmark.config.entries import parse_entry
+from benchmark.config.grid import Sweep
 from benchmark.report.collect import cell_name
-from benchmark.sweep.entries import parse_entry
-from benchmark.sweep.grid import Sweep
+from benchmark.storage import yamlio
 
 _AXES = ("methods", "datasets", "fractions", "seeds", "baseline")
 

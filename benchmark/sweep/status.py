@@ -10,8 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from benchmark.sweep.state import STATES, ClaimFile, RunFolder, clock, read_json
-from benchmark.sweep.view import duration
+from benchmark.storage.run_folder import STATES, ClaimFile, RunFolder, clock, read_json
+from benchmark.sweep.progress import duration
 
 WORDS = {"new": "queued"}
 """A state in the words of ``status``, where they differ."""
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Status:
-    """counts: runs per state of :data:`benchmark.sweep.state.STATES`. rows: running, then interrupted, then failed ones."""
+    """counts: runs per state of :data:`benchmark.storage.run_folder.STATES`. rows: running, then interrupted, then failed ones."""
 
     counts: dict[str, int]
     rows: tuple[Row, ...]

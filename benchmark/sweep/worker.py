@@ -1,4 +1,4 @@
-"""One process that carries out many runs: ``python -m benchmark.sweep.worker``, started by :mod:`benchmark.sweep.local`.
+"""One process that carries out many runs: ``python -m benchmark.sweep.worker``, started by :mod:`benchmark.sweep.runner`.
 
 Standard input comes from the parent: first the :class:`Queue` as one line of JSON, then a line ``go`` that starts the runs. Its end (the
 parent closed it, or died) asks for a checkpoint and an orderly stop, as SIGTERM does. SIGINT and SIGUSR2 are the parent's business.
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.storage.run_folder import BEAT_SECONDS, Claim, ClaimLost, RunFolder, claim
 from benchmark.sweep.failures import describe, is_user_error
-from benchmark.sweep.state import BEAT_SECONDS, Claim, ClaimLost, RunFolder, claim
 from benchmark.training.session import Interrupted
 
 _TELL_SECONDS = 0.5
@@ -47,7 +47,7 @@ class Queue:
     alone: bool = False
     wait: bool = True
     program: str = "benchmark.training.run"
-    load: str = "benchmark.config:load_run"
+    load: str = "benchmark.config.run_config:load_run"
 
     def folder(self, run_id: str) -> RunFolder:
         return RunFolder(Path(self.sweep_dir) / "runs" / run_id)

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from benchmark.config.weights import EMBEDDED, Weights, parse, store
 from benchmark.errors import UsageError, unknown
-from benchmark.sweep.state import write_json
+from benchmark.storage.run_folder import write_json
 from benchmark.training.net import Net
 from benchmark.training.seeding import Streams
-from benchmark.weights import EMBEDDED, Weights, parse, store
 
 
 @dataclass(frozen=True)

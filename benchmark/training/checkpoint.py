@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmark.sweep.state import replacing, write_json
+from benchmark.storage.run_folder import replacing, write_json
 
 
 class Checkpoints:

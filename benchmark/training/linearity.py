@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.config import Linearity
+from benchmark.config.run_config import Linearity
 from benchmark.training.evaluate import autocast
 from datasets.stream import Sample
 from methods.base import Net

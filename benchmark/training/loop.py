@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.config import Training
+from benchmark.config.run_config import Training
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import autocast
 from benchmark.training.net import Net

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark.config import Training
+from benchmark.config.run_config import Training
 
 BETA2 = 0.999
 LARGEST_DENOMINATOR = 1_000_000

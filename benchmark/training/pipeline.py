@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmark.config import ComponentConfig
+from benchmark.config.method_options import method_info
+from benchmark.config.run_config import ComponentConfig
 from benchmark.errors import UsageError
-from benchmark.plugins import method_info
 from methods.base import Batch, Component, Context, MethodError, Mixed, Net, Step
 from methods.shared import one_hot, soft_cross_entropy
 

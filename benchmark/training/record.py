@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save
 
-from benchmark.config import RunConfig
-from benchmark.sweep.state import replacing, write_record, write_text
-from benchmark.training import memory
+from benchmark.config.run_config import RunConfig
+from benchmark.storage.run_folder import replacing, write_record, write_text
+from benchmark.training import peak_memory
 from benchmark.training.backbones import Source
 from benchmark.training.evaluate import Evaluation
 from benchmark.training.linearity import MEASURES, summary
@@ -93,7 +93,7 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "linearity": {split: summary(rows) for split, rows in results.linearity.items()} or None,
         "wall_seconds": round(results.wall_seconds, 3),
         "images_per_second": round(fit.step * fit.stream.batch_size / fit.elapsed, 3),
-        "peak_memory_bytes": memory.peak_bytes(device),
+        "peak_memory_bytes": peak_memory.peak_bytes(device),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "hostname": socket.gethostname(),
         "resumes": fit.resumes,

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.config import RunConfig
+from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.training import assets, memory
+from benchmark.training import peak_memory, setup_cache
 from benchmark.training.backbones import Source
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import Evaluation, evaluate
-from benchmark.training.events import Events, check_installed
 from benchmark.training.frozen import Runner, compiled
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
@@ -30,6 +29,7 @@ from benchmark.training.record import Results, build, write
 from benchmark.training.seeding import Streams
 from benchmark.training.session import Interrupted, Session
 from benchmark.training.snapshots import Snapshots
+from benchmark.training.tensorboard import Events, check_installed
 from datasets.arena import Arena, ArenaSplit, open_split
 from datasets.seal import sealed
 from datasets.stream import Sample, TrainStream, check_size, eval_batches, train_batches
@@ -61,8 +61,8 @@ def train(config: RunConfig, session: Session) -> None:
     """
     started_at = datetime.datetime.now(datetime.UTC)
     started = time.monotonic()
-    memory.keep_pages()
-    memory.reset_peak()
+    peak_memory.keep_pages()
+    peak_memory.reset_peak()
     fit, images, source = assemble(config)
     with Events(session.folder, config.runtime.tensorboard, session.check) as events:
         checkpoints = Checkpoints(
@@ -98,7 +98,7 @@ def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
 
 def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit, Images, Source]:
     device = torch.device(config.runtime.device)
-    source = assets.source(config, streams)
+    source = setup_cache.source(config, streams)
     pipeline = Pipeline.build(config.components)
     num_classes = len(images.arena.classes)
     student = _student(source, num_classes, streams)
@@ -118,7 +118,7 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
         total_steps=config.training.steps,
         device=device,
         rng=streams,
-        cached=assets.setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device),
+        cached=setup_cache.setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device),
         frozen=functools.partial(Runner, fold=config.fold_bn == "on", compile=config.compile == "on"),
     )
     pipeline.setup(ctx)
@@ -190,7 +190,7 @@ def _pixels(config: RunConfig, fit: Fit, source: Source) -> dict[str, Any]:
 
 def load_images(config: RunConfig, streams: Streams) -> Images:
     """The run's subset and its validation part."""
-    arena = assets.arena(config.data.use, config.data.decode)
+    arena = setup_cache.arena(config.data.use, config.data.decode)
     split, data = arena.split("train"), config.data
     if data.train_list is not None:
         drawn = subset_listed(split.keys, Path(data.train_list))
@@ -202,7 +202,7 @@ def load_images(config: RunConfig, streams: Streams) -> Images:
 
 def load_test(config: RunConfig) -> tuple[ArenaSplit, np.ndarray]:
     """The test split and the positions of the images to evaluate. Opened anew, so that no later run of this process finds it in memory."""
-    split, wanted = open_split(assets.arena(config.data.use, config.data.decode), "test"), config.data.test_images
+    split, wanted = open_split(setup_cache.arena(config.data.use, config.data.decode), "test"), config.data.test_images
     return split, limit(split.labels, split.keys, wanted) if wanted else np.arange(len(split))
 
 
@@ -218,8 +218,8 @@ def preflight(configs: Sequence[RunConfig]) -> None:
             continue
         seen.add(key)
         streams = Streams(config.dataset, config.fraction, config.seed)
-        source = assets.source(config, streams)
-        arena = assets.arena(config.data.use, config.data.decode)
+        source = setup_cache.source(config, streams)
+        arena = setup_cache.arena(config.data.use, config.data.decode)
         load_images(config, streams)
         for split in [*arena.splits.values(), *([load_test(config)[0]] if config.evaluation.test else [])]:
             check_size(split, np.arange(len(split)), config.training.image_size)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save
 
-from benchmark.sweep.state import Check, replacing, write_text
+from benchmark.storage.run_folder import Check, replacing, write_text
 from benchmark.training.evaluate import Evaluation
 from benchmark.training.net import Net
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("benchmark", "methods", "datasets")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-DEFAULTS = {"schema.py": {"fine_tuning", "smile"}, "grid.py": {"fine_tuning", "smile"}, "config.py": {"smile"}}
+DEFAULTS = {"sweep_file.py": {"fine_tuning", "smile"}, "grid.py": {"fine_tuning", "smile"}, "run_config.py": {"smile"}}
 """Names that defaults of a sweep file need: the baseline, and the protocol called after SMILE."""
 LONG_LINES, LONG_FUNCTION = 300, 50
 
@@ -52,7 +52,7 @@ def test_each_room_imports_what_it_may(path: Path) -> None:
         assert all(u.startswith(("methods.base", "methods.shared", "methods.METHODS", "methods.VARIANTS")) for u in inside)
     if "report" in path.parts:
         assert not roots(path) & {"torch", "timm", "torchvision", "methods", "datasets"}
-    if name(path) != "benchmark/sweep/slurm.py":
+    if name(path) != "benchmark/slurm/sbatch.py":
         assert "submitit" not in roots(path)
 
 
@@ -93,14 +93,14 @@ def test_public_functions_are_typed_and_documented(path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "benchmark.cli",
-        "benchmark.sweep.command",
+        "benchmark.cli.app",
+        "benchmark.sweep.carry_out",
         "benchmark.sweep.status",
-        "benchmark.sweep.tune",
-        "benchmark.select",
-        "benchmark.sweep.cluster.command",
-        "benchmark.sweep.cluster.job",
-        "benchmark.catalogue",
+        "benchmark.tuning.search",
+        "benchmark.tuning.freeze",
+        "benchmark.slurm.submit",
+        "benchmark.slurm.job",
+        "benchmark.cli.listing",
         "methods",
         "datasets",
     ],
@@ -116,26 +116,26 @@ def test_explaining_a_cell_loads_no_torch() -> None:
 
 
 def test_every_config_key_is_read_somewhere() -> None:
-    from benchmark import config, ledger
-    from benchmark.sweep import grid, selection, space
-    from benchmark.sweep.cluster.options import Slurm
+    from benchmark.config import grid, run_config, selection, tune_options
+    from benchmark.config.slurm_options import Slurm
+    from benchmark.published import published_numbers
 
     models = (
-        config.Data,
-        config.Training,
-        config.Linearity,
-        config.Evaluation,
-        config.Runtime,
-        config.RunConfig,
+        run_config.Data,
+        run_config.Training,
+        run_config.Linearity,
+        run_config.Evaluation,
+        run_config.Runtime,
+        run_config.RunConfig,
         grid.SweepFile,
         grid.Override,
-        space.Range,
-        space.Tune,
+        tune_options.Range,
+        tune_options.Tune,
         selection.Selection,
         selection.Winner,
         selection.Reference,
-        ledger.Entry,
-        ledger.LedgerFile,
+        published_numbers.Entry,
+        published_numbers.LedgerFile,
         Slurm,
     )
     read = {

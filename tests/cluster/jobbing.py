@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.sweep.cluster import job
-from benchmark.sweep.cluster.ledger import Ledger
+from benchmark.slurm import job
+from benchmark.slurm.submissions import Ledger
 
 AGAIN = 99
 ROOT = Path(__file__).parents[2]

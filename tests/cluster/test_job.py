@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.sweep.cluster import shield
-from benchmark.sweep.cluster.ledger import Ledger
-from benchmark.sweep.state import STALE_SECONDS, claim, read_json
+from benchmark.slurm import start_python
+from benchmark.slurm.submissions import Ledger
+from benchmark.storage.run_folder import STALE_SECONDS, claim, read_json
 from tests.cluster.jobbing import AGAIN, end, spec, start
 from tests.sweep.sweeping import make, record, run, steps_done, total, wait_for
 
@@ -104,7 +104,7 @@ def test_a_signal_during_import_has_the_job_queued_again(tmp_path):
 
 def test_a_signal_while_python_starts_waits_for_its_handler():
     code = "import signal; signal.signal(12, lambda *_: print('told')); signal.pthread_sigmask(signal.SIG_UNBLOCK, {12}); print('end')"
-    command = [sys.executable, "-I", "-S", shield.__file__, "-c", f"import os; os.kill(os.getpid(), 12); {code}"]
+    command = [sys.executable, "-I", "-S", start_python.__file__, "-c", f"import os; os.kill(os.getpid(), 12); {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["told", "end"]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import validate
+from benchmark.config import grid
+from benchmark.config.run_config import validate
+from benchmark.config.slurm_options import Slurm, for_runs, gpu_count, minutes, resolve, workers_per_task
 from benchmark.errors import UsageError
-from benchmark.sweep import grid
-from benchmark.sweep.cluster.options import Slurm, for_runs, gpu_count, minutes, resolve, workers_per_task
 
 
 @pytest.fixture(autouse=True)

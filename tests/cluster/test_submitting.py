@@ -13,18 +13,19 @@ import pytest
 import yaml
 from rich.console import Console
 
+from benchmark.config import grid
 from benchmark.errors import UsageError
-from benchmark.sweep import grid
-from benchmark.sweep.cluster import command, queued, stopping
-from benchmark.sweep.cluster.ledger import Ledger
-from benchmark.sweep.process import identity
-from benchmark.sweep.state import RunFolder, claim, read_json, write_json
+from benchmark.slurm import cancel as stopping
+from benchmark.slurm import queued, submit
+from benchmark.slurm.submissions import Ledger
+from benchmark.storage.liveness import identity
+from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
 from tests.cluster.slurm import FakeSlurm
 
 ROOT = Path(__file__).parents[2]
 RUNNER = """
 import signal, subprocess, sys, time
-worker = "import sys, time, pathlib; from benchmark.sweep.state import claim; claim(pathlib.Path(sys.argv[1]), 'x'); time.sleep(60)"
+worker = "import sys, time, pathlib; from benchmark.storage.run_folder import claim; claim(pathlib.Path(sys.argv[1]), 'x'); time.sleep(60)"
 child = subprocess.Popen([sys.executable, "-c", worker, sys.argv[1]])
 signal.signal(signal.SIGTERM, lambda *_: (child.kill(), sys.exit(75)))
 time.sleep(60)
@@ -40,7 +41,7 @@ class World:
 
     def sweep(self, *assignments: str, wait: bool = False) -> tuple[int, str]:
         shown = io.StringIO()
-        code = command.run(grid.load(str(self.file), assignments), self.out, None, wait, Console(file=shown, width=300))
+        code = submit.run(grid.load(str(self.file), assignments), self.out, None, wait, Console(file=shown, width=300))
         return code, shown.getvalue()
 
     def cancel(self) -> tuple[int, str]:
@@ -352,10 +353,10 @@ def test_status_names_jobs_that_wait_and_those_that_ended_early(world):
 
 
 def smilebench(world: World, *arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
-    program = f"import sys; from benchmark.cli import main; sys.argv[1:] = {list(arguments)!r}\ntry: main()\nfinally: {code or 'pass'}"
+    program = f"import sys; from benchmark.cli.app import main; sys.argv[1:] = {list(arguments)!r}\ntry: main()\nfinally: {code or 'pass'}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=world.file.parent, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    submit = [sys.executable, "-c", program]
+    return subprocess.run(submit, cwd=world.file.parent, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_submission_and_dry_run_load_no_torch_and_a_dry_run_changes_nothing(world):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmark.sweep.cluster.options import Slurm
-from benchmark.sweep.cluster.tasks import SHARE, Limits, lay_out
+from benchmark.config.slurm_options import Slurm
+from benchmark.slurm.layout import SHARE, Limits, lay_out
 
 
 def runs(count):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import yamlio
-from benchmark.config import RunConfig, load_run
+from benchmark.config import grid
+from benchmark.config.run_config import RunConfig, load_run
 from benchmark.errors import UsageError
-from benchmark.sweep import grid
+from benchmark.storage import yamlio
 from tests.runs import config
 
 SWEEPS = sorted(path.stem for path in grid.SWEEPS.glob("*.yaml"))
@@ -115,10 +115,10 @@ def test_copies_of_a_config_have_the_ids_of_their_own(images: Path, backbone: st
 
 
 def test_an_option_added_later_orphans_no_run(images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import benchmark.config
+    import benchmark.config.run_config
 
     with_key = config(images, backbone).config_hash
-    monkeypatch.setitem(benchmark.config.LEGACY, "training.flip", True)
+    monkeypatch.setitem(benchmark.config.run_config.LEGACY, "training.flip", True)
     without = config(images, backbone)
     assert without.config_hash != with_key
     assert "flip" not in without.identity()["training"]

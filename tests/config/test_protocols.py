@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from benchmark.config import LEGACY, Training
+from benchmark.config import grid
+from benchmark.config.grid import SweepFile
+from benchmark.config.run_config import LEGACY, Training
 from benchmark.errors import UsageError
-from benchmark.sweep import grid
-from benchmark.sweep.grid import SweepFile
 from benchmark.training.optim import lr_factor
 from tests.runs import Notebook, config
 

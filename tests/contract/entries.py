@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import methods
-from benchmark import yamlio
-from benchmark.sweep import grid
+from benchmark.config import grid
+from benchmark.storage import yamlio
 from methods.testing import Trial
 
 PUBLISHED = ("l2_sp+mixup", "delta+mixup", "rifle+mixup", "bss+mixup", "co_tuning+mixup", "lwf+mixup", "l2_sp+cutmix", "smile+rifle")

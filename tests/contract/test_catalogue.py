@@ -6,15 +6,15 @@ import pytest
 from rich.console import Console
 
 import methods
-from benchmark import catalogue
+from benchmark.cli import listing
+from benchmark.config.method_options import method_info
 from benchmark.errors import UsageError
-from benchmark.plugins import method_info
 from tests.contract.entries import ENTRIES
 
 
 def described(name: str) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    catalogue.describe(name, console)
+    listing.describe(name, console)
     return console.export_text()
 
 
@@ -49,7 +49,7 @@ def test_describe_refuses_what_a_sweep_would_refuse(name: str, words: str) -> No
 
 def test_the_list_holds_every_method_and_variant_with_cost_and_terms() -> None:
     console = Console(width=250, record=True, file=io.StringIO())
-    catalogue.methods_table(console)
+    listing.methods_table(console)
     rows = {cells[1].strip(): line for line in console.export_text().splitlines() if len(cells := line.split("│")) > 2}
     for name in methods.METHODS:
         info = method_info(name)

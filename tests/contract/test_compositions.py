@@ -8,7 +8,7 @@ import pytest
 
 import methods
 from benchmark.errors import UsageError
-from benchmark.sweep.estimate import work
+from benchmark.sweep.cost import work
 from benchmark.training.run import preflight
 from methods.testing import advance, tiny_run, trained
 from tests.contract.entries import trial

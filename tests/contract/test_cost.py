@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import methods
-from benchmark.plugins import method_info
+from benchmark.config.method_options import method_info
 from benchmark.training.net import Net
 from methods.testing import advance, trained
 from tests.contract.entries import trial

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import methods
-from benchmark.plugins import method_info
+from benchmark.config.method_options import method_info
 from methods.base import Batch
 from methods.testing import (
     CHECKS,

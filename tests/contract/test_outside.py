@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import RunConfig
+from benchmark.config import grid
+from benchmark.config.method_options import method_info
+from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.plugins import method_info
-from benchmark.sweep import grid
 from benchmark.training.run import preflight, train
 from methods.testing import check_method, tiny_run
 from tests.runs import Notebook

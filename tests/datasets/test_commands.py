@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import cli
+from benchmark.cli import app
 from datasets import counts, fetch
 from datasets.arena import decodings
 from datasets.base import DataSet, open_dataset
@@ -17,7 +17,7 @@ def run(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *argumen
     """Exit code and output of ``smilebench data ...``."""
     monkeypatch.setattr("sys.argv", ["smilebench", "data", *map(str, arguments)])
     try:
-        cli.main()
+        app.main()
         code = 0
     except SystemExit as end:
         code = end.code or 0

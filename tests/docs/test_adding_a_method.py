@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import cli
+from benchmark.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def test_the_page_holds_in_one_process(tmp_path: Path, monkeypatch: pytest.Monke
     told = [(command.split()[1:], lines) for command, lines in shown() if command.startswith(("smilebench describe", "smilebench plan"))]
     assert len(told) == 2
     for arguments, lines in told:
-        cli.app(arguments, standalone_mode=False)
+        app.app(arguments, standalone_mode=False)
         out = capsys.readouterr().out
         assert all(line in out for line in lines)
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import RunConfig
-from benchmark.training import assets, evaluate, record, run
+from benchmark.config.run_config import RunConfig
+from benchmark.training import evaluate, record, run, setup_cache
 from benchmark.training.run import preflight
 from benchmark.training.session import Session
 
 __all__ = ["POINTS", "preflight", "train"]
 
-POINTS = {"setup": (assets, "save_file"), "evaluation": (evaluate, "autocast"), "record": (record, "write_record")}
+POINTS = {"setup": (setup_cache, "save_file"), "evaluation": (evaluate, "autocast"), "record": (record, "write_record")}
 
 
 def train(config: RunConfig, session: Session) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.sweep.state import RunFolder
+from benchmark.storage.run_folder import RunFolder
 from tests.integration.test_cli import ROOT
 from tests.training.test_run import VARYING
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config import grid
 from benchmark.report.cells import Cell, group_runs
 from benchmark.report.collect import Expected, SweepInfo, collect
-from benchmark.sweep import grid
 from benchmark.training.run import train
 from tests.report import fakes
 from tests.runs import Notebook

@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from benchmark.sweep import command, grid, plan
-from benchmark.sweep.local import run_local
+from benchmark.sweep.carry_out import run_local
 from benchmark.sweep.view import View
 made = plan.make(grid.load(sys.argv[1]), Path(sys.argv[2]))
 command.create_folders(made)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.sweep import grid
+from benchmark.config import grid
 from benchmark.training.run import train
 from tests.runs import Notebook
 from tests.training.test_run import record

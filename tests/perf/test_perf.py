@@ -18,7 +18,7 @@ from rich.console import Console
 import methods
 from benchmark.errors import UsageError
 from benchmark.perf import __main__ as perf
-from benchmark.perf import data, gpu, kernels, overhead, resources, steps
+from benchmark.perf import data_path, gpu, kernels, overhead, resources, steps
 from benchmark.perf.measure import Row, interleaved, ratio, show
 from benchmark.training.net import Net
 
@@ -96,7 +96,7 @@ def test_channel_importance_is_timed_on_all_channels_of_four_stages(tmp_path: Pa
 
 @pytest.mark.slow
 def test_the_data_path_is_timed_on_both_sides() -> None:
-    rows = data.measure(images=32, rounds=1)
+    rows = data_path.measure(images=32, rounds=1)
     assert [row.at_least for row in rows] == [15, 5, 0.95]
     assert all(row.value > 0 for row in rows)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from benchmark.config import grid
 from benchmark.report.build import build
-from benchmark.sweep import command, grid
+from benchmark.sweep import carry_out
 from tests.report import fakes
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -109,8 +110,8 @@ def probe(report: Path, folder: Path, size: str = "1280,900") -> dict[str, Any]:
     page.write_text(text, encoding="utf-8")
     quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu")
     logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=60000", f"--window-size={size}", f"--user-data-dir={folder}")
-    command = [BROWSER, "--headless", "--no-sandbox", *quiet, *logged, "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    local = [BROWSER, "--headless", "--no-sandbox", *quiet, *logged, "--dump-dom", page.as_uri()]
+    done = subprocess.run(local, capture_output=True, text=True, check=True, timeout=300)
     page.unlink()
     assert "CONSOLE" not in done.stderr
     return json.loads(unescape(re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.S).group(1)))
@@ -160,7 +161,7 @@ def test_a_report_like_that_of_quick(tmp_path: Path, size: str) -> None:
 def test_the_committed_reference(tmp_path: Path) -> None:
     reference = ROOT / "results" / "reference" / "cifar10"
     shutil.copytree(reference / "runs", tmp_path / "sweep" / "runs")
-    report = command.report(grid.load("cifar10"), tmp_path / "sweep").html
+    report = carry_out.report(grid.load("cifar10"), tmp_path / "sweep").html
     check(probe(report, tmp_path / "browser"), 9, 10, 1)
 
 

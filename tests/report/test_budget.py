@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmark.report import optimism
 from benchmark.report.budget import Tuned, curve, expected_best, to_csv, write_budget
 from benchmark.report.build import build
-from benchmark.report.statistics import t_interval
+from benchmark.report.intervals import t_interval
 from benchmark.report.text import CAPTION, caption
 from tests.report import fakes
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from benchmark.report import html
+from benchmark.report import page as html
 from benchmark.report.build import Report, build, print_table
 from benchmark.report.figures import write
 from benchmark.report.figures.rows import draw_difference

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from benchmark.report.cells import Group, group_runs
-from benchmark.report.statistics import detectable_difference
+from benchmark.report.intervals import detectable_difference
 from tests.report import fakes
 
 SWEEPS = 200

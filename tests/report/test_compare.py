@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from benchmark import compare, ledger, yamlio
+from benchmark.config import grid
 from benchmark.errors import UsageError
-from benchmark.sweep import grid
+from benchmark.published import comparison, published_numbers
+from benchmark.storage import yamlio
 from tests.report import fakes
 
 TABLE = """
@@ -28,7 +29,7 @@ bi_tuning   | 55.8 69.3 77.2 83.1 | 48.3 72.8 83.3 90.2 | 47.2 64.3 73.7 84.3
 
 
 def test_the_ledger_is_the_table_and_the_two_other_reports() -> None:
-    entries = ledger.load()
+    entries = published_numbers.load()
     expected = {
         (method.strip(), dataset, fraction): float(value)
         for method, *columns in (line.split("|") for line in TABLE.strip().splitlines())
@@ -66,16 +67,16 @@ ENTRY = {
 def test_a_ledger_entry_is_strict(change: dict[str, Any], words: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(yamlio.dump({"entries": [{**ENTRY, **change}]}))
     with pytest.raises(UsageError, match=words):
-        ledger.load(tmp_path)
+        published_numbers.load(tmp_path)
 
 
 def test_a_missing_fact_and_a_number_given_twice_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(yamlio.dump({"entries": [{k: v for k, v in ENTRY.items() if k != "selection"}]}))
     with pytest.raises(UsageError, match=r"entries\.0\.selection: this key is missing"):
-        ledger.load(tmp_path)
+        published_numbers.load(tmp_path)
     (tmp_path / "x.yaml").write_text(yamlio.dump({"common": ENTRY, "entries": [{}, {"value": 51.0}]}))
     with pytest.raises(UsageError, match=r"s gives fine_tuning on cub200 at 0\.15 twice"):
-        ledger.load(tmp_path)
+        published_numbers.load(tmp_path)
 
 
 def test_the_prediction_interval_holds_a_new_mean_as_often_as_it_says() -> None:
@@ -83,12 +84,12 @@ def test_the_prediction_interval_holds_a_new_mean_as_often_as_it_says() -> None:
     for n, m in ((3, 1), (5, 1), (5, 3)):
         inside = 0
         for values in rng.normal(size=(3000, n + m)):
-            inside += abs(values[:n].mean() - values[n:].mean()) <= compare.prediction_reach(list(values[:n]), m)
+            inside += abs(values[:n].mean() - values[n:].mean()) <= comparison.prediction_reach(list(values[:n]), m)
         low, high = stats.binom.interval(0.999, 3000, 0.95)
         assert low <= inside <= high
-    assert compare.prediction_reach([1.0, 2.0, 3.0], 1) == pytest.approx(stats.t.ppf(0.975, 2) * math.sqrt(4 / 3))
+    assert comparison.prediction_reach([1.0, 2.0, 3.0], 1) == pytest.approx(stats.t.ppf(0.975, 2) * math.sqrt(4 / 3))
     with pytest.raises(ValueError, match="from 1 value"):
-        compare.prediction_reach([1.0], 1)
+        comparison.prediction_reach([1.0], 1)
 
 
 def made_up(folder: Path, accuracies: list[float], snapshots: list[float] | None = None, **changes: Any) -> tuple[grid.Sweep, Path]:
@@ -110,12 +111,12 @@ def made_up(folder: Path, accuracies: list[float], snapshots: list[float] | None
     return sweep, out
 
 
-def entry(**changes: Any) -> ledger.Entry:
-    return ledger.Entry.model_validate({**ENTRY, **changes})
+def entry(**changes: Any) -> published_numbers.Entry:
+    return published_numbers.Entry.model_validate({**ENTRY, **changes})
 
 
-def verdict(found: tuple[grid.Sweep, Path], *entries: ledger.Entry) -> compare.Comparison:
-    (only,) = compare.compare(*found, entries)
+def verdict(found: tuple[grid.Sweep, Path], *entries: published_numbers.Entry) -> comparison.Comparison:
+    (only,) = comparison.compare(*found, entries)
     return only
 
 
@@ -205,7 +206,7 @@ def test_missing_runs_change_n_and_are_shown(tmp_path: Path) -> None:
     (out / "runs" / sweep.runs[0].run_id / "record.json").unlink()
     found = verdict((sweep, out), entry())
     assert (found.ours.n, found.expected) == (3, 4)
-    assert "3 of 4" in compare.row(found)
+    assert "3 of 4" in comparison.row(found)
 
 
 def test_a_variant_is_not_its_method_and_own_settings_are_said(tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_a_variant_is_not_its_method_and_own_settings_are_said(tmp_path: Path) -
             "methods": methods, "protocol": "tllib", "training": {"lr": 0.01},
         })
     )  # fmt: skip
-    rows = compare.compare(grid.load(str(tmp_path / "cub.yaml")), tmp_path, [entry(method="delta")])
+    rows = comparison.compare(grid.load(str(tmp_path / "cub.yaml")), tmp_path, [entry(method="delta")])
     assert [row.method for row in rows] == ["delta", "strong"]
     assert rows[0].remarks == ("ours with training.lr=0.01 (tllib: 0.001)",)
     assert rows[1].remarks == ("ours with delta.alpha=0.1, training.lr=0.01 (tllib: 0.001)",)
@@ -226,7 +227,7 @@ def test_the_comparison_is_printed_and_written(tmp_path: Path) -> None:
     sweep, out = made_up(tmp_path, ACCURACIES)
     entries = [entry(), entry(value=60.0, source="another"), entry(selection=None, source="a third", note="a note")]
     console = Console(record=True, width=140, file=(tmp_path / "printed").open("w"))
-    compare.publish(sweep, out, entries, console)
+    comparison.publish(sweep, out, entries, console)
     text = console.export_text()
     for words in ("1 reproduced, 1 off, 1 not comparable", "(1) what its selection rule was is not known", "(c) a third (a note)"):
         assert words in text
@@ -237,12 +238,12 @@ def test_the_comparison_is_printed_and_written(tmp_path: Path) -> None:
     assert [row["verdict"] for row in rows] == ["reproduced", "off", "not comparable"]
     assert float(rows[1]["difference"]) == pytest.approx(-9.0)
     with pytest.raises(UsageError, match=r"no number for any cell of 'cub' is in the ledger \(results/published has: cub200\)"):
-        compare.publish(sweep, out, [entry(method="smile")], console)
+        comparison.publish(sweep, out, [entry(method="smile")], console)
 
 
 def test_comparing_never_imports_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, benchmark.compare; print('torch' in sys.modules)"
+    code = "import sys, benchmark.published.comparison; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

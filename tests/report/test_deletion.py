@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
+from benchmark.report.intervals import mean
 from benchmark.report.overview import overview_tables
-from benchmark.report.statistics import mean
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_table, to_csv
 from tests.report import fakes

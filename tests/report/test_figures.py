@@ -25,8 +25,8 @@ from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy
 from benchmark.report.figures.window import window
 from benchmark.report.figures.write import PER_GROUP
+from benchmark.report.intervals import Interval
 from benchmark.report.series import MAX_POINTS, linearity_series, loss_series
-from benchmark.report.statistics import Interval
 from benchmark.report.style import RC, WIDTH, style
 from tests.report import fakes
 

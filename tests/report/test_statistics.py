@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.report.statistics import (
+from benchmark.report.intervals import (
     Interval,
     bootstrap_interval,
     detectable_difference,

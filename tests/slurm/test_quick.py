@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark.sweep.grid import find
+from benchmark.config.grid import find
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_sweep import Sweep
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.sweep.state import write_json, write_record, write_text
+from benchmark.storage.run_folder import write_json, write_record, write_text
 from benchmark.training.session import Interrupted
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.sweep.local import Outcome, run_local
-from benchmark.sweep.state import RunFolder
-from benchmark.sweep.view import View
+from benchmark.storage.run_folder import RunFolder
+from benchmark.sweep.progress import View
+from benchmark.sweep.runner import Outcome, run_local
 
 ROOT = Path(__file__).parents[2]
 

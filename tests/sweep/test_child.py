@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.sweep.child import _environment
+from benchmark.sweep.worker_process import _environment
 
 
 def test_workers_share_one_cache_of_compiled_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

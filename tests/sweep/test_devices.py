@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from benchmark import devices
-from benchmark.config import Runtime
+from benchmark.config.run_config import Runtime
 from benchmark.devices import visible_gpus
-from benchmark.sweep.command import places
-from benchmark.sweep.local import run_local
-from benchmark.sweep.view import View
+from benchmark.sweep.carry_out import places
+from benchmark.sweep.progress import View
+from benchmark.sweep.runner import run_local
 from tests.sweep.sweeping import make, run
 
 
@@ -47,7 +47,7 @@ def test_every_gpu_gets_its_number_of_workers(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
     assert places(Runtime(device="cuda")) == (["GPU-a", "GPU-b", "GPU-c"], 3)
     assert places(Runtime(device="cuda", workers_per_gpu=2)) == (["GPU-a", "GPU-b", "GPU-c"], 6)
-    monkeypatch.setattr("benchmark.sweep.command.cpu_count", lambda: 8)
+    monkeypatch.setattr("benchmark.sweep.carry_out.cpu_count", lambda: 8)
     assert places(Runtime(device="cpu", threads=3, workers_per_gpu=4)) == (["cpu"], 2)
 
 

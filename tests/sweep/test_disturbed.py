@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from benchmark.sweep.state import STALE_SECONDS, claim, read_json, write_record
+from benchmark.storage.run_folder import STALE_SECONDS, claim, read_json, write_record
 from tests.sweep.sweeping import make, record, run, start, steps_done, sweep, total, wait_for
 
 

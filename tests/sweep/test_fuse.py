@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.sweep.fuse import Fuse
+from benchmark.sweep.stop_early import Fuse
 from tests.sweep import sweeping
 from tests.sweep.sweeping import make, run
 

@@ -4,15 +4,15 @@ import sys
 
 import pytest
 
-from benchmark.sweep import local
-from benchmark.sweep.state import read_json
+from benchmark.storage.run_folder import read_json
+from benchmark.sweep import runner
 from tests.sweep.sweeping import ROOT, make, record, run, steps_done, sweep, total
 
 
 def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monkeypatch):
     runs = make(tmp_path, {f"r{n}": {} for n in range(6)})
     outcome, shown = sweep(tmp_path, runs)
-    assert outcome == local.Outcome(0, done=tuple(runs))
+    assert outcome == runner.Outcome(0, done=tuple(runs))
     assert "6/6" in shown
     for run_id in runs:
         assert record(tmp_path, run_id) == {"run_id": run_id, "total": total(10)}
@@ -25,7 +25,7 @@ def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monk
             "claims",
         }
     assert not list((tmp_path / "logs").iterdir())
-    monkeypatch.setattr(local, "Child", None)
+    monkeypatch.setattr(runner, "Child", None)
     assert sweep(tmp_path, runs)[0] == outcome
 
 
@@ -131,5 +131,5 @@ def test_a_worker_sets_its_threads_and_hides_other_devices(tmp_path):
 
 
 def test_the_runner_does_not_import_torch():
-    code = "import sys, benchmark.sweep.local, benchmark.sweep.status, benchmark.sweep.worker; sys.exit('torch' in sys.modules)"
+    code = "import sys, benchmark.sweep.runner, benchmark.sweep.status, benchmark.sweep.worker; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

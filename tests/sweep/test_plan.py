@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.perf import scale
-from benchmark.sweep import command, estimate, grid, plan
-from benchmark.sweep.state import RunFolder, claim
+from benchmark.storage.run_folder import RunFolder, claim
+from benchmark.sweep import carry_out, cost, plan
 
 SEEDS = 5
 
@@ -31,14 +32,14 @@ def sweep(**changes: Any) -> grid.Sweep:
 
 def finish(out: Path, found: grid.Sweep, which: slice = slice(None), **changes: Any) -> None:
     """Create every run's folder, and a record of ``which`` with its fields changed."""
-    command.create_folders(plan.make(found, out))
+    carry_out.create_folders(plan.make(found, out))
     for run in found.runs[which]:
         RunFolder(out / "runs" / run.run_id).record_path.write_text(json.dumps({**scale.record(run, 1), **changes}))
 
 
 def shown(found: plan.Plan) -> str:
     text = io.StringIO()
-    command.show_plan(found, Console(file=text, width=1000))
+    carry_out.show_plan(found, Console(file=text, width=1000))
     return text.getvalue()
 
 
@@ -58,7 +59,7 @@ def test_settings_that_changed_are_named_with_the_number_of_runs(tmp_path: Path)
     assert made.reasons("stale") == [("training.steps 60 -> 90", 8)]
     assert made.leftover == 10
     assert "stale: 8 done with training.steps 60 -> 90" in shown(made)
-    command.create_folders(made)
+    carry_out.create_folders(made)
     assert plan.make(sweep(), tmp_path).counts == {"done": 8, "new": 2}  # what was done is where it was
 
 
@@ -73,7 +74,7 @@ def test_an_option_of_a_method_that_changed_is_named_by_its_component(tmp_path: 
 def test_labels_are_no_change_and_the_code_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(tmp_path, sweep())
     assert plan.make(sweep(name="renamed", runtime={"device": "cpu", "threads": 2}), tmp_path).counts == {"done": 10}
-    monkeypatch.setattr("benchmark.config.LOOP_VERSION", 2)
+    monkeypatch.setattr("benchmark.config.run_config.LOOP_VERSION", 2)
     assert plan.make(sweep(), tmp_path).reasons("stale") == [("another version of the training code", 10)]
 
 
@@ -82,7 +83,7 @@ def test_other_weights_make_a_run_stale_and_it_is_set_aside(tmp_path: Path) -> N
     made = plan.make(sweep(), tmp_path)
     assert made.counts == {"stale": 4, "new": 6}
     assert made.reasons("stale") == [("other weights than are prepared now", 4)]
-    command.create_folders(made)
+    carry_out.create_folders(made)
     assert plan.make(sweep(), tmp_path).counts == {"new": 10}
     assert len(list((tmp_path / "stale").iterdir())) == 4
 
@@ -90,19 +91,19 @@ def test_other_weights_make_a_run_stale_and_it_is_set_aside(tmp_path: Path) -> N
 def test_a_folder_that_another_command_has_made_since_is_left_alone(tmp_path: Path) -> None:
     finish(tmp_path, sweep(), slice(0, 2), weights_hash="other")
     mine, others = plan.make(sweep(), tmp_path), plan.make(sweep(), tmp_path)
-    command.create_folders(others)
+    carry_out.create_folders(others)
     (tmp_path / "runs" / sweep().runs[0].run_id / "claims").mkdir()
-    command.create_folders(mine)
+    carry_out.create_folders(mine)
     assert (tmp_path / "runs" / sweep().runs[0].run_id / "claims").exists()
     assert len(list((tmp_path / "stale").iterdir())) == 2
     longer = plan.make(sweep(training={"steps": 90, "batch_size": 32, "image_size": 48}), tmp_path)
-    command.create_folders(longer)
+    carry_out.create_folders(longer)
     assert len(list((tmp_path / "stale").iterdir())) == 2
 
 
 def test_failures_are_counted_by_their_reason(tmp_path: Path) -> None:
     found = sweep()
-    command.create_folders(plan.make(found, tmp_path))
+    carry_out.create_folders(plan.make(found, tmp_path))
     for n, run in enumerate(found.runs[:4]):
         own = claim(tmp_path / "runs" / run.run_id, "s")
         reason = "no room" if n == 3 else f"loss is not finite at step {n}"
@@ -121,7 +122,7 @@ def test_cost_is_a_fixed_part_and_a_part_per_step_of_the_same_method(tmp_path: P
     made = plan.make(found, out)
     assert made.seconds == pytest.approx(3 * 10 + 3 * 29)
     assert made.estimate.memory() == 10**9
-    per_run = estimate.folder_size(out / "runs" / found.runs[0].run_id)
+    per_run = cost.folder_size(out / "runs" / found.runs[0].run_id)
     assert made.estimate.disk == per_run > 0
     text = shown(made)
     assert "about 2 min of one worker (0.033 CPU-hours)" in text
@@ -135,7 +136,7 @@ def test_a_method_that_was_not_measured_is_scaled_and_named(tmp_path: Path) -> N
     finish(tmp_path, found, slice(0, 1), images_per_second=320.0, wall_seconds=6.0)
     made = plan.make(found, tmp_path)
     tuned, smile = made.runs[0], made.runs[-1]
-    assert smile.seconds == pytest.approx(tuned.seconds * estimate.step_work(smile.config) / estimate.step_work(tuned.config))
+    assert smile.seconds == pytest.approx(tuned.seconds * cost.step_work(smile.config) / cost.step_work(tuned.config))
     assert smile.seconds > tuned.seconds
     assert "scaled for smile" in shown(made)
 
@@ -175,7 +176,7 @@ def test_a_config_lost_in_a_crash_is_written_again(tmp_path: Path) -> None:
     finish(tmp_path, sweep(), slice(0, 1))
     for run in sweep().runs[:2]:
         (tmp_path / "runs" / run.run_id / "config.yaml").write_text("")
-    command.create_folders(plan.make(sweep(), tmp_path))
+    carry_out.create_folders(plan.make(sweep(), tmp_path))
     assert (tmp_path / "runs" / sweep().runs[1].run_id / "config.yaml").stat().st_size
 
 

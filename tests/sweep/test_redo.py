@@ -4,8 +4,9 @@ import shlex
 
 import pytest
 
-from benchmark.sweep import grid, redo
-from benchmark.sweep.grid import Sweep
+from benchmark.config import grid
+from benchmark.config.grid import Sweep
+from benchmark.sweep import redo
 
 
 def load(command: str) -> Sweep:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config import grid
 from benchmark.perf import scale
-from benchmark.sweep import grid
 
 MARGIN = 2.5
 """Over the stated processor seconds, for slower machines; what it must catch, a cost per run that became a cost per pair, is far more."""

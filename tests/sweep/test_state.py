@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.sweep import process, state
-from benchmark.sweep.state import Claim, ClaimLost, RunFolder, claim, read_json, write_json, write_record
+from benchmark.storage import liveness, run_folder
+from benchmark.storage.run_folder import Claim, ClaimLost, RunFolder, claim, read_json, write_json, write_record
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_dead_process_is_stale_at_once(run):
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     orphan = {**info, "pid": child.pid, "pid_start": start, "parent": -1}
     assert run.state() == "running"  # a zombie: its parent has not yet seen how it died
-    assert process.known_dead(orphan)
+    assert liveness.known_dead(orphan)
     child.wait()
     assert run.state() == "interrupted"
     assert take(run, "other").n == 2
@@ -116,7 +116,7 @@ def test_a_reused_pid_is_another_process(run):
 
 
 @pytest.mark.parametrize(
-    ("age", "expected"), [(0, "running"), (state.STALE_SECONDS - 20, "running"), (state.STALE_SECONDS + 20, "interrupted")]
+    ("age", "expected"), [(0, "running"), (run_folder.STALE_SECONDS - 20, "running"), (run_folder.STALE_SECONDS + 20, "interrupted")]
 )
 def test_elsewhere_the_heartbeat_decides(run, age, expected):
     take(run)
@@ -134,7 +134,7 @@ def test_the_heartbeat_is_judged_by_the_file_systems_clock(run, monkeypatch):
 
 def test_a_beat_keeps_a_claim_alive_and_shows_progress(run):
     own = take(run)
-    move_owner(run, 1, 2 * state.STALE_SECONDS)
+    move_owner(run, 1, 2 * run_folder.STALE_SECONDS)
     own.beat({"step": 4})
     assert run.state() == "running"
     assert read_json(run.progress_path) == {"step": 4}
@@ -142,7 +142,7 @@ def test_a_beat_keeps_a_claim_alive_and_shows_progress(run):
 
 def test_a_lost_claim_writes_nothing(run):
     lost = take(run)
-    move_owner(run, 1, 2 * state.STALE_SECONDS)
+    move_owner(run, 1, 2 * run_folder.STALE_SECONDS)
     take(run, "other")
     before = contents(run)
     for act in (
@@ -166,7 +166,7 @@ def test_a_process_paused_while_publishing_loses(run, checked_before):
     def paused():
         if checked_before:
             lost.check()
-        move_owner(run, 1, 2 * state.STALE_SECONDS)
+        move_owner(run, 1, 2 * run_folder.STALE_SECONDS)
         winner.append(take(run, "other"))
         if not checked_before:
             lost.check()
@@ -180,14 +180,14 @@ def test_a_process_paused_while_publishing_loses(run, checked_before):
 
 def test_a_record_published_during_the_take_over_counts(run, monkeypatch):
     own = take(run)
-    move_owner(run, 1, 2 * state.STALE_SECONDS)
-    settle = state._settle
+    move_owner(run, 1, 2 * run_folder.STALE_SECONDS)
+    settle = run_folder._settle
 
     def late(*args):
         write_record(run.path, {"by": "first"})
         return settle(*args)
 
-    monkeypatch.setattr(state, "_settle", late)
+    monkeypatch.setattr(run_folder, "_settle", late)
     assert claim(run.path, "other") is None
     assert run.state() == "done"
     with pytest.raises(ClaimLost):
@@ -203,15 +203,15 @@ def test_there_is_one_record(run):
 
 def test_a_new_owner_clears_what_a_killed_one_left(run):
     take(run)
-    (run.path / f"{state.TEMP}half").write_text("{")
+    (run.path / f"{run_folder.TEMP}half").write_text("{")
     kill_owner(run, 1)
     take(run)
-    assert not list(run.path.glob(f"{state.TEMP}*"))
+    assert not list(run.path.glob(f"{run_folder.TEMP}*"))
 
 
 def test_a_kill_while_claiming_leaves_the_run_free(run):
     run.claims.mkdir()
-    (run.claims / f"{state.TEMP}half").write_text('{"host": "a')
+    (run.claims / f"{run_folder.TEMP}half").write_text('{"host": "a')
     assert run.state() == "new"
     assert take(run).n == 1
 

@@ -5,9 +5,9 @@ import time
 
 from rich.console import Console
 
-from benchmark.sweep.state import STALE_SECONDS, claim, write_json, write_record
+from benchmark.storage.run_folder import STALE_SECONDS, claim, write_json, write_record
+from benchmark.sweep.progress import LiveView, View, duration, open_view, size
 from benchmark.sweep.status import collect, render, watch
-from benchmark.sweep.view import LiveView, View, duration, open_view, size
 from tests.sweep.sweeping import make, run
 
 

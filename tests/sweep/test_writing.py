@@ -1,7 +1,7 @@
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.sweep.state import check_writable, read_json, replacing, write_json
+from benchmark.storage.run_folder import check_writable, read_json, replacing, write_json
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

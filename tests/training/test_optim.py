@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.config import Training
+from benchmark.config.run_config import Training
 from benchmark.training.optim import build_optimizer, lr_factor, set_lr
 from methods.l2_sp import L2SP
 from methods.testing import advance, trained

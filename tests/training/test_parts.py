@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.config import Linearity, Training
+from benchmark.config.run_config import Linearity, Training
 from benchmark.training.linearity import draw_pairs, feature_gaps, label_kl, label_l1, measure, summary
 from benchmark.training.net import Layout, Net
 from benchmark.training.optim import build_optimizer, lr_factor, set_lr

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmark.config import RunConfig
+from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.training.loop import Diverged
 from benchmark.training.run import Interrupted, preflight, train

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark import select as selecting
+from benchmark.config import grid
+from benchmark.config.tune_options import Range
 from benchmark.errors import UsageError
 from benchmark.report.build import build
 from benchmark.report.collect import collect
-from benchmark.sweep import command, grid, plan, trials, tune
-from benchmark.sweep.space import Range
-from benchmark.sweep.trials import FOLDER, Unfinished, cells, outcomes
+from benchmark.sweep import carry_out as local_sweep
+from benchmark.sweep import plan
+from benchmark.tuning import freeze as selecting
+from benchmark.tuning import search, trials
+from benchmark.tuning.trials import FOLDER, Unfinished, cells, outcomes
 from tests.tuning.made_up import SPACES, TUNE, carry_out, opened, score, sweep_file, write_failure, write_record
 
 QUIET = Console(quiet=True)
@@ -104,7 +107,7 @@ def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Opene
     assert not (out / "selection.json").exists()
     assert len(trials.curves(found, out)) == 7
     console = Console(record=True, width=200, file=(out / "printed").open("w"))
-    tune.show(found, out, console)
+    search.show(found, out, console)
     assert "1 tuning runs are not finished" in console.export_text()
     assert (out / "tune" / "tables" / "tuning_budget.csv").is_file()
 
@@ -181,8 +184,8 @@ def test_differences_between_tuning_and_the_final_sweep_are_said(done: tuple[gri
     assert "Tuned with training.steps 6, run with 12." in words
     assert "Seeds 100 are used both for tuning and here" in words
     assert "hold out a validation part" in words
-    assert tune.warnings(opened(tmp_path, seeds=[101, 3])) != []
-    assert tune.warnings(found) == []
+    assert search.warnings(opened(tmp_path, seeds=[101, 3])) != []
+    assert search.warnings(found) == []
 
 
 def test_what_the_selection_does_not_cover_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
@@ -249,10 +252,10 @@ def test_a_sweep_that_is_not_ready_loads_and_says_what_to_do(tmp_path: Path) -> 
     only = grid.load(sweep_file(tmp_path))
     assert "this sweep is for 'smilebench tune'" in plan.make(only, tmp_path / "out").missing[0]
     with pytest.raises(UsageError, match="smilebench tune"):
-        command.run(only, tmp_path / "out", 1, QUIET)
+        local_sweep.run(only, tmp_path / "out", 1, QUIET)
     untested = grid.load(sweep_file(tmp_path, tune=None, data={"val_fraction": 0.2}, linearity={"pairs": 0}, evaluation={"test": False}))
     with pytest.raises(UsageError, match=r"evaluation\.test: false is for 'smilebench tune'"):
-        command.run(untested, tmp_path / "out", 1, QUIET)
+        local_sweep.run(untested, tmp_path / "out", 1, QUIET)
     with pytest.raises(UsageError, match="tune: this key is missing"):
         cells(grid.read(sweep_file(tmp_path, tune=None)), tmp_path)
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import yamlio
+from benchmark.config import grid
+from benchmark.config.tune_options import Range, Tune
 from benchmark.errors import UsageError
-from benchmark.sweep import grid, tpe
-from benchmark.sweep.space import Range, Tune
-from benchmark.sweep.trials import cells
-from benchmark.sweep.tune import warnings
+from benchmark.storage import yamlio
+from benchmark.tuning import tpe
+from benchmark.tuning.search import warnings
+from benchmark.tuning.trials import cells
 from tests.tuning.made_up import SPACES, TUNE, opened
 
 

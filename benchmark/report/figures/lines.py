@@ -17,8 +17,8 @@ from benchmark.report.figures.canvas import (
     sheet,
 )
 from benchmark.report.figures.labels import number_line, numbering
+from benchmark.report.intervals import Interval
 from benchmark.report.series import linearity_series, loss_series
-from benchmark.report.statistics import Interval
 from benchmark.report.style import style
 
 _SPLITS = ("train", "test")

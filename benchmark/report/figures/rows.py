@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from benchmark.report.cells import Cell, Group, accuracy
 from benchmark.report.figures.canvas import Drawing, evidence, heading, interval_text, paired_text, pairs_text, seeds_text, sheet
 from benchmark.report.figures.window import window
-from benchmark.report.statistics import Interval
+from benchmark.report.intervals import Interval
 from benchmark.report.style import INK, MUTED, style
 
 _ROW = 0.23

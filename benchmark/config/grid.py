@@ -1,0 +1,239 @@
+"""A sweep file, and the runs it stands for: lists are a cross product, overrides change the cells they match."""
+
+import itertools
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import weights
+from benchmark.config.entries import Component, Entry, parse_dataset, parse_entry, unique
+from benchmark.config.evaluation import check_evaluation
+from benchmark.config.method_options import check_composition, method_info
+from benchmark.config.run_config import PROTOCOLS, Data, Evaluation, Linearity, RunConfig, Runtime, Training, validate, with_defaults
+from benchmark.config.selection import NOTHING_CHOSEN, Winners, winners_in
+from benchmark.config.slurm_options import Slurm
+from benchmark.config.sweep_file import Override, SweepFile
+from benchmark.devices import visible_gpus
+from benchmark.errors import UsageError, unknown
+from benchmark.storage import yamlio
+
+SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
+_SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
+_SCALARS = ("precision", "compile", "fold_bn", "pretrained")
+_AXES = ("methods", "datasets", "fractions", "seeds")
+_MATCHES = ("method", "label", "dataset", "fraction", "seed")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
+
+    source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
+    selection: how settings were chosen, in words; '' where none were. winners: those it takes. opened: the file that :func:`load` read.
+    give_up_after, slurm: as in the file.
+    """
+
+    name: str
+    baseline: str
+    protocol: str
+    methods: tuple[str, ...]
+    runs: tuple[RunConfig, ...]
+    source: str = ""
+    command: str = ""
+    text: str = ""
+    selection: str = ""
+    winners: Winners = NOTHING_CHOSEN
+    opened: "Opened | None" = None
+    give_up_after: int | None = None
+    slurm: Slurm = field(default_factory=Slurm)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A sweep file as it is written, with the command line's changes. extra: those to options of components. text: all of it, as YAML."""
+
+    file: SweepFile
+    extra: tuple[Override, ...]
+    where: str
+    path: Path
+    text: str
+
+
+def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
+    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
+    opened = read(name, assignments)
+    sweep = expand(opened.file, opened.extra, opened.where)
+    if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
+        raise UsageError(
+            f"{opened.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
+        )
+    command = " ".join(["smilebench sweep", name, *(shlex.quote(assignment) for assignment in assignments)])
+    return replace(sweep, source=_shown(opened.path), command=command, text=opened.text, opened=opened)
+
+
+def read(name: str, assignments: Sequence[str] = ()) -> Opened:
+    """The file of a sweep. When the assignments change what is crossed, its overrides need not hit a run any more."""
+    path = find(name)
+    raw = yamlio.read(path)
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path}: a sweep file is a mapping of keys")
+    extra = [_assign(raw, assignment) for assignment in assignments]
+    where = str(path) if not assignments else f"{path} with {' '.join(assignments)}"
+    file = validate(SweepFile, raw, where)
+    crossed = any(assignment.partition("=")[0] in _AXES for assignment in assignments)
+    if crossed:
+        relaxed = [override.model_copy(update={"optional": True}) for override in file.overrides]
+        file = file.model_copy(update={"overrides": relaxed})
+    if file.tune is not None:
+        file.tune.check([parse_entry(item, where).label for item in file.methods], where, crossed)
+    return Opened(file, tuple(override for override in extra if override), where, path, yamlio.dump(raw))
+
+
+def find(name: str) -> Path:
+    """The file of a sweep given as a path or as the name of a built-in one."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SWEEPS / f"{name}.yaml"
+    if not path.is_file():
+        raise UsageError(unknown("sweep", name, [p.stem for p in SWEEPS.glob("*.yaml")]) + ", or a path to a .yaml file")
+    return path
+
+
+def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
+    """The cross product of the file's lists, overrides applied in order (those of the command line last)."""
+    entries = [parse_entry(item, f"{where}: methods.{i}") for i, item in enumerate(file.methods)]
+    unique([entry.label for entry in entries], f"{where}: methods")
+    labels = tuple(entry.label for entry in entries)
+    if file.baseline not in labels:
+        raise UsageError(f"{where}: baseline: " + unknown("method of this sweep", file.baseline, labels))
+    if file.protocol not in PROTOCOLS:
+        raise UsageError(f"{where}: protocol: " + unknown("protocol", file.protocol, PROTOCOLS))
+    sets = [parse_dataset(item, f"{where}: datasets.{i}") for i, item in enumerate(file.datasets)]
+    unique([name for name, _ in sets], f"{where}: datasets")
+    seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
+    unique(list(map(str, seeds)), f"{where}: seeds")
+    unique(list(map(str, file.fractions)), f"{where}: fractions")
+    winners = winners_in(file.selection, file.tune is not None, where)
+    frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
+    overrides = [*file.overrides, *extra, *frozen]
+    hits: set[int] = set()
+    runs = []
+    for dataset, fraction, entry in itertools.product(sets, file.fractions, entries):
+        resolved: dict[tuple[int, ...], RunConfig] = {}  # seeds that the same overrides hit share all else
+        for seed in seeds:
+            cell = {"method": entry.label, "dataset": dataset[0], "fraction": fraction, "seed": seed}
+            chosen = tuple(n for n, override in enumerate(overrides) if _matches(override, cell, entry, where))
+            if chosen not in resolved:
+                hits.update(chosen)
+                resolved[chosen] = _resolve(file, cell, dataset[1], entry, [overrides[n] for n in chosen], where)
+                _ = resolved[chosen].canonical  # shared by the copies
+            runs.append(resolved[chosen].model_copy(update={"seed": seed}))
+    for n, override in enumerate(overrides):
+        if n not in hits and not override.optional:
+            raise UsageError(
+                f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
+            )
+    words, settings = winners.words(runs, where), {"give_up_after": file.give_up_after, "slurm": file.slurm}
+    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, winners=winners, **settings)
+
+
+def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
+    for key, wanted in override.match.items():
+        if key not in _MATCHES:
+            raise UsageError(f"{where}: overrides: match.{key}: " + unknown("key", key, _MATCHES))
+        values = wanted if isinstance(wanted, list) else [wanted]
+        names = {entry.label, *(c.name for c in entry.components)} if key == "method" else {entry.label if key == "label" else cell[key]}
+        if names.isdisjoint(values):
+            return False
+    return True
+
+
+def _resolve(
+    file: SweepFile, cell: Mapping[str, Any], dataset: Mapping[str, Any], entry: Entry, overrides: Sequence[Override], where: str
+) -> RunConfig:
+    given = {name: dict(getattr(file, name)) for name in _SECTIONS}
+    given["data"].update(dataset)
+    scalars = {name: getattr(file, name) for name in _SCALARS}
+    options = {c.name: dict(c.options) for c in entry.components}
+    for override in overrides:
+        for path, value in override.set.items():
+            owner, _, key = path.rpartition(".")
+            target = given.get(owner) if owner in given else options.get(owner) if owner else scalars if key in scalars else None
+            if target is None:
+                raise UsageError(
+                    f"{where}: overrides: set.{path}: " + unknown("section or component", owner or key, [*given, *options, *scalars])
+                )
+            target[key] = value
+    sections = {name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()}
+    device = resolve_device(sections["runtime"].device)
+    sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
+    if sections["data"].resize is None:
+        sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
+    check_evaluation(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
+    components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
+    check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
+    backbone = weights.parse(file.backbone)
+    values = {
+        "sweep": file.name,
+        **cell,
+        "backbone": file.backbone,
+        **{name: section.model_dump() for name, section in sections.items()},
+        "weights_id": backbone.id,
+        "components": components,
+        "protocol": file.protocol,
+        "pretrained": scalars["pretrained"],
+        "precision": {"auto": "bf16" if device == "cuda" else "fp32"}.get(scalars["precision"], scalars["precision"]),
+        "compile": _compile(scalars["compile"], device, sections["training"].steps),
+        "fold_bn": {"auto": "on" if device == "cuda" else "off"}.get(scalars["fold_bn"], scalars["fold_bn"]),
+    }
+    return validate(RunConfig, values, where)
+
+
+def _component(component: Component, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    info = method_info(component.use)
+    resolved = info.resolve(options, where)
+    return {"name": component.name, "use": component.use, "options": resolved, "version": info.declarations["version"]}
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` is a GPU where one is visible, else the CPU."""
+    return device if device != "auto" else "cuda" if visible_gpus() else "cpu"
+
+
+def _compile(value: str, device: str, steps: int) -> str:
+    """``auto`` compiles on a GPU when a run is long enough to pay for it."""
+    return value if value != "auto" else "on" if device == "cuda" and steps >= 1000 else "off"
+
+
+def _assign(raw: dict[str, Any], assignment: str) -> Override | None:
+    """Apply ``key=value`` of the command line to the raw file, or return it as an override of a component's option."""
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise UsageError(f"'{assignment}': write key=value")
+    value = yamlio.parse(text, f"'{assignment}'")
+    owner, dot, option = key.rpartition(".")
+    if not dot:
+        raw[key] = value
+    elif owner in (*_SECTIONS, "slurm"):
+        raw[owner] = {**(raw.get(owner) or {}), option: value}
+    else:
+        return Override(match={"method": owner}, set={key: value})
+    return None
+
+
+def single(assignments: Sequence[str]) -> Sweep:
+    """The sweep of one run: ``method=``, ``dataset=``, ``seed=``, ``fraction=`` and any key of a sweep file."""
+    raw: dict[str, Any] = {"name": "single", "seeds": [0]}
+    lists = {"method": "methods", "dataset": "datasets", "seed": "seeds", "fraction": "fractions"}
+    extra = [_assign(raw, assignment) for assignment in assignments]
+    for key, plural in lists.items():
+        if key in raw:
+            raw[plural] = [raw.pop(key)]
+    raw.setdefault("baseline", next(iter(raw.get("methods", [])), ""))
+    sweep = expand(validate(SweepFile, raw, "command line"), [override for override in extra if override], "command line")
+    command = " ".join(["smilebench train", *(shlex.quote(assignment) for assignment in assignments)])
+    return replace(sweep, source="command line", command=command, text=yamlio.dump(raw))
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,297 @@
+"""The configuration of one run, and its identity.
+
+Every key is typed and read; an unknown key or a wrong value is refused before any compute. ``run_id`` names a run
+by what determines its results: labels, paths, workers, threads and device are left out.
+"""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from benchmark.config.method_options import method_info
+from benchmark.errors import UsageError, unknown
+from benchmark.storage import yamlio
+from benchmark.storage.files import file_sha256
+from datasets.arena import Decode
+
+LOOP_VERSION = 1
+"""Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
+
+LEGACY: dict[str, Any] = {
+    "training.optimizer": "sgd",
+    "training.milestone": None,
+    "training.crop": "random",
+    "data.train_list": None,
+    "evaluation.test": True,
+    "evaluation.snapshots": 0,
+    "fold_bn": "off",
+}
+"""Keys added later, as dotted paths, with the value that reproduces earlier behaviour: left out of the hash at it."""
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "smile": {},
+    "tllib": {
+        "training": {
+            "steps": 10000,
+            "batch_size": 48,
+            "lr": 0.001,
+            "head_lr_factor": 10.0,
+            "weight_decay": 5e-4,
+            "milestone": 0.6,
+            "crop": "resized",
+        },
+        "data": {"keep_aspect": True},
+    },
+}
+"""Defaults of ``training`` and ``data``, which a sweep's own keys replace. ``smile`` is what the defaults below spell out. ``tllib``:
+the Transfer Learning Library's fine-tuning scripts, whose published numbers are of the best epoch on the *test* split; here, as under
+every protocol, the last iterate is evaluated."""
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict types, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(Section):
+    """Where images come from and how they are decoded.
+
+    resize: pixels, of the shorter side when ``keep_aspect``, else of both sides. test_images: a fixed stratified part of the test split.
+    train_list: a file that names the training images (a published list, ``path label`` per line) in place of ``sampling``; its content,
+    not its path, is part of a run's identity, and ``fraction`` only says what share it stands for.
+    """
+
+    use: str = ""
+    resize: Annotated[int, Field(ge=8)] | None = None
+    keep_aspect: bool = False
+    fast_decode: bool = False
+    exif: bool = False
+    sampling: Literal["stratified", "smile"] = "stratified"
+    train_list: str | None = None
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    test_images: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def decode(self) -> Decode:
+        """How the images are decoded; ``resize`` is resolved by then."""
+        assert self.resize is not None
+        return Decode(self.resize, self.keep_aspect, self.fast_decode, self.exif)
+
+
+class Training(Section):
+    """Optimisation. image_size: pixels. log_every: steps.
+
+    optimizer: see :func:`benchmark.training.optim.build_optimizer`; momentum is AdamW's first beta, nesterov is of ``sgd`` alone.
+    schedule: see :func:`benchmark.training.optim.lr_factor`. milestone: part of the steps after which schedule ``step`` drops the rate,
+    a fraction with a denominator up to a million (null: 2/3). crop: a square of ``image_size`` out of the decoded image, or one of random
+    area and aspect ratio ``resized`` to it (:mod:`datasets.resized`).
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 9000
+    batch_size: Annotated[int, Field(ge=2)] = 48
+    image_size: Annotated[int, Field(ge=8)] = 224
+    crop: Literal["random", "resized"] = "random"
+    flip: bool = True
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    schedule: Literal["step", "cosine", "exp", "constant"] = "step"
+    milestone: Annotated[float, Field(gt=0, lt=1)] | None = None
+    log_every: Annotated[int, Field(ge=1)] = 50
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nesterov(cls, value: Any) -> Any:
+        return {"nesterov": False, **value} if isinstance(value, dict) and value.get("optimizer") == "adamw" else value
+
+    @field_validator("nesterov")
+    @classmethod
+    def _nesterov_is_of_sgd(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("optimizer") == "adamw":
+            raise ValueError("optimizer 'adamw' has no Nesterov momentum")
+        return value
+
+    @field_validator("milestone")
+    @classmethod
+    def _milestone_is_of_step(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("schedule", "step") != "step":
+            raise ValueError(f"schedule '{info.data['schedule']}' has no milestone, only 'step' has")
+        return value
+
+
+class Linearity(Section):
+    """Pairs measured per split (0: not measured) and points on [0, 1], both ends included."""
+
+    pairs: Annotated[int, Field(ge=0)] = 512
+    lambdas: Annotated[int, Field(ge=3)] = 11
+
+
+class Evaluation(Section):
+    """What is evaluated after the last step. batch_size: images per forward, in linearity too.
+
+    test: false in tuning runs, which never open ``test``. snapshots: evenly spaced weights (0: none) that are scored on ``test`` once the
+    record is settled, beside it: the best of them shows what the best epoch on ``test`` would have claimed.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    test: bool = True
+    snapshots: Annotated[int, Field(ge=0)] = 0
+
+
+class Runtime(Section):
+    """How a run is carried out; none of it is part of its identity.
+
+    workers_per_gpu: worker processes that share each visible GPU. tensorboard: write event files as well.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1
+    workers_per_gpu: Annotated[int, Field(ge=1)] = 1
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
+    keep_weights: Literal[False, "last"] = False
+    tensorboard: bool = False
+
+
+class ComponentConfig(Section):
+    """One component: the name it was written with, the method it is, all its options, and its code version."""
+
+    name: str
+    use: str
+    options: dict[str, Any]
+    version: int
+
+
+class RunConfig(Section):
+    """Everything one run needs. ``sweep`` and ``method`` are labels.
+
+    fold_bn: whether frozen networks (the source, a teacher) run with BatchNorm folded into their convolutions: faster, and the same but for
+    rounding.
+    """
+
+    sweep: str
+    method: str
+    dataset: str
+    data: Data
+    fraction: Fraction
+    seed: Annotated[int, Field(ge=0)]
+    backbone: str
+    weights_id: str
+    pretrained: bool = True
+    components: list[ComponentConfig]
+    protocol: str = "smile"
+    training: Training
+    linearity: Linearity
+    evaluation: Evaluation
+    precision: Literal["fp32", "bf16"]
+    compile: Literal["off", "on"]
+    fold_bn: Literal["off", "on"] = "off"
+    runtime: Runtime
+
+    def identity(self) -> dict[str, Any]:
+        """What the hash covers."""
+        config = self.model_dump(mode="json", exclude={"sweep", "method", "runtime", "backbone", "components", "protocol"})
+        del config["data"]["use"]
+        if self.data.train_list is not None:
+            config["data"]["train_list"] = file_sha256(Path(self.data.train_list))
+        for path, value in LEGACY.items():
+            _drop(config, path.split("."), value)
+        config["components"] = [_component_identity(c) for c in self.components]
+        config["loop_version"] = LOOP_VERSION
+        return config
+
+    @functools.cached_property
+    def canonical(self) -> tuple[str, str]:
+        """The text that is hashed, before and after the seed: canonical JSON of :meth:`identity`."""
+        identity = self.identity()
+        parts = ({k: v for k, v in identity.items() if k < "seed"}, {k: v for k, v in identity.items() if k > "seed"})
+        before, after = (json.dumps(part, sort_keys=True, separators=(",", ":")) for part in parts)
+        return f'{before[:-1]},"seed":', f",{after[1:]}"
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "RunConfig":
+        """As pydantic's. Copies that differ in their seed alone share :attr:`canonical`: a sweep has thousands of them."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update and update.keys() - {"seed"}:
+            copied.__dict__.pop("canonical", None)
+        return copied
+
+    @property
+    def config_hash(self) -> str:
+        before, after = self.canonical
+        return hashlib.sha256(f"{before}{self.seed}{after}".encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        parts = [self.dataset, f"{self.fraction:g}", self.method, f"s{self.seed}", self.config_hash[:8]]
+        return "-".join(re.sub(r"[^A-Za-z0-9_.+]", "_", part) for part in parts)
+
+
+def _component_identity(component: ComponentConfig) -> dict[str, Any]:
+    legacy = method_info(component.use).declarations["legacy"]
+    options = {k: v for k, v in component.options.items() if k not in legacy or legacy[k] != v}
+    return {"use": component.use, "options": json.loads(json.dumps(options)), "version": component.version}
+
+
+def _drop(config: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        config = config[key]
+    if config[path[-1]] == value:
+        del config[path[-1]]
+
+
+def with_defaults(protocol: str, section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` over the protocol's defaults for ``section``; its milestone goes with its schedule."""
+    defaults = PROTOCOLS[protocol].get(section, {})
+    other = given.get("schedule", "step") != "step"
+    return {**{key: value for key, value in defaults.items() if not (other and key == "milestone")}, **given}
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], value: Any, where: str, section: str = "") -> Model:
+    """``value`` as ``model``; errors name ``where``, the key path (below ``section``), the valid choices and the nearest match."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(model, item, where, section) for item in error.errors()]
+        raise UsageError("\n".join(dict.fromkeys(lines))) from error
+
+
+_KIND = re.compile(r"int$|str$|float$|bool$|constrained-|.*\[")
+"""What pydantic adds to the place of an error in a union."""
+
+
+def _explain(model: type[BaseModel], item: Mapping[str, Any], where: str, section: str) -> str:
+    loc = [part for part in item["loc"] if not (isinstance(part, str) and _KIND.match(part))]
+    path = ".".join(str(part) for part in (section, *loc) if part != "")
+    if item["type"] == "extra_forbidden":
+        return f"{where}: {path}: " + unknown("key", loc[-1], _keys(model, loc[:-1]))
+    if item["type"] == "missing":
+        return f"{where}: {path}: this key is missing"
+    return f"{where}: {path}: {item['input']!r}: {item['msg']}"
+
+
+def _keys(model: type[BaseModel], loc: list[Any]) -> list[str]:
+    for part in loc:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        inner = getattr(field, "annotation", None)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)
+
+
+def load_run(path: Path) -> RunConfig:
+    """The resolved config of a run folder's ``config.yaml``."""
+    return validate(RunConfig, yamlio.read(path), str(path))

@@ -1,0 +1,52 @@
+"""The keys of a sweep file."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from benchmark.config import weights
+from benchmark.config.run_config import Fraction, Section
+from benchmark.config.slurm_options import Slurm
+from benchmark.config.tune_options import Tune
+
+
+class Override(Section):
+    """``set`` dotted keys in every cell that fits all of ``match``; a match that hits nothing is an error unless ``optional``.
+
+    ``method`` fits every composition that holds it, ``label`` the one row of ``methods`` that is called so.
+    """
+
+    match: dict[str, Any] = {}
+    set: dict[str, Any]
+    optional: bool = False
+
+
+class SweepFile(Section):
+    """The keys of a sweep file. seeds: a count, or a list of seed indices. datasets, methods: each entry is a name or a mapping.
+
+    tune: what ``tune`` searches. selection: the file of winners that ``select`` wrote, whose settings the runs take.
+    give_up_after: this many runs that all fail alike, before any is done, stop the sweep (null: never). slurm: how jobs are submitted.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    backbone: str = weights.EMBEDDED
+    pretrained: bool = True
+    datasets: list[str | dict[str, Any]] = Field(min_length=1)
+    fractions: list[Fraction] = Field([1.0], min_length=1)
+    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 5
+    baseline: str = "fine_tuning"
+    methods: list[str | dict[str, Any]] = Field(min_length=1)
+    protocol: str = "smile"
+    precision: str = "auto"
+    compile: str = "auto"
+    fold_bn: str = "auto"
+    training: dict[str, Any] = {}
+    linearity: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+    runtime: dict[str, Any] = {}
+    overrides: list[Override] = []
+    tune: Tune | None = None
+    selection: str | None = None
+    give_up_after: Annotated[int, Field(ge=1)] | None = 5
+    slurm: Slurm = Slurm()

@@ -1,0 +1,1 @@
+"""Numbers from papers, and the comparison with ours."""

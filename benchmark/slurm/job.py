@@ -1,0 +1,146 @@
+"""What runs inside a job: one task's runs, with the local runner; told to stop by the cluster, it saves and asks to be queued again."""
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.devices import visible_gpus
+from benchmark.slurm.submissions import Ledger
+from benchmark.storage.run_folder import RunFolder, claim, write_json
+from benchmark.sweep.outcome import INTERRUPTED, Outcome, Terms
+from benchmark.sweep.progress import View
+from benchmark.sweep.runner import run_local
+from benchmark.sweep.stop_early import Fuse
+from benchmark.terminal import console
+
+RESTARTS = 3
+"""Starts of a job without progress after its first, and then its run has failed. Progress: a newer checkpoint, or a finished run."""
+_SIGNAL = signal.SIGUSR2
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task. runs: longest first. fuse: folder, shared with the tasks of the same command. grace: as in ``Terms``."""
+
+    sweep_dir: str
+    submission: str
+    n: int
+    runs: tuple[str, ...]
+    device: str
+    workers: int
+    threads: int
+    give_up_after: int | None
+    fuse: str
+    grace: float
+    program: str = "benchmark.training.run"
+    load: str = "benchmark.config.run_config:load_run"
+
+    @property
+    def session(self) -> str:
+        """Who claims the runs, over all starts of the job."""
+        return f"slurm-{self.submission}-{self.n}"
+
+    def folders(self) -> list[RunFolder]:
+        return [RunFolder(Path(self.sweep_dir) / "runs" / run_id) for run_id in self.runs]
+
+
+class Notice:
+    """The signal that a time limit or a pre-emption is near. It only sets a flag; what handled it before is called in the end."""
+
+    def __init__(self) -> None:
+        self.given = False
+        self._before: Any = signal.signal(_SIGNAL, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {_SIGNAL})  # one that came while Python started is delivered now
+
+    def _note(self, *_: object) -> None:
+        self.given = True
+
+    def asked(self) -> bool:
+        return self.given
+
+    def pass_on(self) -> None:
+        """Call the handler before this one: submitit's queues the job again, and ends the process."""
+        if callable(self._before):
+            self._before(_SIGNAL, None)
+
+
+def carry_out(spec: TaskSpec, job: str) -> Outcome:
+    """The runs of one task. Returns when nothing is left to do here, or when the job is being ended.
+
+    Told to stop by the signal, it does not return but has the job queued again.
+    """
+    notice = Notice()
+    note = _Note(spec, job)
+    stuck = note.begin()
+    if stuck >= RESTARTS:
+        _give_up(spec, job, stuck)
+        note.forget_starts()
+    devices = (visible_gpus() if spec.device == "cuda" else []) or ["cpu"]
+    terms = Terms(job, spec.session, wait=False, retry=False, stop=notice.asked, grace=spec.grace, patient=True)
+    fuse = Fuse(spec.give_up_after, any(run.record_path.exists() for run in spec.folders()), Path(spec.fuse))
+    outcome = run_local(
+        Path(spec.sweep_dir),
+        spec.runs,
+        workers=spec.workers,
+        threads=spec.threads,
+        devices=devices,
+        view=View(console),
+        terms=terms,
+        fuse=fuse,
+        program=spec.program,
+        load=spec.load,
+    )
+    if notice.given and outcome.exit_code == INTERRUPTED:
+        console.print(f"{len(outcome.unfinished)} runs are not finished: to be queued again", highlight=False)
+        try:
+            notice.pass_on()
+        except Exception as error:
+            note.end(outcome.exit_code, f"could not be queued again: {error}")
+            raise
+    note.end(outcome.exit_code, "" if outcome.exit_code == INTERRUPTED else outcome.message)  # of an interrupted job Slurm knows more
+    return outcome
+
+
+class _Note:
+    """``notes/<submission>-<n>.json``; starts: progress at each start of the job."""
+
+    def __init__(self, spec: TaskSpec, job: str) -> None:
+        self._spec = spec
+        self._ledger = Ledger(Path(spec.sweep_dir))
+        self._path = self._ledger.note_path(spec.submission, spec.n)
+        self._content = {"starts": [], **self._ledger.note(spec.submission, spec.n), "job": job, "ended": None}
+
+    def begin(self) -> int:
+        """Note a start; returns how many starts in a row, before this one, brought no progress."""
+        now = self._progress()
+        self._content["starts"] = [*self._content["starts"], now]
+        write_json(self._path, self._content)
+        before = self._content["starts"][:-1]
+        return next((n for n, start in enumerate(reversed(before)) if start != now), len(before))
+
+    def forget_starts(self) -> None:
+        self._content["starts"] = [self._progress()]
+        write_json(self._path, self._content)
+
+    def end(self, code: int, message: str) -> None:
+        self._content["ended"] = {"code": code, "message": message, "time": time.time()}
+        write_json(self._path, self._content)
+
+    def _progress(self) -> list[int]:
+        """Finished runs, and steps saved of the others: both only grow."""
+        unfinished = [run for run in self._spec.folders() if not (run.record_path.exists() or run.failure_path.exists())]
+        return [len(self._spec.runs) - len(unfinished), sum(run.saved_step() for run in unfinished)]
+
+
+def _give_up(spec: TaskSpec, job: str, stuck: int) -> None:
+    """Fail the runs that this job had begun; all of them where it came to none."""
+    unfinished = [run for run in spec.folders() if not (run.record_path.exists() or run.failure_path.exists())]
+    begun = [run for run in unfinished if (last := run.last_claim()) is not None and last.info.get("session") == spec.session]
+    for run in begun or unfinished:
+        own = claim(run.path, spec.session, job)
+        if own is not None:
+            step = run.saved_step()
+            reason = f"job {job} was started {stuck} times again without progress at step {step} (time limit, pre-emption or a lost node)"
+            own.fail({"reason": reason, "kind": "no_progress", "traceback": None, "step": step})

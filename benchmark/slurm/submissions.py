@@ -1,0 +1,128 @@
+"""What was submitted, as files under ``results/<sweep>/slurm/``::
+
+submissions/<id>.json   one array of jobs: name, job id, the runs of each task; written before sbatch is called, completed after
+notes/<id>-<task>.json  what a task says of itself: how often it was started, how it ended
+fuse/<id>/              failures that the tasks of one command share
+jobs/                   submitit's files and the jobs' logs, flat: Slurm writes no log into a folder that does not exist
+"""
+
+import secrets
+import time
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.storage.liveness import identity, known_dead
+from benchmark.storage.run_folder import RunFolder, read_json, write_json
+
+_SUBMITTING_SECONDS = 600
+"""A submission without a job id for longer than this has failed, where the process that made it cannot be asked."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call of sbatch. job: id of the job or array, None before sbatch has answered. steps: run id -> step of its checkpoint then."""
+
+    path: Path
+    name: str
+    job: str | None
+    tasks: tuple[tuple[str, ...], ...]
+    steps: Mapping[str, int]
+    by: Mapping[str, Any]
+    time: float
+    cancelled: bool
+
+    @property
+    def id(self) -> str:
+        return self.path.stem
+
+    def job_of(self, task: int) -> str | None:
+        """The id by which Slurm knows a task; submitit makes no array of a single one."""
+        return f"{self.job}_{task}" if self.job is not None and len(self.tasks) > 1 else self.job
+
+    def abandoned(self) -> bool:
+        """Whether the command that was about to submit it is gone."""
+        return self.job is None and (known_dead(self.by) or time.time() - self.time > _SUBMITTING_SECONDS)
+
+
+class Ledger:
+    """The submissions of one sweep. out: its results folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / "slurm"
+        self.jobs = self.folder / "jobs"
+        self._submissions = self.folder / "submissions"
+
+    def submissions(self) -> list[Submission]:
+        """In the order of their making; one that is damaged counts as never made."""
+        found = [(path, read_json(path)) for path in self._submissions.glob("*.json")]
+        return sorted((_read(path, content) for path, content in found if content is not None), key=lambda entry: entry.time)
+
+    def prepare(self) -> Path:
+        """The folders; returns the one in which the tasks of one command share their failures."""
+        fuse = self.folder / "fuse" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        for folder in (self._submissions, self.folder / "notes", self.jobs, fuse):
+            folder.mkdir(parents=True, exist_ok=True)
+        return fuse
+
+    def open(self, sweep: str, tasks: Sequence[Sequence[str]], steps: Mapping[str, int]) -> Submission:
+        """Say what is about to be submitted: a command that dies between this and sbatch's answer is found by the job's name."""
+        stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        content = {
+            "name": f"smilebench-{sweep}-{stem}",
+            "job": None,
+            "tasks": [list(task) for task in tasks],
+            "steps": {run_id: steps[run_id] for task in tasks for run_id in task},
+            "by": identity(),
+            "time": time.time(),
+            "cancelled": False,
+        }
+        path = self._submissions / f"{stem}.json"
+        write_json(path, content, exclusive=True)
+        return _read(path, content)
+
+    def rival(self, submission: Submission, known: Container[Path]) -> bool:
+        """Whether another command has begun to submit some of the same runs since those ``known`` were looked at, and was first."""
+        runs = {run_id for task in submission.tasks for run_id in task}
+        others = [entry for entry in self.submissions() if entry.path not in known and entry.path != submission.path]
+        first = [entry for entry in others if (entry.time, entry.id) < (submission.time, submission.id)]
+        return any(not runs.isdisjoint(task) for entry in first for task in entry.tasks)
+
+    def update(self, submission: Submission, **changes: Any) -> Submission:
+        """Write a job id, or that it was cancelled."""
+        content = {**(read_json(submission.path) or {}), **changes}
+        write_json(submission.path, content)
+        return _read(submission.path, content)
+
+    def drop(self, submission: Submission) -> None:
+        """Forget a submission that never became a job."""
+        submission.path.unlink(missing_ok=True)
+
+    def note_path(self, submission: str, task: int) -> Path:
+        return self.folder / "notes" / f"{submission}-{task}.json"
+
+    def note(self, submission: str, task: int) -> dict[str, Any]:
+        """What a task says of itself; empty before it was started."""
+        return read_json(self.note_path(submission, task)) or {}
+
+    def log(self, job: str) -> Path:
+        """Where a job prints to."""
+        return self.jobs / f"{job}_0_log.out"
+
+    def logs_of(self, run: RunFolder) -> list[Path]:
+        """The logs of all jobs that a run was given to, oldest first; those that exist."""
+        found = [entry.job_of(n) for entry in self.submissions() for n, task in enumerate(entry.tasks) if run.run_id in task]
+        return [log for job in found if job is not None and (log := self.log(job)).is_file()]
+
+
+def tasks_of(submissions: Iterable[Submission]) -> Iterator[tuple[Submission, int, tuple[str, ...]]]:
+    """Every task with its submission and number."""
+    return ((entry, n, runs) for entry in submissions for n, runs in enumerate(entry.tasks))
+
+
+def _read(path: Path, content: Mapping[str, Any]) -> Submission:
+    tasks = tuple(tuple(task) for task in content["tasks"])
+    return Submission(
+        path, content["name"], content["job"], tasks, content["steps"], content["by"], content["time"], bool(content["cancelled"])
+    )

@@ -1,0 +1,258 @@
+"""``sweep --backend slurm``: submit what no job and nobody else has in hand, then leave, or follow the jobs until they end."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.config.grid import Sweep
+from benchmark.config.slurm_options import Slurm, for_runs, resolve, workers_per_task
+from benchmark.errors import UsageError
+from benchmark.slurm import queue_commands
+from benchmark.slurm.job import TaskSpec
+from benchmark.slurm.jobs import Survey, Task, survey, why_ended
+from benchmark.slurm.layout import Layout, lay_out
+from benchmark.slurm.submissions import Ledger
+from benchmark.storage import yamlio
+from benchmark.storage.run_folder import RunFolder, check_writable
+from benchmark.sweep import carry_out
+from benchmark.sweep.outcome import INTERRUPTED, OK, SOME_FAILED, USAGE
+from benchmark.sweep.plan import Plan, Planned, make
+
+_FIRST_POLL, _LONGEST_POLL = 1.0, 30.0
+"""Seconds between two looks at the jobs: growing while nothing changes."""
+_IDLE_SHARE = 9
+"""At least this many times what a look took, so that following a large sweep burdens no login node."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is not done of a sweep. ready: to be submitted. queued: in a job that waits or runs. held: another process works on it.
+
+    exhausted: submitted often enough without progress.
+    """
+
+    ready: tuple[Planned, ...]
+    queued: tuple[Planned, ...]
+    held: tuple[Planned, ...]
+    exhausted: tuple[Planned, ...]
+
+
+def split(plan: Plan, found: Survey, retries: int) -> Split:
+    """Sort what is to do; each part longest first."""
+    parts: dict[str, list[Planned]] = {"ready": [], "queued": [], "held": [], "exhausted": []}
+    for item in sorted(plan.todo, key=lambda item: -item.work):
+        run_id = item.config.run_id
+        if run_id in found.active:
+            parts["queued"].append(item)
+        elif item.state == "running":
+            parts["held"].append(item)
+        elif run_id in found.ended and found.attempts(run_id, RunFolder(item.folder).saved_step()) > retries:
+            parts["exhausted"].append(item)
+        else:
+            parts["ready"].append(item)
+    return Split(**{name: tuple(items) for name, items in parts.items()})
+
+
+def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Console) -> int:
+    """Submit, say what was submitted, and follow if asked to. Returns the exit code."""
+    options = for_runs(resolve(sweep.slurm), sweep.runs)
+    check_writable(out)
+    carry_out.prepare_data(sweep.runs, console)
+    plan = make(sweep, out)
+    if plan.missing:
+        raise UsageError("\n".join(plan.missing))
+    carry_out.warn(plan, console)
+    console.print(f"{sweep.name}: {carry_out.summary(plan)}")
+    ledger = Ledger(out)
+    found = survey(ledger, mend=True)
+    parts = split(plan, found, options.retries)
+    _tell(parts, found, console)
+    if parts.ready:
+        _submit(plan, parts.ready, found, options, workers, console)
+    if parts.ready or parts.queued:
+        if not wait:
+            _how_to_follow(sweep, console)
+            return OK
+        if not _follow(ledger, out, sweep, console):
+            return INTERRUPTED
+    return _conclude(sweep, out, options, console)
+
+
+def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
+    """Print the scripts that :func:`run` would submit; nothing is changed."""
+    from benchmark.slurm import sbatch
+
+    options = for_runs(resolve(sweep.slurm), sweep.runs)
+    plan = make(sweep, out)
+    found = survey(Ledger(out))
+    layout = _layout(plan, split(plan, found, options.retries).ready, found, options, workers)
+    for line in plan.missing:
+        console.print(f"# missing: {line}", highlight=False, soft_wrap=True)
+    console.print(f"# {layout.words(options.array_parallelism)}", highlight=False, soft_wrap=True)
+    for chunk in layout.chunks:
+        text = sbatch.script(len(chunk), f"smilebench-{sweep.name}", Ledger(out.resolve()).jobs, options, _cpus(options, plan, workers))
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return OK
+
+
+def describe(plan: Plan, console: Console) -> None:
+    """How a sweep would be submitted, in one line, where there are options for it: in the sweep file or the user's."""
+    options = resolve(plan.sweep.slurm)
+    if options == Slurm():
+        return
+    try:
+        options = for_runs(options, plan.sweep.runs)
+    except UsageError as error:
+        console.print(f"not on Slurm as it is: {error}", style="yellow", highlight=False)
+        return
+    found = survey(Ledger(plan.out))
+    layout = _layout(plan, split(plan, found, options.retries).ready, found, options, None)
+    console.print(f"on Slurm: {layout.words(options.array_parallelism)}", highlight=False)
+
+
+def _layout(plan: Plan, ready: Sequence[Planned], found: Survey, options: Slurm, workers: int | None) -> Layout:
+    limits = queue_commands.limits(options)
+    limits = replace(limits, jobs=limits.jobs - sum(task.active for task in found.tasks))
+    seconds = None if plan.seconds is None else [item.seconds for item in ready]
+    side_by_side = workers_per_task(options, plan.sweep.runs[0].runtime.threads, workers)
+    return lay_out([item.config.run_id for item in ready], seconds, options, limits, side_by_side)
+
+
+def _cpus(options: Slurm, plan: Plan, workers: int | None) -> int:
+    threads = plan.sweep.runs[0].runtime.threads
+    return options.cpus or threads * workers_per_task(options, threads, workers)
+
+
+def _submit(plan: Plan, ready: Sequence[Planned], found: Survey, options: Slurm, workers: int | None, console: Console) -> None:
+    from benchmark.slurm import sbatch
+
+    layout = _layout(plan, ready, found, options, workers)
+    items = {item.config.run_id: item for item in ready}
+    out, runtime = plan.out.resolve(), plan.sweep.runs[0].runtime
+    ledger = Ledger(out)
+    fuse = ledger.prepare()
+    if plan.counts["done"]:
+        (fuse / "done").touch()
+    for chunk in layout.chunks:
+        steps = {run_id: _ready(plan, items[run_id]) for task in chunk for run_id in task}
+        entry = ledger.open(plan.sweep.name, chunk, steps)
+        if ledger.rival(entry, {task.entry.path for task in found.tasks}):
+            ledger.drop(entry)
+            console.print(f"{len(steps)} runs are being submitted by another command just now, and left to it", highlight=False)
+            continue
+        common = {
+            "sweep_dir": str(out),
+            "submission": entry.id,
+            "device": runtime.device,
+            "workers": workers_per_task(options, runtime.threads, workers),
+            "threads": runtime.threads,
+            "give_up_after": plan.sweep.give_up_after,
+            "fuse": str(fuse),
+            "grace": options.grace,
+        }
+        specs = [TaskSpec(n=n, runs=task, **common) for n, task in enumerate(chunk)]
+        entry = ledger.update(entry, job=sbatch.submit(specs, entry.name, ledger.jobs, options, _cpus(options, plan, workers)))
+        console.print(f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs", highlight=False)
+    console.print(layout.words(options.array_parallelism), highlight=False)
+    if layout.left:
+        console.print(
+            f"{len(layout.left)} runs do not fit below the limit of jobs: repeat the command when some have ended", highlight=False
+        )
+
+
+def _ready(plan: Plan, item: Planned) -> int:
+    """Make the run's folder as for a new start; the step of its newest checkpoint."""
+    if item.state == "stale":
+        carry_out.set_aside(plan.out, item.folder)
+    run = RunFolder(item.folder)
+    run.create(yamlio.dump(item.config.model_dump(mode="json")))
+    run.retry()
+    return run.saved_step()
+
+
+def _tell(parts: Split, found: Survey, console: Console) -> None:
+    """What is not submitted now, and why; what failed before and is."""
+    if parts.queued:
+        jobs = list(dict.fromkeys(task.entry.job or "?" for item in parts.queued for task in [found.active[item.config.run_id]]))
+        console.print(f"{len(parts.queued)} runs are in jobs that wait or run: {', '.join(jobs)}", highlight=False)
+        if not found.answered:
+            console.print("neither squeue nor sacct answers: these jobs are taken to be still there", style="yellow", highlight=False)
+    if parts.held:
+        console.print(f"{len(parts.held)} runs are in the hands of other processes, and left to them", highlight=False)
+    again = [item for item in parts.ready if item.config.run_id in found.ended]
+    ends = why_ended([found.ended[item.config.run_id][-1] for item in again])
+    for item in again[:20]:
+        task = found.ended[item.config.run_id][-1]
+        why = RunFolder(item.folder).failure().get("reason") or f"job {task.job} ended: {ends.get(task.job or '', '')}"
+        console.print(f"again: {item.config.run_id}: {why.splitlines()[0]}", highlight=False)
+    if len(again) > 20:
+        console.print(f"and {len(again) - 20} more", highlight=False)
+
+
+def _how_to_follow(sweep: Sweep, console: Console) -> None:
+    what = sweep.command.removeprefix("smilebench sweep ")
+    console.print(f"follow: smilebench status {what} --watch", highlight=False, soft_wrap=True)
+    console.print(f"cancel: smilebench cancel {what}", highlight=False, soft_wrap=True)
+    console.print(f"report, or submit again what did not finish: {sweep.command} --backend slurm", highlight=False, soft_wrap=True)
+
+
+def _follow(ledger: Ledger, out: Path, sweep: Sweep, console: Console) -> bool:
+    """Wait until no job of the sweep waits or runs, telling when counts change; False when the user ends the waiting."""
+    from benchmark.sweep import status
+
+    wanted = {config.run_id for config in sweep.runs}
+    before, pause = "", _FIRST_POLL
+    try:
+        while True:
+            started = time.monotonic()
+            found = survey(ledger, mend=True)
+            counts = status.collect(out, sorted(wanted)).counts
+            line = ", ".join(f"{count} {status.WORDS.get(state, state)}" for state, count in counts.items() if count)
+            if line != before:
+                before, pause = line, _FIRST_POLL
+                console.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False)
+            if wanted.isdisjoint(found.active):
+                return True
+            time.sleep(max(pause, _IDLE_SHARE * (time.monotonic() - started)))
+            pause = min(1.5 * pause, _LONGEST_POLL)
+    except KeyboardInterrupt:
+        console.print("the jobs go on; the same command follows them again")
+        return False
+
+
+def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
+    """List what failed, report when nothing is left to run; the exit code."""
+    plan, found = make(sweep, out), survey(Ledger(out))
+    parts = split(plan, found, options.retries)
+    failed = [item for item in plan.todo if item.state == "failed"]
+    given_up = [item for item in parts.exhausted if item.state != "failed"]
+    last: dict[str, Task] = {item.config.run_id: found.ended[item.config.run_id][-1] for item in given_up}
+    ends = why_ended(list(last.values()))
+    for item in failed:
+        console.print(f"failed: {item.config.run_id}: {RunFolder(item.folder).failure().get('reason', '')}", style="red", highlight=False)
+    for item in given_up:
+        job = last[item.config.run_id].job or ""
+        console.print(f"not finished: {item.config.run_id}: job {job} ended: {ends.get(job, '')} ({Ledger(out).log(job)})", style="red")
+    if parts.exhausted:
+        most = max(found.attempts(item.config.run_id, RunFolder(item.folder).saved_step()) for item in parts.exhausted)
+        console.print(
+            f"{len(parts.exhausted)} runs were submitted up to {most} times without progress, and are not submitted again: mend the cause, "
+            f"then add slurm.retries={most} to the command, or run them with --backend local",
+            highlight=False,
+        )
+    closed = {item.config.run_id for item in [*failed, *given_up]}
+    left = [item.config.run_id for item in plan.todo if item.config.run_id not in closed]
+    ended = [found.ended[run_id][-1] for run_id in left if run_id in found.ended]
+    for words in dict.fromkeys(task.said for task in ended if task.said):
+        console.print(words, highlight=False)
+    if not closed and any(task.refused for task in ended):
+        return USAGE
+    if left:
+        console.print(f"{len(left)} runs are not finished; the same command resumes them", highlight=False)
+    if left and not closed:
+        return INTERRUPTED
+    carry_out.show(carry_out.report(sweep, out), console)
+    return SOME_FAILED if closed else OK

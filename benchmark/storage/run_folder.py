@@ -1,0 +1,233 @@
+"""The protocol of a run folder; every other part asks this file.
+
+A run's state follows from its files alone::
+
+    record.json                            done
+    failure.json                           failed
+    claims/<n> beating, no claims/<n>.end  running
+    claims/<n> ended or stale              interrupted
+    none of these                          new
+
+``claims/<n>`` is created exclusively and never removed, so n is a fencing token: the highest one owns the run. An owner writes
+to a temporary file, checks its claim, then renames. A new owner first removes its predecessor's temporary files and then
+looks for a record, so a process that was paused at any point and wakes after losing its claim publishes nothing.
+Only exclusive create, link and rename are used: no locks, which NFS can lose.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.storage.atomic import TEMP, Check, check_writable, clock, read_json, replacing, write_json, write_text
+from benchmark.storage.liveness import identity, known_dead
+
+__all__ = ["TEMP", "Claim", "ClaimFile", "ClaimLost", "RunFolder", "check_writable", "claim", "clock", "read_json", "replacing"]
+__all__ += ["write_json", "write_record", "write_text"]
+
+STATES = ("new", "running", "interrupted", "failed", "done")
+STALE_SECONDS = float(os.environ.get("SMILEBENCH_STALE_SECONDS", "120"))
+"""A claim without a heartbeat for this long is stale. Above the 60 s for which an NFS client may answer from its cache. All hosts that
+share a results folder need the same.
+"""
+BEAT_SECONDS = min(5.0, STALE_SECONDS / 8)
+MAX_DEATHS = 2
+
+
+class ClaimLost(RuntimeError):
+    """Another process owns the run now; the receiver stops without writing."""
+
+
+def write_record(folder: Path, record: Mapping[str, Any], check: Check | None = None) -> None:
+    """Write ``record.json``: from here on the run is done. There is never a second one: :class:`ClaimLost` instead."""
+    try:
+        write_json(folder / "record.json", record, check, exclusive=True)
+    except (FileExistsError, FileNotFoundError) as error:  # not found: a new owner has removed the temporary file
+        raise ClaimLost(f"{folder.name}: another process took over before its record was written") from error
+
+
+@dataclass(frozen=True)
+class ClaimFile:
+    """What ``claims/<n>`` and ``claims/<n>.end`` say. beat: time of the last heartbeat. ended: how its owner let go, or None."""
+
+    folder: Path
+    n: int
+    info: Mapping[str, Any]
+    beat: float
+    ended: Mapping[str, Any] | None
+
+    def alive(self, now: float | None = None) -> bool:
+        """Whether its owner still works on the run. now: the file system's clock; looked up when needed and not given."""
+        if self.ended is not None or known_dead(self.info):
+            return False
+        return (clock(self.folder) if now is None else now) - self.beat < STALE_SECONDS
+
+
+def _inside(name: str) -> property:
+    """The path ``name`` in a run folder, made when it is asked for: ``status`` looks at one or two in each of 10,000 folders."""
+    return property(lambda run: run.path / name)
+
+
+class RunFolder:
+    """``results/<sweep>/runs/<run_id>``, as anyone may read it."""
+
+    config_path = _inside("config.yaml")
+    record_path = _inside("record.json")
+    failure_path = _inside("failure.json")
+    progress_path = _inside("progress.json")
+    log_path = _inside("log.txt")
+    claims = _inside("claims")
+    _checkpoint = _inside("checkpoint")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.name
+
+    def create(self, config: str) -> None:
+        """Make the folder with its ``config.yaml``; a finished run keeps the one it was run with.
+
+        Not flushed to the disk: should the machine crash, the next command writes again what was lost.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        before = self.config_path.read_text("utf-8") if self.config_path.exists() else ""
+        if not before or (before != config and not self.record_path.exists()):
+            write_text(self.config_path, config, durable=False)
+
+    def state(self, now: float | None = None) -> str:
+        """One of :data:`STATES`. now: as in :meth:`ClaimFile.alive`."""
+        if self.record_path.exists():
+            return "done"
+        if self.failure_path.exists():
+            return "failed"
+        last = self.last_claim()
+        if last is None:
+            return "new"
+        return "running" if last.alive(now) else "interrupted"
+
+    def last_claim(self) -> ClaimFile | None:
+        """The claim with the highest number."""
+        try:
+            numbers = [int(name) for name in os.listdir(self.claims) if name.isdecimal()]
+        except FileNotFoundError:
+            return None
+        return self.read_claim(max(numbers)) if numbers else None
+
+    def read_claim(self, n: int) -> ClaimFile:
+        path = self.claims / str(n)
+        with open(path, "rb") as file:  # opening makes an NFS client ask the server for the true time of the last heartbeat
+            beat = os.fstat(file.fileno()).st_mtime
+        return ClaimFile(self.claims, n, read_json(path) or {}, beat, read_json(self.claims / f"{n}.end"))
+
+    def saved_step(self) -> int:
+        """The step of the newest checkpoint, 0 without one."""
+        return (read_json(self._checkpoint / "step.json") or {"step": 0})["step"]
+
+    def failure(self) -> dict[str, Any]:
+        """``failure.json``: reason, kind, traceback, step, time, claim, session; empty when the run has not failed."""
+        return read_json(self.failure_path) or {}
+
+    def retry(self) -> None:
+        """Move a failure to ``failures/<claim>.json``, so that the run may be claimed again."""
+        if not self.failure_path.exists():
+            return
+        old = self.path / "failures"
+        old.mkdir(exist_ok=True)
+        try:
+            os.rename(self.failure_path, old / f"{self.failure().get('claim', 0)}.json")
+        except FileNotFoundError:
+            return  # another sweep command has just moved it
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self._checkpoint, ignore_errors=True)
+        self.progress_path.unlink(missing_ok=True)
+
+    def note_death(self, n: int, cause: str) -> None:
+        """Say how the owner of claim ``n`` died; for the parent that saw it."""
+        write_json(self.claims / f"{n}.death", {"cause": cause, "time": time.time()})
+
+    def deaths(self, session: str, before: int) -> list[str]:
+        """Causes of the deaths in ``session``, among claims below ``before``, since the newest checkpoint was written."""
+        step, causes = self.saved_step(), []
+        for n in range(1, before):
+            claim = self.read_claim(n)
+            if claim.ended is None and claim.info.get("session") == session and claim.info["start_step"] >= step:
+                causes.append((read_json(self.claims / f"{n}.death") or {"cause": "no sign of life"})["cause"])
+        return causes
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Ownership of a run by this process, from :func:`claim`. ``n`` is its fencing token."""
+
+    run: RunFolder
+    n: int
+    session: str
+    start_step: int
+
+    def check(self) -> None:
+        """Raise :class:`ClaimLost` when a higher claim exists."""
+        if (self.run.claims / str(self.n + 1)).exists():
+            raise ClaimLost(f"{self.run.run_id}: claim {self.n} was superseded")
+
+    def beat(self, progress: Mapping[str, Any] | None = None) -> None:
+        """Show a sign of life, with ``progress`` for ``status``."""
+        self.check()
+        os.utime(self.run.claims / str(self.n))
+        if progress is not None:
+            write_json(self.run.progress_path, progress, self.check, durable=False)
+
+    def fail(self, failure: Mapping[str, Any]) -> None:
+        """Write ``failure.json`` and let go. failure: reason, kind, traceback, step."""
+        note = {**failure, "claim": self.n, "session": self.session, "time": time.time()}
+        write_json(self.run.failure_path, note, self.check)
+        self.end("failed")
+
+    def end(self, reason: str) -> None:
+        """Let go of the run: it is done, or anyone may claim it at once."""
+        note = {"reason": reason, "session": self.session, "time": time.time()}
+        write_json(self.run.claims / f"{self.n}.end", note, self.check)
+
+    def drop(self) -> None:
+        """Let go without a word, on a disk that is full: dates the last heartbeat far back, which takes no space."""
+        os.utime(self.run.claims / str(self.n), (0, 0))
+
+
+def claim(folder: Path, session: str, job: str | None = None, max_deaths: int = MAX_DEATHS) -> Claim | None:
+    """Own the run in ``folder``, or None when it is done, failed or owned by a live process.
+
+    After ``max_deaths`` deaths in this ``session`` (one ``sweep`` command) without a newer checkpoint the run is failed instead.
+    """
+    run = RunFolder(folder)
+    if run.record_path.exists() or run.failure_path.exists():
+        return None
+    run.claims.mkdir(exist_ok=True)
+    last = run.last_claim()  # read once: the claim that is judged is the one whose successor is created
+    if last is not None and last.alive():
+        return None
+    own = Claim(run, last.n + 1 if last else 1, session, run.saved_step())
+    info = {**identity(), "job": job, "session": session, "start_step": own.start_step, "time": time.time()}
+    try:
+        write_json(run.claims / str(own.n), info, exclusive=True)
+    except FileExistsError:
+        return None
+    return own if _settle(own, max_deaths) else None
+
+
+def _settle(own: Claim, max_deaths: int) -> bool:
+    """Fence off the previous owner, then see whether there is still something to do."""
+    run = own.run
+    for path in run.path.glob(f"{TEMP}*"):
+        path.unlink(missing_ok=True)
+    if run.record_path.exists() or run.failure_path.exists():
+        own.end("superseded")
+        return False
+    causes = run.deaths(own.session, before=own.n)
+    if len(causes) < max_deaths:
+        return True
+    reason = f"died {len(causes)} times without progress at step {run.saved_step()}: {', '.join(causes)}"
+    own.fail({"reason": reason, "kind": "killed", "traceback": None, "step": run.saved_step()})
+    return False

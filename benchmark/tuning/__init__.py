@@ -1,0 +1,1 @@
+"""Trials on validation images, and freezing the winners."""

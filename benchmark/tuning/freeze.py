@@ -1,0 +1,119 @@
+"""``select``: freezes, per data set, fraction and method, the settings with the highest mean validation accuracy.
+
+Per fraction, because a run at 15 % of the labels may not profit from settings that were found with more of them. Only records that were
+never scored on ``test`` are read, and nothing of a run but its ``record.json``. A tuning seed draws a subset of its own, as every seed
+does: with several of them, more labels stand behind a choice than one final run trains on, and the rule says so.
+"""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.config import grid
+from benchmark.config.selection import FILE, Winner, components, conditions, digest
+from benchmark.config.tune_options import Dimension, Range, Tune
+from benchmark.errors import UsageError
+from benchmark.storage.run_folder import write_json
+from benchmark.tuning.search import leader, warnings
+from benchmark.tuning.trials import FOLDER, Cell, Outcome, Unfinished, cells, outcomes, tuned
+
+EDGE = 0.05
+"""A winner this close to an end of its range (as a part of it) is on the edge: better settings may lie beyond."""
+
+
+def select(opened: grid.Opened, out: Path, console: Console) -> Path:
+    """Choose the winners from the tuning records in ``out`` and write ``selection.json``; UsageError where trials are missing."""
+    tune, folder = tuned(opened), out / FOLDER
+    done, waiting = [], []
+    for cell in cells(opened, folder):
+        try:
+            if len(cell.trials) < tune.trials:
+                raise Unfinished(f"{cell.name}: {len(cell.trials)} of {tune.trials} trials were proposed so far")
+            done.append(_winner(cell, outcomes(cell, folder), tune.space(cell.method, opened.where)))
+        except Unfinished as error:
+            waiting.append(str(error))
+    if waiting:
+        more = f"\nand {len(waiting) - 10} more" if waiting[10:] else ""
+        raise UsageError("every method must have had its whole budget; run 'smilebench tune' first:\n" + "\n".join(waiting[:10]) + more)
+    content = {
+        "sweep": opened.file.name,
+        "rule": rule(tune),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **{key: getattr(tune, key) for key in ("search", "trials", "seeds", "val_fraction")},
+        "cells": [winner.model_dump(mode="json") for winner in done],
+    }
+    path = out / FILE
+    write_json(path, {**content, "digest": digest(content)})
+    _show(done, console)
+    for line in warnings(opened):
+        console.print(line, style="yellow", highlight=False)
+    console.print(f"selection: {path}", highlight=False)
+    return path
+
+
+def rule(tune: Tune) -> str:
+    """How winners are chosen, in words that a table can carry."""
+    seeds = f"seed{'s' if len(tune.seeds) > 1 else ''} {', '.join(map(str, tune.seeds))}"
+    return (
+        f"Settings were selected per data set, fraction and method: of {tune.trials} trials each ({tune.search} search), the one with the "
+        f"highest mean validation accuracy over {seeds} (each with its own training subset, of which {100 * tune.val_fraction:g} % are "
+        "held out); of equal ones the earlier trial. Tuning never read test."
+    )
+
+
+def _winner(cell: Cell, found: Sequence[Outcome], space: dict[str, Dimension]) -> Winner:
+    best = leader(found)
+    if best is None:
+        raise UsageError(f"{cell.name}: every trial failed ({found[0].failed}); change its space and run 'smilebench tune' again")
+    assert best.score is not None
+    first, (pair,) = best.trial.runs[0], best.hashes
+    tried = [outcome.trial.settings for outcome in found]
+    return Winner(
+        dataset=cell.dataset,
+        fraction=cell.fraction,
+        method=cell.method,
+        trial=best.trial.number,
+        settings=best.trial.settings,
+        val_accuracy=best.score,
+        tied=[o.trial.number for o in found if o.score == best.score and o is not best],
+        failed={str(o.trial.number): o.failed for o in found if o.score is None},
+        warnings=[
+            text for key, dimension in space.items() if (text := edge(key, dimension, best.trial.settings[key], [t[key] for t in tried]))
+        ],
+        components=components(first),
+        conditions=conditions(first, best.trial.settings),
+        data_hash=pair[0],
+        weights_hash=pair[1],
+        records=[record for outcome in found for record in outcome.records],
+    )
+
+
+def edge(key: str, dimension: Dimension, value: Any, tried: Sequence[Any]) -> str:
+    """What to say where ``value`` is at an end of its range, or is the first or last of three or more numbers to choose from; else ''."""
+    if isinstance(dimension, Range):
+        share = dimension.share(value)
+        low, high = share <= EDGE or value == min(tried), share >= 1 - EDGE or value == max(tried)
+        ends = f"{dimension.low:g} to {dimension.high:g}"
+    else:
+        numbers = [v for v in dimension if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) < len(dimension) or len(dimension) < 3:
+            return ""
+        low, high = value == min(numbers), value == max(numbers)
+        ends = ", ".join(f"{v:g}" for v in numbers)
+    return f"{key}: the winner {value:g} is on the {'lower' if low else 'upper'} edge of what was tried ({ends})" if low or high else ""
+
+
+def _show(done: Sequence[Winner], console: Console) -> None:
+    table = Table("data set", "fraction", "method", "val (%)", "tied", "failed", "settings", title="winners", title_justify="left")
+    for winner in done:
+        settings = ", ".join(f"{key}={value}" for key, value in winner.settings.items())
+        row = (f"{100 * winner.val_accuracy:.1f}", str(len(winner.tied)), str(len(winner.failed)), settings)
+        table.add_row(winner.dataset, f"{winner.fraction:g}", winner.method, *row)
+    console.print(table)
+    for winner in done:
+        for text in winner.warnings:
+            console.print(f"{winner.method} on {winner.dataset} at {winner.fraction:g}: {text}", style="yellow", highlight=False)

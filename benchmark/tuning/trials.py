@@ -1,0 +1,221 @@
+"""The trials of a tuning sweep: ordinary runs that hold out a part of their subset and never open ``test``, and what they scored."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import grid
+from benchmark.config.entries import parse_dataset, parse_entry
+from benchmark.config.run_config import RunConfig
+from benchmark.config.selection import Reference, conditions
+from benchmark.config.tune_options import Range, Settings, Tune
+from benchmark.errors import UsageError
+from benchmark.report.budget import Tuned
+from benchmark.storage.run_folder import RunFolder, read_json, write_json
+from benchmark.tuning.tpe import propose
+
+FOLDER = "tune"
+"""Where the trials lie, inside the folder of the sweep's results."""
+
+PROPOSALS = "proposals.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of one method on one data set at one fraction. runs: one per tuning seed."""
+
+    number: int
+    settings: Settings
+    runs: tuple[RunConfig, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All trials of one method on one data set at one fraction, as far as they are known: ``tpe`` proposes them round by round."""
+
+    dataset: str
+    fraction: float
+    method: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} on {self.dataset} at {self.fraction:g}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one trial scored. score: mean validation accuracy over its runs, None where one failed (then ``failed`` says why)."""
+
+    trial: Trial
+    score: float | None
+    failed: str
+    records: tuple[Reference, ...]
+    hashes: frozenset[tuple[str, str]]
+
+
+class Unfinished(UsageError):
+    """Trials are not carried out yet."""
+
+
+def tuned(opened: grid.Opened) -> Tune:
+    """The ``tune`` block of a sweep file; refused where there is none."""
+    if opened.file.tune is None:
+        raise UsageError(f"{opened.where}: tune: this key is missing: it says what to tune (sweeps/tune_quick.yaml is an example)")
+    return opened.file.tune
+
+
+def cells(opened: grid.Opened, folder: Path, ask: bool = False) -> list[Cell]:
+    """Every cell with its trials, as far as the rounds before are done. ask: let ``tpe`` propose the next round where it can."""
+    tune = tuned(opened)
+    found = []
+    for dataset in opened.file.datasets:
+        for fraction in opened.file.fractions:
+            for method in opened.file.methods:
+                place = _Place(opened, dataset, fraction, method)
+                if tune.search == "tpe":
+                    settings = _proposed(place, tune, folder, ask)
+                else:
+                    settings = tune.settings(place.label, opened.where)
+                found.append(place.cell(settings))
+    return found
+
+
+@dataclass(frozen=True)
+class _Place:
+    opened: grid.Opened
+    dataset: str | Mapping[str, Any]
+    fraction: float
+    method: str | Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        return parse_entry(self.method, self.opened.where).label
+
+    def cell(self, settings: Sequence[Settings]) -> Cell:
+        trials = tuple(Trial(n, each, self.runs(each)) for n, each in enumerate(settings))
+        return Cell(parse_dataset(self.dataset, self.opened.where)[0], self.fraction, self.label, trials)
+
+    def runs(self, settings: Settings) -> tuple[RunConfig, ...]:
+        """The runs of one trial: the sweep's own, but for its seeds, what is held out, and what is evaluated."""
+        file, tune = self.opened.file, tuned(self.opened)
+        never = {"evaluation.test": False, "evaluation.snapshots": 0, "linearity.pairs": 0}
+        alone = {
+            "datasets": [self.dataset],
+            "fractions": [self.fraction],
+            "methods": [self.method],
+            "baseline": self.label,
+            "seeds": tune.seeds,
+            "overrides": [each.model_copy(update={"optional": True}) for each in (*file.overrides, *self.opened.extra)],
+            "tune": None,
+            "selection": None,
+        }
+        trial = grid.Override(set={**settings, "data.val_fraction": tune.val_fraction, **never})
+        return grid.expand(file.model_copy(update=alone), [trial], self.opened.where).runs
+
+
+def _proposed(place: _Place, tune: Tune, folder: Path, ask: bool) -> list[Settings]:
+    """The rounds that were proposed, kept in a file: another version of Optuna changes nothing in them. With ``ask``, one more."""
+    path = folder / PROPOSALS
+    kept = read_json(path) or {}
+    first = place.runs({})[0]
+    coordinates = (tune.seed, first.dataset, place.fraction, place.label)
+    space = tune.space(place.label, place.opened.where)
+    of = [{key: d.model_dump() if isinstance(d, Range) else d for key, d in space.items()}, tune.seeds, tune.val_fraction, tune.seed]
+    text = json.dumps([of, conditions(first, {})], sort_keys=True)
+    name = f"{place.label} on {first.dataset} at {place.fraction:g}, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    settings: list[Settings] = kept.get(name, [])[: tune.trials]
+    cell = place.cell(settings)
+    if not ask or len(settings) >= tune.trials or any(states(cell, folder).values()):
+        return settings
+    tried = [(o.trial.settings, o.score or 0.0) for o in outcomes(cell, folder)]
+    settings = settings + propose(space, tried, min(tune.round, tune.trials - len(settings)), coordinates)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**kept, name: settings})
+    return settings
+
+
+def states(cell: Cell, folder: Path) -> dict[str, str]:
+    """run id -> state of those runs of a cell that are neither done nor failed."""
+    found = {config.run_id: RunFolder(folder / "runs" / config.run_id).state() for trial in cell.trials for config in trial.runs}
+    return {run_id: state for run_id, state in found.items() if state not in ("done", "failed")}
+
+
+def outcomes(cell: Cell, folder: Path) -> list[Outcome]:
+    """What every trial of a cell scored, from its records; :class:`Unfinished` names what is not carried out yet.
+
+    A failed run (a rate at which training diverges, say) fails its trial, which stays in the budget.
+    """
+    if waiting := states(cell, folder):
+        first = next(iter(waiting.items()))
+        raise Unfinished(f"{cell.name}: {len(waiting)} tuning runs are not finished (among them {first[0]}: {first[1]})")
+    found = [_outcome(trial, folder) for trial in cell.trials]
+    if len({pair for outcome in found for pair in outcome.hashes}) > 1:
+        raise UsageError(f"{cell.name}: its tuning runs were made with different data or weights; run 'smilebench tune' again")
+    return found
+
+
+def _outcome(trial: Trial, folder: Path) -> Outcome:
+    records, hashes, failed = [], set(), []
+    for config in trial.runs:
+        run = RunFolder(folder / "runs" / config.run_id)
+        if not run.record_path.exists():
+            failed.append(f"seed {config.seed}: {run.failure().get('reason', 'failed')}")
+            continue
+        content = run.record_path.read_bytes()
+        record = _checked(content, config, run.record_path)
+        sha = hashlib.sha256(content).hexdigest()
+        records.append(
+            Reference(
+                run_id=config.run_id,
+                trial=trial.number,
+                seed=config.seed,
+                config_hash=config.config_hash,
+                sha256=sha,
+                val_accuracy=record["val_accuracy"],
+            )
+        )
+        hashes.add((record["data_hash"], record["weights_hash"] if config.pretrained else "random"))
+    score = sum(record.val_accuracy for record in records) / len(records) if records and not failed else None
+    return Outcome(trial, score, "; ".join(failed), tuple(records), frozenset(hashes))
+
+
+def _checked(content: bytes, config: RunConfig, path: Path) -> dict[str, Any]:
+    """The record of a tuning run; one that was scored on ``test``, or is of other settings, is refused."""
+    try:
+        record = json.loads(content)
+        val, hashes = record["val_accuracy"], (record["data_hash"], record["weights_hash"])
+        belongs = (record["run_id"], record["config_hash"]) == (config.run_id, config.config_hash)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path}: not a whole record ({type(error).__name__}: {error}); remove it and run 'smilebench tune' again"
+        ) from error
+    if not belongs or not all(isinstance(h, str) for h in hashes) or isinstance(val, bool) or not isinstance(val, int | float):
+        raise UsageError(f"{path}: not the record of this tuning run; remove it and run 'smilebench tune' again")
+    if record.get("test_accuracy") is not None:
+        raise UsageError(f"{path}: it was scored on test, so nothing may be chosen by it")
+    return record
+
+
+def order(found: Sequence[Cell]) -> Iterator[RunConfig]:
+    """Every run of the cells."""
+    return (config for cell in found for trial in cell.trials for config in trial.runs)
+
+
+def curves(opened: grid.Opened | None, out: Path) -> tuple[Tuned, ...]:
+    """The scores of every cell that is finished, for the budget curves; a failed trial scores 0. None where nothing was tuned."""
+    folder = out / FOLDER
+    if opened is None or opened.file.tune is None or not (folder / "runs").is_dir():
+        return ()
+    done = []
+    for cell in cells(opened, folder):
+        try:
+            scores = tuple(outcome.score or 0.0 for outcome in outcomes(cell, folder))
+        except Unfinished:
+            continue
+        if scores:
+            done.append(Tuned(cell.dataset, cell.fraction, cell.method, scores, len(cell.trials[0].runs)))
+    return tuple(done)
