@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import RunConfig, load_run
 from benchmark.errors import UsageError
 from benchmark.training import peak_memory, setup_cache
 from benchmark.training.backbones import Source
@@ -39,7 +39,7 @@ from methods.shared import init_linear
 
 TRAIN_IMAGES_EVALUATED = 2000
 
-__all__ = ["Images", "Interrupted", "preflight", "train"]
+__all__ = ["Images", "Interrupted", "load_run", "preflight", "train"]
 
 
 @dataclass(frozen=True)
