@@ -22,8 +22,8 @@ from benchmark.perf.measure import Row, device_clock, interleaved, own_cache, ra
 from benchmark.perf.overhead import Silent
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, read_json
-from benchmark.sweep.plan import data_sets, work
 from benchmark.sweep.order import Order
+from benchmark.sweep.plan import data_sets, work
 from benchmark.sweep.runner import run_local
 from benchmark.training.loop import Fit
 from datasets.arena import prepare

@@ -17,9 +17,9 @@ from benchmark.config.run_config import RunConfig
 from benchmark.perf.measure import Row, own_cache, runs, show, write_backbone, write_images
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder
+from benchmark.sweep.order import Order
 from benchmark.sweep.plan import data_sets
 from benchmark.sweep.progress import View
-from benchmark.sweep.order import Order
 from benchmark.sweep.runner import run_local
 from datasets.arena import prepare
 from datasets.base import open_dataset

@@ -51,6 +51,9 @@ class Policy:
     shared: str | None = None
 
 
+ATTENDED = Policy()
+
+
 @dataclass(frozen=True)
 class SweepOutcome:
     """How an order ended. failed: run id -> reason. unfinished: runs neither done nor failed. message: for the user."""

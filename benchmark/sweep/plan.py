@@ -28,8 +28,8 @@ from datasets.counts import differences
 class Planned:
     """One run of the sweep.
 
-    state: one of :data:`benchmark.storage.run_folder.STATES`, or ``stale``: done with other settings, data or weights than those of now. why: what has changed, or
-    why it failed. seconds: what it is expected to take one worker; None before anything like it is measured.
+    state: one of :data:`benchmark.storage.run_folder.STATES`, or ``stale``: done with other settings, data or weights than those of
+    now. why: what has changed, or why it failed. seconds: what it is expected to take one worker; None before anything like it is measured.
     """
 
     config: RunConfig

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.devices import worker_devices
-from benchmark.storage.run_folder import Claim, ClaimLost, RunFolder, check_writable
-from benchmark.sweep.order import INTERRUPTED, KILLED, OK, SOME_FAILED, USAGE, Order, Policy, SweepOutcome
+from benchmark.storage.run_folder import Claim, ClaimLost, check_writable
+from benchmark.sweep.order import ATTENDED, INTERRUPTED, KILLED, OK, SOME_FAILED, USAGE, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
 from benchmark.sweep.stop_early import StopEarly
 from benchmark.sweep.worker_process import WorkerProcess
@@ -24,7 +24,7 @@ _TERM_SECONDS = 20.0
 """A cluster kills a job 30 s after SIGTERM: workers that are not ready before are killed here, and their runs let go."""
 
 
-def run_local(order: Order, view: View, policy: Policy = Policy(), stop: Callable[[], bool] = lambda: False) -> SweepOutcome:
+def run_local(order: Order, view: View, policy: Policy = ATTENDED, stop: Callable[[], bool] = lambda: False) -> SweepOutcome:
     """Carry out what is not done of ``order``.
 
     Failures of earlier commands are moved aside and tried again. Runs that another command holds are waited for, where the policy does not
