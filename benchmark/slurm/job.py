@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.devices import visible_gpus
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage.run_folder import RunFolder, claim, write_json
 from benchmark.sweep.outcome import INTERRUPTED, Outcome, Terms
 from benchmark.sweep.progress import View
@@ -108,7 +108,7 @@ class _Note:
 
     def __init__(self, spec: TaskSpec, job: str) -> None:
         self._spec = spec
-        self._ledger = Ledger(Path(spec.sweep_dir))
+        self._ledger = Submissions(Path(spec.sweep_dir))
         self._path = self._ledger.note_path(spec.submission, spec.n)
         self._content = {"starts": [], **self._ledger.note(spec.submission, spec.n), "job": job, "ended": None}
 

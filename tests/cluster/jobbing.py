@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.slurm import job
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.submissions import Submissions
 
 AGAIN = 99
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def spec(folder: Path, runs: list[str], **changes: Any) -> job.TaskSpec:
     """The task of ``runs`` (of the fake program) under ``folder``."""
-    fuse = Ledger(folder).prepare()
+    fuse = Submissions(folder).prepare()
     program = {"program": "tests.sweep.fake", "load": "tests.sweep.fake:load"}
     common = {"device": "cpu", "workers": 1, "threads": 1, "give_up_after": 5, "fuse": str(fuse), "grace": 20.0, **program}
     named = {"sweep_dir": str(folder), "submission": "entry", "n": 0, "runs": tuple(runs)}
