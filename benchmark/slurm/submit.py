@@ -92,7 +92,9 @@ def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> i
         console.print(f"# missing: {line}", highlight=False, soft_wrap=True)
     console.print(f"# {layout.words(options.array_parallelism)}", highlight=False, soft_wrap=True)
     for chunk in layout.chunks:
-        text = sbatch.script(len(chunk), f"smilebench-{sweep.name}", Submissions(out.resolve()).jobs, options, _cpus(options, plan, workers))
+        text = sbatch.script(
+            len(chunk), f"smilebench-{sweep.name}", Submissions(out.resolve()).jobs, options, _cpus(options, plan, workers)
+        )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return OK
 
@@ -192,10 +194,15 @@ def _tell(parts: Split, found: Jobs, console: Console) -> None:
 
 
 def _how_to_follow(sweep: Sweep, console: Console) -> None:
-    what = sweep.command.removeprefix("smilebench sweep ")
-    console.print(f"follow: smilebench status {what} --watch", highlight=False, soft_wrap=True)
-    console.print(f"cancel: smilebench cancel {what}", highlight=False, soft_wrap=True)
-    console.print(f"report, or submit again what did not finish: {sweep.command} --backend slurm", highlight=False, soft_wrap=True)
+    if sweep.origin is None:
+        return
+    lines = {
+        "follow": sweep.origin.command("status", "--watch"),
+        "cancel": sweep.origin.command("cancel"),
+        "report, or submit again what did not finish": sweep.origin.command("sweep", "--backend", "slurm"),
+    }
+    for what, line in lines.items():
+        console.print(f"{what}: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _follow(submissions: Submissions, out: Path, sweep: Sweep, console: Console) -> bool:
@@ -234,7 +241,9 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
         console.print(f"failed: {item.config.run_id}: {RunFolder(item.folder).failure().get('reason', '')}", style="red", highlight=False)
     for item in given_up:
         job = last[item.config.run_id].job or ""
-        console.print(f"not finished: {item.config.run_id}: job {job} ended: {ends.get(job, '')} ({Submissions(out).log(job)})", style="red")
+        console.print(
+            f"not finished: {item.config.run_id}: job {job} ended: {ends.get(job, '')} ({Submissions(out).log(job)})", style="red"
+        )
     if parts.exhausted:
         most = max(found.attempts(item.config.run_id, RunFolder(item.folder).saved_step()) for item in parts.exhausted)
         console.print(

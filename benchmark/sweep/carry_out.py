@@ -152,7 +152,7 @@ def show_plan(plan: Plan, console: Console) -> None:
     """Print what a sweep would do."""
     from benchmark.slurm import submit as cluster
 
-    console.print(f"{plan.sweep.name} ({plan.sweep.source}) -> {plan.out}", highlight=False)
+    console.print(f"{plan.sweep.name} ({plan.sweep.origin.shown if plan.sweep.origin else 'no file'}) -> {plan.out}", highlight=False)
     console.print(summary(plan), highlight=False)
     for reason, count in plan.reasons("stale"):
         console.print(f"stale: {count} done with {reason}", highlight=False, markup=False)
@@ -176,7 +176,8 @@ def warn(plan: Plan, console: Console) -> None:
 
 def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     """The sweep in the words of the report, which knows no configs."""
-    about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    source, command = (sweep.origin.shown, sweep.origin.command()) if sweep.origin else ("", "")
+    about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, source, command)
     info = SweepInfo(*about, redo=redo.commands(sweep), selection=sweep.selection)
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
@@ -184,8 +185,9 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
 def report(sweep: Sweep, out: Path) -> Report:
     """Redraw the report of a sweep from its records, when they changed."""
     info, expected = asked_for(sweep)
-    info = replace(info, tuning=curves(sweep.opened, out))
-    write_text(out / "sweep.yaml", sweep.text)
+    info = replace(info, tuning=curves(sweep.origin, out))
+    if sweep.origin is not None:
+        write_text(out / "sweep.yaml", sweep.origin.text)
     return build(out, info, expected)
 
 

@@ -1,7 +1,7 @@
 """The command line that carries out one cell of a sweep again, and nothing else."""
 
-import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,41 +10,37 @@ import yaml
 from benchmark.config.entries import parse_entry
 from benchmark.config.grid import Sweep
 from benchmark.report.collect import cell_name
-from benchmark.storage import yamlio
 
 _AXES = ("methods", "datasets", "fractions", "seeds", "baseline")
 
 
 def commands(sweep: Sweep) -> dict[str, str]:
-    """Per cell, by :func:`cell_name`, the command that redoes all its seeds."""
+    """Per cell, by :func:`cell_name`, the command that redoes all its seeds; none for a sweep without a command of its own."""
     seeds: dict[tuple[str, float, str], list[int]] = {}
     for run in sweep.runs:
         seeds.setdefault((run.dataset, run.fraction, run.method), []).append(run.seed)
-    raw = yamlio.parse(sweep.text, sweep.source)
-    return {cell_name(*key): _command(sweep, raw, *key, found) for key, found in seeds.items()}
+    return {cell_name(*key): command(sweep, *key, found) for key, found in seeds.items()} if sweep.origin else {}
 
 
 def command(sweep: Sweep, dataset: str, fraction: float, method: str, seeds: Sequence[int]) -> str:
     """The command that redoes these ``seeds`` of a cell: the same run_ids, in a results folder of their own."""
-    return _command(sweep, yamlio.parse(sweep.text, sweep.source), dataset, fraction, method, seeds)
-
-
-def _command(sweep: Sweep, raw: dict[str, Any], dataset: str, fraction: float, method: str, seeds: Sequence[int]) -> str:
-    program, verb, *given = shlex.split(sweep.command)
-    out = ["--out", str(Path("results") / f"{sweep.name}-redo")]
-    if verb != "sweep":
-        return shlex.join([program, verb, *given, *out])
-    entry = _entry(raw["methods"], method)
-    gone = set().union(*map(_names, raw["methods"])) - _names(entry)
-    kept = [assignment for assignment in given[1:] if _applies(assignment.partition("=")[0], gone)]
+    origin = sweep.origin
+    if origin is None:
+        return ""
+    elsewhere = replace(origin, out=Path("results") / f"{sweep.name}-redo")
+    if not origin.name:
+        return elsewhere.command()
+    entry = _entry(origin.file.methods, method)
+    gone = set().union(*map(_names, origin.file.methods)) - _names(entry)
+    kept = [assignment for assignment in origin.assignments if _applies(assignment.partition("=")[0], gone)]
     axes = {
         "methods": _flow([entry]),
         "baseline": _flow(method),
-        "datasets": _flow([_entry(raw["datasets"], dataset)]),
+        "datasets": _flow([_entry(origin.file.datasets, dataset)]),
         "fractions": _flow([fraction]),
         "seeds": _flow(list(seeds)),
     }
-    return shlex.join([program, verb, given[0], *kept, *(f"{key}={value}" for key, value in axes.items()), *out])
+    return replace(elsewhere, assignments=(*kept, *(f"{key}={value}" for key, value in axes.items()))).command()
 
 
 def _entry(rows: Sequence[str | dict[str, Any]], name: str) -> str | dict[str, Any]:

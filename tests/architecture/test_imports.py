@@ -134,8 +134,8 @@ def test_every_config_key_is_read_somewhere() -> None:
         selection.Selection,
         selection.Winner,
         selection.Reference,
-        published_numbers.Entry,
-        published_numbers.LedgerFile,
+        published_numbers.PublishedNumber,
+        published_numbers.PublishedFile,
         Slurm,
     )
     read = {

@@ -272,7 +272,8 @@ def test_without_any_answer_jobs_are_taken_to_be_there_until_they_are_cancelled(
     assert "neither squeue nor sacct answers" in shown
     assert len(world.slurm.scripts()) == 1
     assert "not known" in world.status()
-    Submissions(world.out).note_path(Submissions(world.out).submissions()[0].id, 1).write_text(json.dumps({"ended": {"code": 75, "message": "m"}}))
+    submitted = Submissions(world.out)
+    submitted.note_path(submitted.all()[0].id, 1).write_text(json.dumps({"ended": {"code": 75, "message": "m"}}))
     world.sweep()
     assert world.submissions[1]["tasks"] == [world.submissions[0]["tasks"][1]]
     world.slurm.set("refusal", "scancel: error: no controller")
