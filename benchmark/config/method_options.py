@@ -66,13 +66,13 @@ def method_info(name: str) -> MethodInfo:
 
 
 @functools.cache
-def method_looks() -> dict[str, tuple[str, str]]:
-    """Name of a method or variant of the project -> colour and marker of its lines, as its class declares them."""
-    found: dict[str, tuple[str, str]] = {}
+def method_looks() -> Mapping[str, tuple[str, str]]:
+    """Colour (``#rrggbb``) and marker (matplotlib's) of every built-in method and named variant, as the methods' classes declare them."""
+    looks: dict[str, tuple[str, str]] = {}
     for name in methods.METHODS:
         said = method_info(name).declarations
-        found |= {name: (said["color"], said["marker"]), **said["variant_looks"]}
-    return found
+        looks |= {name: (said["color"], said["marker"]), **said["variant_looks"]}
+    return types.MappingProxyType(looks)
 
 
 def _options(chain: list[method_source.ClassSource]) -> dict[str, Option]:
