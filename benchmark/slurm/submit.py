@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.config.grid import Sweep
-from benchmark.config.slurm_options import Slurm, for_runs, resolve, workers_per_task
+from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, workers_per_task
 from benchmark.errors import UsageError
 from benchmark.slurm.job import TaskSpec
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
@@ -93,7 +93,11 @@ def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> i
     console.print(f"# {layout.words(options.array_parallelism)}", highlight=False, soft_wrap=True)
     for chunk in layout.chunks:
         text = sbatch.script(
-            len(chunk), f"smilebench-{sweep.name}", Submissions(out.resolve()).jobs, options, _cpus(options, plan, workers)
+            len(chunk),
+            f"smilebench-{sweep.name}",
+            Submissions(out.resolve()).jobs,
+            options,
+            _cpus(plan, options, workers),
         )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return OK
@@ -118,13 +122,12 @@ def _layout(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
     limits = limits_of(options)
     limits = replace(limits, jobs=limits.jobs - sum(task.active for task in found.tasks))
     seconds = None if plan.seconds is None else [item.seconds for item in ready]
-    side_by_side = workers_per_task(options, plan.sweep.runs[0].runtime.threads, workers)
+    side_by_side = workers_per_task(options, plan.sweep.runs[0].runtime, workers)
     return lay_out([item.config.run_id for item in ready], seconds, options, limits, side_by_side)
 
 
-def _cpus(options: Slurm, plan: Plan, workers: int | None) -> int:
-    threads = plan.sweep.runs[0].runtime.threads
-    return options.cpus or threads * workers_per_task(options, threads, workers)
+def _cpus(plan: Plan, options: Slurm, workers: int | None) -> int:
+    return cpus_per_task(options, plan.sweep.runs[0].runtime, workers)
 
 
 def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, workers: int | None, console: Console) -> None:
@@ -148,14 +151,17 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
             "sweep_dir": str(out),
             "submission": entry.id,
             "device": runtime.device,
-            "workers": workers_per_task(options, runtime.threads, workers),
+            "workers": workers_per_task(options, runtime, workers),
             "threads": runtime.threads,
             "give_up_after": plan.sweep.give_up_after,
             "fuse": str(fuse),
             "grace": options.grace,
         }
         specs = [TaskSpec(n=n, runs=task, **common) for n, task in enumerate(chunk)]
-        entry = submissions.update(entry, job=sbatch.submit(specs, entry.name, submissions.jobs, options, _cpus(options, plan, workers)))
+        entry = submissions.update(
+            entry,
+            job=sbatch.submit(specs, entry.name, submissions.jobs, options, _cpus(plan, options, workers)),
+        )
         console.print(f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs", highlight=False)
     console.print(layout.words(options.array_parallelism), highlight=False)
     if layout.left:
