@@ -13,7 +13,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.config.selection import Reference, conditions
 from benchmark.config.tune_options import Range, Settings, Tune
 from benchmark.errors import UsageError
-from benchmark.report.budget import Tuned
+from benchmark.report.collect import Tuned
 from benchmark.storage.run_folder import RunFolder, read_json, write_json
 from benchmark.tuning.tpe import propose
 
