@@ -74,10 +74,11 @@ class Sweep:
         return {run_id: {key: value for key, value in record.items() if key not in VARYING} for run_id, record in found.items()}
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 120, said: Callable[[], str] = str) -> Any:
+    """What ``condition`` returns once it is true. said: what is known when it never is."""
     until = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < until, "waited in vain"
+        assert time.monotonic() < until, f"waited in vain\n{said()}"
         time.sleep(0.2)
     return found
 
@@ -112,7 +113,7 @@ def test_a_disturbed_sweep_ends_as_on_this_machine(cluster: Cluster, sweeps: tup
     wait_for(lambda: steps(victim) > 0)
     assert cluster.call("scontrol", "requeue", job).returncode == 0
     before = steps(victim)
-    wait_for(lambda: len(sweep.starts(job)) == 2 and steps(victim) > before)
+    wait_for(lambda: len(sweep.starts(job)) == 2 and steps(victim) > before, said=cluster.state)
     assert sweep.starts(job)[1][1] >= before > 0
 
     for node in ("sim1", "sim2"):  # daemons that die and come back are not noticed
@@ -121,7 +122,7 @@ def test_a_disturbed_sweep_ends_as_on_this_machine(cluster: Cluster, sweeps: tup
     node = cluster.call("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
     cluster.crash(node)
     before = steps(victim)
-    wait_for(lambda: len(sweep.starts(job)) == 3 and steps(victim) > before)
+    wait_for(lambda: len(sweep.starts(job)) == 3 and steps(victim) > before, said=cluster.state)
     cluster.start_node(node)
     assert sweep.starts(job)[2][1] >= before
 
