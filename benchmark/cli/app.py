@@ -51,9 +51,9 @@ def plan(
     probe: Annotated[bool, typer.Option("--probe", help="Train a few steps of every method that no run was measured of.")] = False,
 ) -> None:
     """Say what a sweep would do; change nothing."""
-    from benchmark.sweep import carry_out
+    from benchmark.cli import planning
 
-    carry_out.plan(*_load(sweep, assignments, out), probe, console)
+    planning.plan(*_load(sweep, assignments, out), probe, console)
 
 
 @app.command()
@@ -89,10 +89,11 @@ def train(assignments: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...
 @app.command()
 def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
     """Redraw tables, figures and report.html from the records alone."""
-    from benchmark.sweep import carry_out
+    from benchmark.sweep import results
+    from benchmark.tuning.trials import curves
 
     found, folder = _load(sweep, assignments, out)
-    carry_out.show(carry_out.report(found, folder), console)
+    results.show(results.report(found, folder, curves(found.opened, folder)), console)
 
 
 app.command("figures", help="The same as report: redraw what the records say.")(report)
@@ -128,10 +129,10 @@ def explain(
     out: Out = None,
 ) -> None:
     """Show the runs behind a cell of a table, their settings and cost, and the command that redoes it."""
-    from benchmark.sweep import carry_out
+    from benchmark.sweep import results
 
     found, folder = _load(sweep, assignments, out)
-    carry_out.explain(found, folder, target, console)
+    results.explain(found, folder, target, console)
 
 
 @app.command()

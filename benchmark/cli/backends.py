@@ -17,5 +17,6 @@ def run(sweep: Sweep, out: Path, backend: str, workers: int | None, wait: bool, 
     if wait or dry_run:
         raise UsageError(f"{'--wait' if wait else '--dry-run'} goes with --backend slurm (for a local sweep: smilebench plan)")
     from benchmark.sweep import carry_out
+    from benchmark.tuning.trials import curves
 
-    return carry_out.run(sweep, out, workers, console)
+    return carry_out.run(sweep, out, workers, console, lambda: curves(sweep.opened, out))

@@ -12,7 +12,7 @@ from benchmark.slurm.jobs import survey
 from benchmark.slurm.submissions import Ledger
 from benchmark.storage.liveness import machine
 from benchmark.storage.run_folder import ClaimFile, RunFolder
-from benchmark.sweep.outcome import OK, SOME_FAILED
+from benchmark.sweep.order import OK, SOME_FAILED
 
 
 def cancel(sweep: Sweep, out: Path, console: Console) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.slurm import queue_commands
 from benchmark.slurm.submissions import Ledger, Submission, tasks_of
-from benchmark.sweep.outcome import USAGE
+from benchmark.sweep.order import USAGE
 
 ACTIVE = ("waiting", "running", "unknown")
 

@@ -11,15 +11,16 @@ from benchmark.config.grid import Sweep
 from benchmark.config.slurm_options import Slurm, for_runs, resolve, workers_per_task
 from benchmark.errors import UsageError
 from benchmark.slurm import queue_commands
-from benchmark.slurm.job import TaskSpec
+from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Survey, Task, survey, why_ended
 from benchmark.slurm.layout import Layout, lay_out
 from benchmark.slurm.submissions import Ledger
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, check_writable
-from benchmark.sweep import carry_out
-from benchmark.sweep.outcome import INTERRUPTED, OK, SOME_FAILED, USAGE
-from benchmark.sweep.plan import Plan, Planned, make
+from benchmark.sweep import carry_out, results
+from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
+from benchmark.sweep.plan import Plan, Planned, make, summary
+from benchmark.tuning.trials import curves
 
 _FIRST_POLL, _LONGEST_POLL = 1.0, 30.0
 """Seconds between two looks at the jobs: growing while nothing changes."""
@@ -65,7 +66,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
     carry_out.warn(plan, console)
-    console.print(f"{sweep.name}: {carry_out.summary(plan)}")
+    console.print(f"{sweep.name}: {summary(plan)}")
     ledger = Ledger(out)
     found = survey(ledger, mend=True)
     parts = split(plan, found, options.retries)
@@ -133,9 +134,9 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Survey, options: Slurm,
     items = {item.config.run_id: item for item in ready}
     out, runtime = plan.out.resolve(), plan.sweep.runs[0].runtime
     ledger = Ledger(out)
-    fuse = ledger.prepare()
+    shared = ledger.prepare()
     if plan.counts["done"]:
-        (fuse / "done").touch()
+        (shared / "done").touch()
     for chunk in layout.chunks:
         steps = {run_id: _ready(plan, items[run_id]) for task in chunk for run_id in task}
         entry = ledger.open(plan.sweep.name, chunk, steps)
@@ -143,18 +144,20 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Survey, options: Slurm,
             ledger.drop(entry)
             console.print(f"{len(steps)} runs are being submitted by another command just now, and left to it", highlight=False)
             continue
-        common = {
-            "sweep_dir": str(out),
-            "submission": entry.id,
-            "device": runtime.device,
-            "workers": workers_per_task(options, runtime.threads, workers),
-            "threads": runtime.threads,
-            "give_up_after": plan.sweep.give_up_after,
-            "fuse": str(fuse),
-            "grace": options.grace,
-        }
-        specs = [TaskSpec(n=n, runs=task, **common) for n, task in enumerate(chunk)]
-        entry = ledger.update(entry, job=sbatch.submit(specs, entry.name, ledger.jobs, options, _cpus(options, plan, workers)))
+        count = workers_per_task(options, runtime.threads, workers)
+        policy = Policy(
+            wait=False, retry=False, grace=options.grace, patient=True, give_up_after=plan.sweep.give_up_after, shared=str(shared)
+        )
+        tasks = [
+            JobTask(
+                entry.id,
+                n,
+                Order(str(out), tuple(task), runtime.device, count, runtime.threads),
+                replace(policy, session=f"slurm-{entry.id}-{n}"),
+            )
+            for n, task in enumerate(chunk)
+        ]
+        entry = ledger.update(entry, job=sbatch.submit(tasks, entry.name, ledger.jobs, options, _cpus(options, plan, workers)))
         console.print(f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs", highlight=False)
     console.print(layout.words(options.array_parallelism), highlight=False)
     if layout.left:
@@ -254,5 +257,5 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
         console.print(f"{len(left)} runs are not finished; the same command resumes them", highlight=False)
     if left and not closed:
         return INTERRUPTED
-    carry_out.show(carry_out.report(sweep, out), console)
+    results.show(results.report(sweep, out, curves(sweep.opened, out)), console)
     return SOME_FAILED if closed else OK
