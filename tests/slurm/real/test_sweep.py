@@ -121,9 +121,10 @@ def test_a_disturbed_sweep_ends_as_on_this_machine(cluster: Cluster, sweeps: tup
     job = f"{submission['job']}_1"
 
     def goes_on(starts: int, before: list[int]) -> None:
-        """There is another start after so many, from no less than what was saved; it gets further."""
-        wait_for(lambda: len(sweep.starts(job)) > starts and sweep.progress(disturbed) > before, TURN, said=cluster.state)
-        assert sweep.starts(job)[starts] >= before > [0, 0]
+        """There is another start after so many, with no less than what was saved, and it gets further."""
+        start = wait_for(lambda: sweep.starts(job)[starts:], TURN, said=cluster.state)[0]
+        assert start >= before > [0, 0]
+        wait_for(lambda: sweep.progress(disturbed) > start, TURN, said=cluster.state)
 
     wait_for(lambda: sweep.progress(disturbed) > [0, 0])
     wait_for(lambda: cluster.call("scontrol", "requeue", job).returncode == 0)  # refused while a time limit has just ended it
