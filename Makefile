@@ -28,7 +28,7 @@ bench: $(READY) ## run what is missing of a sweep, print its tables, write its r
 	@$(BIN)/smilebench sweep $(SWEEP) --backend $(BACKEND) $(ARGS)
 
 test: $(READY) ## the fast tests (about five minutes on two cores)
-	@$(BIN)/python -m pytest -rs --durations=20
+	@$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=worksteal -rs --durations=20
 
 test-slow: $(READY) ## the slow tests
 	@$(BIN)/python -m pytest -m slow -rs --durations=20
