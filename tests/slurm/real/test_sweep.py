@@ -126,7 +126,7 @@ def test_a_disturbed_sweep_ends_as_on_this_machine(cluster: Cluster, sweeps: tup
         assert start >= before > [0, 0]
         wait_for(lambda: sweep.progress(disturbed) > start, TURN, said=cluster.state)
 
-    wait_for(lambda: sweep.progress(disturbed) > [0, 0])
+    wait_for(lambda: sweep.progress(disturbed) > [0, 0], TURN, said=cluster.state)
     wait_for(lambda: cluster.call("scontrol", "requeue", job).returncode == 0)  # refused while a time limit has just ended it
     goes_on(len(sweep.starts(job)), sweep.progress(disturbed))
     shown = sweep.command("status").stdout
