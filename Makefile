@@ -28,10 +28,10 @@ bench: $(READY) ## run what is missing of a sweep, print its tables, write its r
 	@$(BIN)/smilebench sweep $(SWEEP) --backend $(BACKEND) $(ARGS)
 
 test: $(READY) ## the fast tests (about five minutes on two cores)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=worksteal -rs --durations=20
 
 test-slow: $(READY) ## the slow tests
-	@$(BIN)/python -m pytest -m slow --durations=20
+	@$(BIN)/python -m pytest -m slow -rs --durations=20
 
 figures: $(READY) ## redraw tables, figures and report.html from the records
 	@$(BIN)/smilebench figures $(SWEEP) $(ARGS)
