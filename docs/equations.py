@@ -33,7 +33,7 @@ def latex(line: str) -> str:
 
 def _part(text: str) -> str:
     if not re.search(r"[=~^_]|<-", text) or text.startswith("``"):
-        return r"\text{" + text.replace("``", "").replace("_", r"\_") + "}"
+        return r"\text{" + text.replace("``", "") + "}"
     out, bars, calls = [], 0, [False]
     for token in _TOKEN.findall(text):
         if token == "||":
@@ -53,7 +53,7 @@ def _part(text: str) -> str:
         elif token == ".":
             out.append(r"\cdot ")
         elif token.startswith("``"):
-            out.append(r"\text{" + token.strip("`").replace("_", r"\_") + "}")
+            out.append(r"\text{" + token.strip("`") + "}")
         elif token[0].isalpha():
             out.append(_word(token))
         else:

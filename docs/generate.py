@@ -22,7 +22,7 @@ _SPEC.loader.exec_module(equations)
 def method_page(name: str, info: MethodInfo) -> str:
     """Citation, equation, symbols, deviations, options and cost of one method."""
     lines = [f"# {name}", ""]
-    for line in info.doc.splitlines():
+    for line in re.sub(r":\w+:`~?([^`]*)`", r"`\1`", info.doc).splitlines():
         plain = line.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
         lines.append(equations.mathml(line) + "\n" if equations.is_equation(line) else plain)
     declared = info.declarations
@@ -64,12 +64,14 @@ def commands_page(command: Any) -> str:
     """Every command with its arguments and options, as ``--help`` prints them."""
     lines = ["# Command reference", "", "`smilebench` is the same as `python -m benchmark`.", ""]
     for path, each in leaves(command, ["smilebench"]):
-        lines += [f"## {' '.join(path[1:])}", "", (each.help or "").strip(), "", "| | |", "|---|---|"]
-        for parameter in each.params:
-            if parameter.name != "help":
-                label = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.name.upper()
-                text = (getattr(parameter, "help", None) or "").replace("|", "\\|").replace("<", "&lt;")
-                lines.append(f"| `{label}` | {text} |")
+        lines += [f"## {' '.join(path[1:])}", "", (each.help or "").strip(), ""]
+        parameters = [parameter for parameter in each.params if parameter.name != "help"]
+        if parameters:
+            lines += ["| argument | |", "|---|---|"]
+        for parameter in parameters:
+            label = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.name.upper()
+            text = (getattr(parameter, "help", None) or "").replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| `{label}` | {text} |")
         lines.append("")
     return "\n".join(lines) + "\n"
 
