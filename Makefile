@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test test-slow figures ablation lint perf
+.PHONY: help setup bench test test-slow figures ablation lint docs perf
 
 help: ## print this list
 	@echo 'SmileBench: make TARGET [SWEEP=quick] [BACKEND=local] [ARGS="key=value ..."]'
@@ -39,8 +39,11 @@ figures: $(READY) ## redraw tables, figures and report.html from the records
 ablation: $(READY) ## run what is missing of SMILE's ablation, then its table and figures
 	@$(BIN)/smilebench sweep ablation_smile --backend $(BACKEND) $(ARGS)
 
-lint: $(READY) ## check style and formatting
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(READY) ## check style, formatting and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy
+
+docs: $(READY) ## build the documentation site into build/site
+	@DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
 
 perf: $(READY) ## measure speed, as ratios in one run (ARGS="steps data": these parts)
 	@$(BIN)/python -m benchmark.perf $(ARGS)
