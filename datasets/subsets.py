@@ -43,25 +43,52 @@ SAMPLERS = {"stratified": subset, "smile": subset_smile}
 """The rules of ``data.sampling``."""
 
 
-def subset_listed(keys: Sequence[str], file: Path) -> np.ndarray:
+def subset_listed(keys: Sequence[str], labels: Sequence[int] | np.ndarray, classes: Sequence[str], file: Path) -> np.ndarray:
     """The images that a published list names, in its order: lines ``path label`` as in TLLib's ``image_list/train_15.txt``.
 
-    A path is a key, below any folders such as ``train/``. DataError where a path is no image's, or one is listed twice.
+    White space of any kind stands before the label, which is the class's number, counted from 0 or from 1, or its name. A path is a key,
+    below any folders such as ``train/``. DataError names the line where a path is no image's, or is listed twice, or has another label.
     """
     position = {key: i for i, key in enumerate(keys)}
-    chosen = []
-    for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        path = line.rpartition(" ")[0].strip()
-        if not path:
+    chosen: dict[int, int] = {}
+    offsets: set[int] = set()
+    for number, line in enumerate(_lines(file), 1):
+        if not line.strip():
             continue
+        where = f"{file}, line {number}"
+        path, label = _path_and_label(line, where)
         parts = path.split("/")
         found = next((position[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in position), None)
         if found is None:
-            raise DataError(f"{file}: no training image is named '{path}'")
-        chosen.append(found)
-    if len(set(chosen)) != len(chosen):
-        raise DataError(f"{file}: an image is listed twice")
-    return np.array(chosen, np.int64)
+            raise DataError(f"{where}: no training image is named '{path}'")
+        if found in chosen:
+            raise DataError(f"{where}: '{path}' is listed twice (first in line {chosen[found]})")
+        chosen[found] = number
+        expected = int(labels[found])
+        if label == classes[expected]:
+            continue
+        offset = int(label) - expected if label.isascii() and label.isdecimal() else None
+        if offset not in (0, 1) or offsets - {offset}:
+            raise DataError(f"{where}: label '{label}', but '{path}' is of class {expected}, '{classes[expected]}' (counted from 0)")
+        offsets.add(offset)
+    if not chosen:
+        raise DataError(f"{file} lists no image (expected lines 'path label')")
+    return np.array(list(chosen), np.int64)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read the training list {file}: {error.strerror}") from error
+
+
+def _path_and_label(line: str, where: str) -> tuple[str, str]:
+    """A tab separates wherever there is one, so that a class name may hold spaces; else the last space does."""
+    fields = line.strip().rsplit("\t", 1) if "\t" in line.strip() else line.strip().rsplit(maxsplit=1)
+    if len(fields) != 2:
+        raise DataError(f"{where}: expected 'path label', found '{line.strip()}'")
+    return fields[0].strip(), fields[1].strip()
 
 
 def carve(labels: np.ndarray, indices: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:

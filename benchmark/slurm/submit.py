@@ -69,6 +69,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     ledger = Ledger(out)
     found = survey(ledger, mend=True)
     parts = split(plan, found, options.retries)
+    carry_out.verify_data([item.config for item in parts.ready], console)
     _tell(parts, found, console)
     if parts.ready:
         _submit(plan, parts.ready, found, options, workers, console)
@@ -227,6 +228,7 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
     """List what failed, report when nothing is left to run; the exit code."""
     plan, found = make(sweep, out), survey(Ledger(out))
     parts = split(plan, found, options.retries)
+    carry_out.verify_data([item.config for item in parts.ready], console)
     failed = [item for item in plan.todo if item.state == "failed"]
     given_up = [item for item in parts.exhausted if item.state != "failed"]
     last: dict[str, Task] = {item.config.run_id: found.ended[item.config.run_id][-1] for item in given_up}

@@ -190,10 +190,10 @@ def _pixels(config: RunConfig, fit: Fit, source: Source) -> dict[str, Any]:
 
 def load_images(config: RunConfig, streams: Streams) -> Images:
     """The run's subset and its validation part."""
-    arena = setup_cache.arena(config.data.use, config.data.decode)
+    arena = setup_cache.arena(config.data.source, config.data.decode)
     split, data = arena.split("train"), config.data
     if data.train_list is not None:
-        drawn = subset_listed(split.keys, Path(data.train_list))
+        drawn = subset_listed(split.keys, split.labels, arena.classes, Path(data.train_list))
     else:
         drawn = SAMPLERS[data.sampling](split.labels, config.fraction, streams.numpy("subset"))
     train, val = carve(split.labels, drawn, data.val_fraction)
@@ -202,7 +202,7 @@ def load_images(config: RunConfig, streams: Streams) -> Images:
 
 def load_test(config: RunConfig) -> tuple[ArenaSplit, np.ndarray]:
     """The test split and the positions of the images to evaluate. Opened anew, so that no later run of this process finds it in memory."""
-    split, wanted = open_split(setup_cache.arena(config.data.use, config.data.decode), "test"), config.data.test_images
+    split, wanted = open_split(setup_cache.arena(config.data.source, config.data.decode), "test"), config.data.test_images
     return split, limit(split.labels, split.keys, wanted) if wanted else np.arange(len(split))
 
 
@@ -219,7 +219,7 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         seen.add(key)
         streams = Streams(config.dataset, config.fraction, config.seed)
         source = setup_cache.source(config, streams)
-        arena = setup_cache.arena(config.data.use, config.data.decode)
+        arena = setup_cache.arena(config.data.source, config.data.decode)
         load_images(config, streams)
         for split in [*arena.splits.values(), *([load_test(config)[0]] if config.evaluation.test else [])]:
             check_size(split, np.arange(len(split)), config.training.image_size)

@@ -16,11 +16,11 @@ from benchmark.config.run_config import RunConfig
 from benchmark.training.backbones import Source, load_source, random_source
 from benchmark.training.seeding import Streams
 from datasets.arena import Arena, Decode, find, prepare
-from datasets.base import cache_root, open_dataset
+from datasets.base import Use, cache_root, open_dataset
 
 
 @functools.cache
-def arena(use: str, decode: Decode) -> Arena:
+def arena(use: Use, decode: Decode) -> Arena:
     """The decoded data set, prepared before any run, without ``test``: what training code may hold."""
     dataset = open_dataset(use)
     found = find(dataset, decode, closed={"test"})
