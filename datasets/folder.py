@@ -54,9 +54,7 @@ class Folder(DataSet):
                 absent.append(name)
             items += found
         if not items:
-            raise DataError(
-                f"{folder} holds no image in a folder of one of the classes of train/ ({', '.join(self.classes[:5])}; {LAYOUT})"
-            )
+            raise DataError(f"{folder} holds no image of a class of train/ ({', '.join(self.classes[:5])}; {LAYOUT})")
         self._absent += absence(split, absent, len(self.classes))
         return tuple(sorted(items, key=lambda item: item.key))
 
@@ -122,7 +120,8 @@ def left_out(suffixes: Counter[str]) -> list[str]:
     """A note on the files that are not read, by the ends of their names."""
     if not suffixes:
         return []
-    named = ", ".join(f"{suffix or 'no suffix'} {count}" for suffix, count in suffixes.most_common(5))
+    frequent = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))[:5]
+    named = ", ".join(f"{suffix or 'no suffix'} {count}" for suffix, count in frequent)
     return [f"{suffixes.total()} files are no images that are read ({named}; read are {', '.join(EXTENSIONS)})"]
 
 

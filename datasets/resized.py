@@ -110,8 +110,7 @@ def longest_sides(boxes: Boxes, crop: int) -> tuple[int, int]:
 def weights(sides: Tensor, longest: int, crop: int) -> Tensor:
     """PIL's antialiased bilinear interpolation from ``sides`` [B] pixels to ``crop``, int32 [B, crop, longest].
 
-    The weights of a pixel sum to ``2 ** POINT`` or nearly so. They are float64 until they are rounded, as in PIL: so few that it costs nothing
-    on a device either.
+    The weights of a pixel sum to ``2 ** POINT`` or nearly so. They are float64 until they are rounded, as in PIL.
     """
     scale = (sides.double() / crop)[:, None, None]
     centre = (torch.arange(crop, device=sides.device).double()[:, None] + 0.5) * scale

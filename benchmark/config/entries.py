@@ -68,9 +68,7 @@ def parse_dataset(item: str | Mapping[str, Any], where: str) -> tuple[str, dict[
         keys = dict(item)
         use, name = keys.pop("use", None), keys.pop("name", None)
         if not isinstance(use, str) or not isinstance(name, str):
-            raise UsageError(
-                f"{where}: a data set with options needs 'name' (its identity) and 'use' (a data set, or folder:PATH or csv:FILE)"
-            )
+            raise UsageError(f"{where}: a data set with options needs 'name' (its identity) and 'use' (a name, folder:PATH or csv:FILE)")
     kind = use.partition(":")[0]
     if kind not in datasets.DATASETS:
         raise UsageError(f"{where}: " + unknown("data set", kind, datasets.DATASETS))
