@@ -86,34 +86,35 @@ def decode_image(image: Image.Image, decode: Decode) -> Image.Image:
 
 
 def decode_items(dataset: DataSet, items: Sequence[Item], decode: Decode) -> Chunk:
-    """Decode ``items`` here."""
-    pixels, seen = [], []
-    for item in items:
-        try:
-            content = dataset.content(item)
-            opened = dataset.decode(content)
-            image = decode_image(opened, decode)
-            turned = not decode.exif and orientation(opened) > 1
-            deepest = int(opened.getextrema()[1]) if opened.mode.startswith("I") else None
-            decoded = image.tobytes()
-            hashes = hashlib.sha256(content).hexdigest(), hashlib.sha256(decoded).hexdigest()
-            seen.append(Seen(*hashes, (image.height, image.width), turned, deepest, transparent(opened)))
-        except Exception as error:
-            raise unreadable(item, error) from error
-        pixels.append(decoded)
-    return Chunk(pixels, seen)
+    """Decode ``items`` here. What Pillow warns of (damaged tags of whole images) is not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        decoded = [_decode_item(dataset, item, decode) for item in items]
+    return Chunk([pixels for pixels, _ in decoded], [seen for _, seen in decoded])
+
+
+def _decode_item(dataset: DataSet, item: Item, decode: Decode) -> tuple[bytes, Seen]:
+    try:
+        content = dataset.content(item)
+        opened = dataset.decode(content)
+        image = decode_image(opened, decode)
+        pixels = image.tobytes()
+        hashes = hashlib.sha256(content).hexdigest(), hashlib.sha256(pixels).hexdigest()
+        turned = not decode.exif and orientation(opened) > 1
+        deepest = int(opened.getextrema()[1]) if opened.mode.startswith("I") else None
+        return pixels, Seen(*hashes, (image.height, image.width), turned, deepest, transparent(opened))
+    except Exception as error:
+        raise unreadable(item, error) from error
 
 
 def orientation(image: Image.Image) -> int:
     """The orientation that a camera recorded, 1 where it recorded none that can be read."""
     if "exif" not in image.info:
         return 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = image.getexif().get(ORIENTATION, 1)
-        except Exception:  # a damaged tag block stops no image whose pixels are whole
-            return 1
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged tag block stops no image whose pixels are whole
+        return 1
     return found if found in range(1, 9) else 1
 
 

@@ -150,8 +150,9 @@ def _row(path: Path, line: int, fields: list[str], columns: dict[str, int]) -> _
     split = values.get("split", "train")
     if split not in SPLITS:
         raise DataError(f"{where}: split '{split}' (valid: {', '.join(SPLITS)})")
-    key = values["path"].replace("\\", "/") if os.sep == "\\" else values["path"]
-    return _Row(line, os.path.normpath(key), values["label"], split)
+    key = os.path.normpath(values["path"])
+    below = os.path.abspath(path.parent) + os.sep
+    return _Row(line, key.removeprefix(below), values["label"], split)
 
 
 def _hint(path: Path, found: list[str]) -> str:
