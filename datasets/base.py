@@ -196,11 +196,11 @@ def open_dataset(use: str | Use, partial: bool = False) -> DataSet:
     if options and not cls.own:
         raise DataError(f"data set '{name}' comes with its splits and takes no '{next(iter(options))}'")
     dataset = cls(path, **options)
+    if dataset.missing and not partial and not _partial(name, path):
+        raise DataError(_missing(dataset, wanted))
     for split, items in dataset.splits.items():
         if not items:
             raise DataError(f"the {split} split of '{wanted}' holds no image")
-    if dataset.missing and not partial and not _partial(name, path):
-        raise DataError(_missing(dataset, wanted))
     return dataset
 
 

@@ -55,21 +55,22 @@ def subset_listed(keys: Sequence[str], labels: Sequence[int] | np.ndarray, class
     for number, line in enumerate(_lines(file), 1):
         if not line.strip():
             continue
-        where = f"{file}, line {number}"
-        path, label = _path_and_label(line, where)
+        path, label = _path_and_label(line, file, number)
         parts = path.split("/")
         found = next((position[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in position), None)
         if found is None:
-            raise DataError(f"{where}: no training image is named '{path}'")
+            raise DataError(f"{file}: no training image is named '{path}' (line {number})")
         if found in chosen:
-            raise DataError(f"{where}: '{path}' is listed twice (first in line {chosen[found]})")
+            raise DataError(f"{file}: '{path}' is listed twice (lines {chosen[found]} and {number})")
         chosen[found] = number
         expected = int(labels[found])
         if label == classes[expected]:
             continue
         offset = int(label) - expected if label.isascii() and label.isdecimal() else None
         if offset not in (0, 1) or offsets - {offset}:
-            raise DataError(f"{where}: label '{label}', but '{path}' is of class {expected}, '{classes[expected]}' (counted from 0)")
+            raise DataError(
+                f"{file}: label '{label}' (line {number}), but '{path}' is of class {expected}, '{classes[expected]}', counted from 0"
+            )
         offsets.add(offset)
     if not chosen:
         raise DataError(f"{file} lists no image (expected lines 'path label')")
@@ -83,11 +84,11 @@ def _lines(file: Path) -> list[str]:
         raise DataError(f"cannot read the training list {file}: {error.strerror}") from error
 
 
-def _path_and_label(line: str, where: str) -> tuple[str, str]:
+def _path_and_label(line: str, file: Path, number: int) -> tuple[str, str]:
     """A tab separates wherever there is one, so that a class name may hold spaces; else the last space does."""
     fields = line.strip().rsplit("\t", 1) if "\t" in line.strip() else line.strip().rsplit(maxsplit=1)
     if len(fields) != 2:
-        raise DataError(f"{where}: expected 'path label', found '{line.strip()}'")
+        raise DataError(f"{file}: expected 'path label', found '{line.strip()}' (line {number})")
     return fields[0].strip(), fields[1].strip()
 
 

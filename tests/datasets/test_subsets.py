@@ -120,12 +120,12 @@ def test_a_published_list_is_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("train/002.c/z.jpg 1", "line 2: no training image"),
-        ("002.c/x.jpg 1", "line 2: .*listed twice"),
-        ("train/001.a/x.jpg", "line 2: expected 'path label'"),
-        ("train/001.a/x.jpg 1", "line 2: label '1', but .* is of class 0, '001.a'"),
-        ("train/001.a/x.jpg\t002.c", "line 2: label '002.c'"),
-        ("train/001.a/x.jpg \u00b2", "line 2: label"),
+        ("train/002.c/z.jpg 1", r"no training image is named .*\(line 2\)"),
+        ("002.c/x.jpg 1", r"listed twice \(lines 1 and 2\)"),
+        ("train/001.a/x.jpg", r"expected 'path label', .*\(line 2\)"),
+        ("train/001.a/x.jpg 1", r"label '1' \(line 2\), but .* is of class 0, '001\.a'"),
+        ("train/001.a/x.jpg\t002.c", r"label '002\.c' \(line 2\)"),
+        ("train/001.a/x.jpg \u00b2", r"\(line 2\)"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, line: str, reason: str) -> None:
