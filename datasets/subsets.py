@@ -50,8 +50,7 @@ def subset_listed(keys: Sequence[str], labels: Sequence[int] | np.ndarray, class
     below any folders such as ``train/``. DataError names the line where a path is no image's, or is listed twice, or has another label.
     """
     position = {key: i for i, key in enumerate(keys)}
-    chosen: dict[int, int] = {}
-    offsets: set[int] = set()
+    listed: dict[int, tuple[int, str, str]] = {}
     for number, line in enumerate(_lines(file), 1):
         if not line.strip():
             continue
@@ -60,21 +59,21 @@ def subset_listed(keys: Sequence[str], labels: Sequence[int] | np.ndarray, class
         found = next((position[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in position), None)
         if found is None:
             raise DataError(f"{file}: no training image is named '{path}' (line {number})")
-        if found in chosen:
-            raise DataError(f"{file}: '{path}' is listed twice (lines {chosen[found]} and {number})")
-        chosen[found] = number
-        expected = int(labels[found])
-        if label == classes[expected]:
-            continue
-        offset = int(label) - expected if label.isascii() and label.isdecimal() else None
-        if offset not in (0, 1) or offsets - {offset}:
-            raise DataError(
-                f"{file}: label '{label}' (line {number}), but '{path}' is of class {expected}, '{classes[expected]}', counted from 0"
-            )
-        offsets.add(offset)
-    if not chosen:
+        if found in listed:
+            raise DataError(f"{file}: '{path}' is listed twice (lines {listed[found][0]} and {number})")
+        listed[found] = number, path, label
+    if not listed:
         raise DataError(f"{file} lists no image (expected lines 'path label')")
-    return np.array(list(chosen), np.int64)
+    # Counted from 0, the number of classes is no label.
+    first = 1 if any(label == str(len(classes)) for _, _, label in listed.values()) else 0
+    for found, (number, path, label) in listed.items():
+        expected = int(labels[found])
+        if label not in (classes[expected], str(first + expected)):
+            raise DataError(
+                f"{file}: label '{label}' (line {number}), but '{path}' is of class {first + expected}, '{classes[expected]}', "
+                f"counted from {first}"
+            )
+    return np.array(list(listed), np.int64)
 
 
 def _lines(file: Path) -> list[str]:

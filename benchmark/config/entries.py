@@ -11,7 +11,7 @@ from datasets.base import data_class
 
 
 @dataclass(frozen=True)
-class Component:
+class WrittenComponent:
     """One written component of an entry: its name there, the method it is, the options that differ from the defaults."""
 
     name: str
@@ -24,7 +24,7 @@ class Entry:
     """One row of ``methods``: its label and components."""
 
     label: str
-    components: tuple[Component, ...]
+    components: tuple[WrittenComponent, ...]
 
 
 def parse_entry(item: str | Mapping[str, Any], where: str) -> Entry:
@@ -40,7 +40,7 @@ def parse_entry(item: str | Mapping[str, Any], where: str) -> Entry:
     return Entry(label, _components(use, given, where))
 
 
-def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[Component, ...]:
+def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[WrittenComponent, ...]:
     names = use.split("+")
     unique(names, where)
     options: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -56,7 +56,7 @@ def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[Compone
         base, preset = methods.VARIANTS.get(name, (name, {}))
         if name not in methods.METHODS and name not in methods.VARIANTS and ":" not in name:
             raise UsageError(f"{where}: " + unknown("method", name, [*methods.METHODS, *methods.VARIANTS]))
-        parts.append(Component(name, base, {**preset, **options[name]}))
+        parts.append(WrittenComponent(name, base, {**preset, **options[name]}))
     return tuple(parts)
 
 
