@@ -15,7 +15,6 @@ from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Survey, Task, survey, why_ended
 from benchmark.slurm.layout import Layout, lay_out
 from benchmark.slurm.submissions import Ledger
-from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, check_writable
 from benchmark.sweep import carry_out, results
 from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
@@ -168,10 +167,7 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Survey, options: Slurm,
 
 def _ready(plan: Plan, item: Planned) -> int:
     """Make the run's folder as for a new start; the step of its newest checkpoint."""
-    if item.state == "stale":
-        carry_out.set_aside(plan.out, item.folder)
-    run = RunFolder(item.folder)
-    run.create(yamlio.dump(item.config.model_dump(mode="json")))
+    run = carry_out.create_folder(plan, item)
     run.retry()
     return run.saved_step()
 

@@ -106,12 +106,27 @@ def test_a_refusal_comes_before_any_compute(tmp_path):
     assert [run(tmp_path, run_id).state() for run_id in runs] == ["new", "new"]
 
 
-def test_a_defect_before_the_first_run_ends_the_sweep(tmp_path):
+def test_a_defect_of_one_method_fails_its_runs_alone(tmp_path):
     runs = make(tmp_path, {"a": {"error": "crash"}, "b": {}})
-    outcome, _ = sweep(tmp_path, runs)
+    outcome, _ = sweep(tmp_path, runs, workers=1)
     assert outcome.exit_code == 1
-    assert "KeyError: 'a defect'" in outcome.message
-    assert [run(tmp_path, run_id).state() for run_id in runs] == ["new", "new"]
+    assert outcome.failed == {"a": "KeyError: 'a defect'"}
+    assert outcome.done == ("b",)
+
+
+def test_a_refusal_is_heard_beside_a_defect(tmp_path):
+    runs = make(tmp_path, {"a": {"error": "crash"}, "b": {"error": "refuse"}})
+    outcome, _ = sweep(tmp_path, runs)
+    assert (outcome.exit_code, outcome.message) == (2, "method 'x': refused")
+
+
+def test_a_training_program_that_cannot_be_imported_ends_the_sweep(tmp_path, monkeypatch):
+    runs = make(tmp_path, {"a": {}, "b": {}})
+    monkeypatch.setattr("tests.sweep.sweeping.FAKE", "tests.sweep.missing")
+    outcome, _ = sweep(tmp_path, runs, workers=1)
+    assert outcome.exit_code == 1
+    assert "workers die before their first run" in outcome.message
+    assert "No module named 'tests.sweep.missing'" in outcome.message
 
 
 def test_a_run_folder_that_cannot_be_claimed_fails_with_the_reason(tmp_path):
