@@ -179,7 +179,8 @@ class Worker:
             if is_user_error(error):
                 return self._refused(error)
             traceback.print_exception(error)
-        for run_id in self.order.runs:  # one by one, as the others may be refused with a reason
+        one_each = {run_id.rpartition("-s")[0] or run_id: run_id for run_id in self.order.runs}
+        for run_id in one_each.values():  # one of each cell by itself, as another method may be refused with a reason
             try:
                 self.program.preflight([self._config(run_id)])
             except Exception as error:

@@ -111,6 +111,7 @@ def test_every_call_that_writes_may_fail(number: int, lasting: bool, images: Pat
         fired = len(seen) >= at
         how = events[-1]["event"] if events else "nothing"
         reason = str(events[-1].get("reason", "")) if events else ""
+        print(table[-1] if table else "", flush=True)
         table.append(f"{at:3} {seen[at - 1] if fired else '-':8} {how:12} {reason[:60]}")
         if how == "failed":
             assert os.strerror(number) in reason, table[-1]
