@@ -47,8 +47,9 @@ def sweep(
     if wait or dry_run:
         raise UsageError(f"{'--wait' if wait else '--dry-run'} goes with --backend slurm (for a local sweep: smilebench plan)")
     from benchmark.sweep import carry_out
+    from benchmark.tuning.trials import curves
 
-    raise typer.Exit(carry_out.run(found, folder, workers, console))
+    raise typer.Exit(carry_out.run(found, folder, workers, console, lambda: curves(found.origin, folder)))
 
 
 @app.command()
@@ -59,9 +60,9 @@ def plan(
     probe: Annotated[bool, typer.Option("--probe", help="Train a few steps of every method that no run was measured of.")] = False,
 ) -> None:
     """Say what a sweep would do; change nothing."""
-    from benchmark.sweep import carry_out
+    from benchmark.cli import planning
 
-    carry_out.plan(*_load(sweep, assignments, out), probe, console)
+    planning.plan(*_load(sweep, assignments, out), probe, console)
 
 
 @app.command()
@@ -97,10 +98,11 @@ def train(assignments: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...
 @app.command()
 def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
     """Redraw tables, figures and report.html from the records alone."""
-    from benchmark.sweep import carry_out
+    from benchmark.sweep import results
+    from benchmark.tuning.trials import curves
 
     found, folder = _load(sweep, assignments, out)
-    carry_out.show(carry_out.report(found, folder), console)
+    results.show(results.report(found, folder, curves(found.origin, folder)), console)
 
 
 app.command("figures", help="The same as report: redraw what the records say.")(report)
@@ -136,10 +138,10 @@ def explain(
     out: Out = None,
 ) -> None:
     """Show the runs behind a cell of a table, their settings and cost, and the command that redoes it."""
-    from benchmark.sweep import carry_out
+    from benchmark.sweep import results
 
     found, folder = _load(sweep, assignments, out)
-    carry_out.explain(found, folder, target, console)
+    results.explain(found, folder, target, console)
 
 
 @app.command()

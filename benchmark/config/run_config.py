@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from benchmark.config.method_options import method_info
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256
 from datasets.arena import Decode
 
 LOOP_VERSION = 1

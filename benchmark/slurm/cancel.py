@@ -11,7 +11,7 @@ from benchmark.slurm.jobs import find_jobs, scancel
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import machine
 from benchmark.storage.run_folder import ClaimFile, RunFolder
-from benchmark.sweep.outcome import OK, SOME_FAILED
+from benchmark.sweep.order import OK, SOME_FAILED
 
 
 def cancel(sweep: Sweep, out: Path, console: Console) -> int:

@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmark.config.slurm_options import Slurm
 from benchmark.slurm.layout import Limits
 from benchmark.slurm.submissions import Submission, Submissions, tasks_of
-from benchmark.sweep.outcome import USAGE
+from benchmark.sweep.order import USAGE
 
 ACTIVE = ("waiting", "running", "unknown")
 _SECONDS = 30

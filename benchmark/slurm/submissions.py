@@ -2,7 +2,7 @@
 
 submissions/<id>.json   one array of jobs: name, job id, the runs of each task; written before sbatch is called, completed after
 notes/<id>-<task>.json  what a task says of itself: how often it was started, how it ended
-fuse/<id>/              failures that the tasks of one command share
+shared/<id>/            failures that the tasks of one command share
 jobs/                   submitit's files and the jobs' logs, flat: Slurm writes no log into a folder that does not exist
 """
 
@@ -61,10 +61,10 @@ class Submissions:
 
     def prepare(self) -> Path:
         """The folders; returns the one in which the tasks of one command share their failures."""
-        fuse = self.folder / "fuse" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        for folder in (self._submissions, self.folder / "notes", self.jobs, fuse):
+        shared = self.folder / "shared" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        for folder in (self._submissions, self.folder / "notes", self.jobs, shared):
             folder.mkdir(parents=True, exist_ok=True)
-        return fuse
+        return shared
 
     def open(self, sweep: str, tasks: Sequence[Sequence[str]], steps: Mapping[str, int]) -> Submission:
         """Say what is about to be submitted: a command that dies between this and sbatch's answer is found by the job's name."""

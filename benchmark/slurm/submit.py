@@ -10,15 +10,16 @@ from rich.console import Console
 from benchmark.config.grid import Sweep
 from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, workers_per_task
 from benchmark.errors import UsageError
-from benchmark.slurm.job import TaskSpec
+from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, check_writable
-from benchmark.sweep import carry_out
-from benchmark.sweep.outcome import INTERRUPTED, OK, SOME_FAILED, USAGE
-from benchmark.sweep.plan import Plan, Planned, make
+from benchmark.sweep import carry_out, results
+from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
+from benchmark.sweep.plan import Plan, Planned, make, summary
+from benchmark.tuning.trials import curves
 
 _FIRST_POLL, _LONGEST_POLL = 1.0, 30.0
 """Seconds between two looks at the jobs: growing while nothing changes."""
@@ -64,7 +65,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
     carry_out.warn(plan, console)
-    console.print(f"{sweep.name}: {carry_out.summary(plan)}")
+    console.print(f"{sweep.name}: {summary(plan)}")
     submissions = Submissions(out)
     found = find_jobs(submissions, mend=True)
     parts = split(plan, found, options.retries)
@@ -93,11 +94,7 @@ def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> i
     console.print(f"# {layout.words(options.array_parallelism)}", highlight=False, soft_wrap=True)
     for chunk in layout.chunks:
         text = sbatch.script(
-            len(chunk),
-            f"smilebench-{sweep.name}",
-            Submissions(out.resolve()).jobs,
-            options,
-            _cpus(plan, options, workers),
+            len(chunk), f"smilebench-{sweep.name}", Submissions(out.resolve()).jobs, options, _cpus(plan, options, workers)
         )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return OK
@@ -137,9 +134,9 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
     items = {item.config.run_id: item for item in ready}
     out, runtime = plan.out.resolve(), plan.sweep.runs[0].runtime
     submissions = Submissions(out)
-    fuse = submissions.prepare()
+    shared = submissions.prepare()
     if plan.counts["done"]:
-        (fuse / "done").touch()
+        (shared / "done").touch()
     for chunk in layout.chunks:
         steps = {run_id: _ready(plan, items[run_id]) for task in chunk for run_id in task}
         entry = submissions.open(plan.sweep.name, chunk, steps)
@@ -147,21 +144,20 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
             submissions.drop(entry)
             console.print(f"{len(steps)} runs are being submitted by another command just now, and left to it", highlight=False)
             continue
-        common = {
-            "sweep_dir": str(out),
-            "submission": entry.id,
-            "device": runtime.device,
-            "workers": workers_per_task(options, runtime, workers),
-            "threads": runtime.threads,
-            "give_up_after": plan.sweep.give_up_after,
-            "fuse": str(fuse),
-            "grace": options.grace,
-        }
-        specs = [TaskSpec(n=n, runs=task, **common) for n, task in enumerate(chunk)]
-        entry = submissions.update(
-            entry,
-            job=sbatch.submit(specs, entry.name, submissions.jobs, options, _cpus(plan, options, workers)),
+        count = workers_per_task(options, runtime, workers)
+        policy = Policy(
+            wait=False, retry=False, grace=options.grace, patient=True, give_up_after=plan.sweep.give_up_after, shared=str(shared)
         )
+        tasks = [
+            JobTask(
+                entry.id,
+                n,
+                Order(str(out), tuple(task), runtime.device, count, runtime.threads),
+                replace(policy, session=f"slurm-{entry.id}-{n}"),
+            )
+            for n, task in enumerate(chunk)
+        ]
+        entry = submissions.update(entry, job=sbatch.submit(tasks, entry.name, submissions.jobs, options, _cpus(plan, options, workers)))
         console.print(f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs", highlight=False)
     console.print(layout.words(options.array_parallelism), highlight=False)
     if layout.left:
@@ -268,5 +264,5 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
         console.print(f"{len(left)} runs are not finished; the same command resumes them", highlight=False)
     if left and not closed:
         return INTERRUPTED
-    carry_out.show(carry_out.report(sweep, out), console)
+    results.show(results.report(sweep, out, curves(sweep.origin, out)), console)
     return SOME_FAILED if closed else OK

@@ -111,7 +111,7 @@ def test_what_starts_on_a_login_node_loads_neither_torch_nor_pandas(module: str)
 
 
 def test_explaining_a_cell_loads_no_torch() -> None:
-    code = "import sys, benchmark.report.explain, benchmark.sweep.redo; sys.exit('torch' in sys.modules)"
+    code = "import sys, benchmark.report.explain, benchmark.sweep.results; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

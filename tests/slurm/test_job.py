@@ -91,9 +91,9 @@ def test_a_signal_after_the_record_needs_no_other_start(tmp_path):
 
 def test_a_signal_during_import_has_the_job_queued_again(tmp_path):
     runs = make(tmp_path, {"a": {}})
-    task = spec(tmp_path, runs, program="tests.slurm.slow_program")
+    task = spec(tmp_path, runs)
     importing = tmp_path / "importing"
-    process = start(task, SMILEBENCH_TEST_IMPORT=str(importing))
+    process = start(task, SMILEBENCH_PROGRAM="tests.slurm.slow_program", SMILEBENCH_TEST_IMPORT=str(importing))
     wait_for(importing.exists)
     tell(process, signal.SIGUSR2)
     code, shown = end(process)
@@ -166,7 +166,7 @@ def test_runs_that_others_hold_are_left_to_them(tmp_path):
 def test_what_the_same_job_left_behind_on_a_lost_node_is_taken_over_when_stale(tmp_path):
     runs = make(tmp_path, {"a": {}})
     task = spec(tmp_path, runs)
-    claim(run(tmp_path, "a").path, task.session)
+    claim(run(tmp_path, "a").path, task.policy.session)
     first = run(tmp_path, "a").claims / "1"
     first.write_text(json.dumps({**json.loads(first.read_text()), "machine": "lost"}))
     process = start(task)
@@ -200,10 +200,10 @@ def test_tasks_of_one_submission_stop_when_all_fail_alike(tmp_path):
     runs = make(tmp_path, {f"r{n}": {"error": "bug"} for n in range(9)})
     first = spec(tmp_path, runs[:2], give_up_after=4)
     assert end(start(first))[0] == 1
-    code, _ = end(start(spec(tmp_path, runs[2:6], give_up_after=4, fuse=first.fuse, n=1)))
+    code, _ = end(start(spec(tmp_path, runs[2:6], give_up_after=4, shared=first.policy.shared, n=1)))
     assert code == 1
     assert [run(tmp_path, run_id).state() for run_id in runs[2:6]] == ["failed", "failed", "new", "new"]
-    code, _ = end(start(spec(tmp_path, runs[6:], give_up_after=4, fuse=first.fuse, n=2)))
+    code, _ = end(start(spec(tmp_path, runs[6:], give_up_after=4, shared=first.policy.shared, n=2)))
     assert code == 1
     assert [run(tmp_path, run_id).state() for run_id in runs[6:]] == ["new"] * 3
     said = Submissions(tmp_path).note("entry", 2)["ended"]["message"]

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.config import grid
 from benchmark.config.run_config import RunConfig
 from benchmark.storage import yamlio
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256
 from benchmark.tuning.trials import FOLDER, cells
 
 SPACES = {"l2_sp": {"l2_sp.alpha": {"low": 0.001, "high": 1.0, "log": True}}, "mixup": {"mixup.alpha": [0.1, 0.2, 0.5, 1.0]}}
