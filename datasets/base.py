@@ -139,7 +139,10 @@ def open_dataset(use: str) -> DataSet:
 
 def cache_root() -> Path:
     """Where decoded data and remembered places live: ``$SMILEBENCH_CACHE``, else ``~/.cache/smilebench``."""
-    return Path(os.environ.get("SMILEBENCH_CACHE") or Path.home() / ".cache" / "smilebench")
+    try:
+        return Path(os.environ.get("SMILEBENCH_CACHE") or "~/.cache/smilebench").expanduser()
+    except RuntimeError as error:
+        raise DataError(f"no home folder to keep decoded data in ({error}): set SMILEBENCH_CACHE to a folder") from error
 
 
 def remember(name: str, path: Path) -> None:

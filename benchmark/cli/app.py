@@ -1,6 +1,5 @@
 """The command line: ``smilebench`` and ``python -m benchmark``. Each command parses its arguments and calls one function."""
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,11 +8,10 @@ import typer
 
 from benchmark.cli import assets
 from benchmark.errors import UsageError
-from benchmark.terminal import console, errors
+from benchmark.terminal import accept_any_text, console, errors, say
 from datasets.base import DataError
 
 USAGE = 2
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(assets.data_app, name="data")
@@ -102,6 +100,8 @@ def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
     from benchmark.tuning.trials import curves
 
     found, folder = _load(sweep, assignments, out)
+    if not (folder / "runs").is_dir():
+        raise UsageError(f"no run of '{found.name}' under {folder} yet (run 'smilebench sweep', or name another folder with --out)")
     results.show(results.report(found, folder, curves(found.origin, folder)), console)
 
 
@@ -184,17 +184,16 @@ def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
 
 
 def main() -> None:
-    """Entry point: errors that are the user's to mend, those of a disk among them, are printed and exit with 2."""
+    """Entry point: errors that are the user's to mend, those of files and disks among them, are printed and exit with 2."""
+    accept_any_text()
     try:
         _check_package()
         app(standalone_mode=True)
     except (UsageError, DataError) as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        say(errors, f"error: {error}", "red")
         sys.exit(USAGE)
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        errors.print(f"error: {error.strerror}: {error.filename or 'results or cache folder'}", style="red", highlight=False, markup=False)
+    except OSError as error:  # a place that the user named, or a disk
+        say(errors, f"error: {error.strerror or error}: {error.filename or 'results or cache folder'}", "red")
         sys.exit(USAGE)
 
 

@@ -14,7 +14,7 @@ _LINES = 200
 
 def show(run_id: str, results: Path, console: Console) -> None:
     """Print the logs of every run under ``results`` whose id begins with ``run_id``."""
-    folders = sorted(results.glob(f"*/runs/{run_id}*"))
+    folders = sorted(folder for folder in results.glob("*/runs/*") if folder.name.startswith(run_id)) if run_id else []
     if not folders:
         raise UsageError(f"no run '{run_id}' under {results}")
     for folder in folders:

@@ -59,11 +59,14 @@ def split(plan: Plan, found: Jobs, retries: int) -> Split:
 def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Console) -> int:
     """Submit, say what was submitted, and follow if asked to. Returns the exit code."""
     options = for_runs(resolve(sweep.slurm), sweep.runs)
+    _check_place(out)
     check_writable(out)
     carry_out.prepare_data(sweep.runs, console)
     plan = make(sweep, out)
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
+    if sweep.origin is not None:
+        sweep.origin.keep_auto(sweep.runs)
     carry_out.warn(plan, console)
     console.print(f"{sweep.name}: {summary(plan)}")
     submissions = Submissions(out)
@@ -81,11 +84,19 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     return _conclude(sweep, out, options, console)
 
 
+def _check_place(out: Path) -> None:
+    """Refuse a results folder whose name would mean something else in a line of a job script."""
+    path = str(out.resolve())
+    if not path.isprintable() or "%" in path:
+        raise UsageError(f"results folder {path!r}: Slurm reads '%' and line breaks in a path as something else: choose another --out")
+
+
 def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Print the scripts that :func:`run` would submit; nothing is changed."""
     from benchmark.slurm import sbatch
 
     options = for_runs(resolve(sweep.slurm), sweep.runs)
+    _check_place(out)
     plan = make(sweep, out)
     found = find_jobs(Submissions(out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, workers)

@@ -48,6 +48,8 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
     plan = make(sweep, out)
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
+    if sweep.origin is not None:
+        sweep.origin.keep_auto(sweep.runs)
     warn(plan, console)
     if not plan.todo:
         return 0

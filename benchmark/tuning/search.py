@@ -15,7 +15,9 @@ from benchmark.tuning.trials import FOLDER, TrialOutcome, Unfinished, cells, cur
 def run(origin: grid.Origin, out: Path, workers: int | None, console: Console) -> int:
     """Carry out every trial that is missing, interrupted, or failed before this command; returns the exit code."""
     tuned(origin)
-    grid.expand(origin.file.model_copy(update={"selection": None}), origin.extra, origin.where)  # refuses overrides that hit no run
+    grid.expand(
+        origin.file.model_copy(update={"selection": None}), origin.extra, origin.where, origin.auto
+    )  # refuses overrides that hit no run
     for line in warnings(origin):
         console.print(line, style="yellow", highlight=False)
     folder = out / FOLDER
