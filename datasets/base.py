@@ -134,7 +134,11 @@ def data_class(name: str) -> type[DataSet]:
 def open_dataset(use: str) -> DataSet:
     """The data set named by ``use``: ``name`` or ``name:PATH``. A bare name may use the place that was remembered for it."""
     name, _, path = use.partition(":")
-    return data_class(name)(Path(path).expanduser() if path else None)
+    try:
+        place = Path(path).expanduser() if path else None
+    except RuntimeError as error:  # ~NAME of nobody, or no home
+        raise DataError(f"'{use}': {error}: write the whole path") from error
+    return data_class(name)(place)
 
 
 def cache_root() -> Path:

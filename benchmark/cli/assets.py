@@ -20,10 +20,10 @@ def describe(method: str) -> None:
 
 
 def doctor() -> None:
-    """Check that this installation can run: packages, folders, embedded weights, devices."""
-    from benchmark.cli import listing
+    """Say what a run would find on this machine: packages, GPUs, compiler, folders, clock, weights, console, Slurm."""
+    from benchmark.cli import doctor as looking
 
-    raise typer.Exit(listing.doctor(console))
+    raise typer.Exit(looking.doctor(console))
 
 
 @list_app.command("methods")

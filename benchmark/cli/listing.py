@@ -1,8 +1,4 @@
-"""What there is to choose from: methods, backbones, sweeps; and whether this machine can run."""
-
-import platform
-import shutil
-from importlib import metadata
+"""What there is to choose from: methods, backbones, sweeps."""
 
 from rich.console import Console
 from rich.table import Table
@@ -12,11 +8,8 @@ from benchmark.config import weights
 from benchmark.config.entries import WrittenComponent, parse_entry
 from benchmark.config.grid import SWEEPS
 from benchmark.config.method_options import MethodInfo, check_composition, method_info
-from benchmark.devices import cpu_count, visible_gpus
 from benchmark.storage import yamlio
-from datasets.base import cache_root
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "submitit")
 _COST = "passes through the backbone per step, fine-tuning's being 1; a backward pass counts two forwards"
 
 
@@ -103,24 +96,3 @@ def sweeps_table(console: Console) -> None:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         table.add_row(str(yamlio.read(path)["name"]), first.lstrip("# ") if first.startswith("#") else "")
     console.print(table)
-
-
-def doctor(console: Console) -> int:
-    """Print what a run would find here; 0 when everything is in order, 1 otherwise."""
-    problems = []
-    console.print(
-        f"python {platform.python_version()}, {cpu_count()} CPU cores, GPUs: {', '.join(visible_gpus()) or 'none'}", highlight=False
-    )
-    for package in _PACKAGES:
-        try:
-            console.print(f"{package} {metadata.version(package)}", highlight=False)
-        except metadata.PackageNotFoundError:
-            problems.append(f"{package} is not installed")
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True)
-    console.print(f"cache: {root}, {shutil.disk_usage(root).free / 2**30:.1f} GiB free", highlight=False)
-    if not weights.parse(weights.EMBEDDED).prepared:
-        problems.append("the embedded weights are missing")
-    for problem in problems:
-        console.print(f"problem: {problem}", style="red", highlight=False)
-    return 1 if problems else 0

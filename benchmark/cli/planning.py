@@ -22,7 +22,10 @@ def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print what a sweep would do."""
-    console.print(f"{plan.sweep.name} ({plan.sweep.origin.shown}) -> {plan.out}", highlight=False)
+    origin = plan.sweep.origin
+    console.print(f"{plan.sweep.name} ({origin.shown if origin else 'no file'}) -> {plan.out}", highlight=False)
+    if origin is not None and (line := origin.about_auto()):
+        console.print(line, style="yellow", highlight=False)
     console.print(summary(plan), highlight=False)
     for reason, count in plan.reasons("stale"):
         console.print(f"stale: {count} done with {reason}", highlight=False, markup=False)

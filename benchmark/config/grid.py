@@ -80,6 +80,13 @@ class Origin:
         kept = (read_json(self.folder / AUTO) or {}).get("device") if self.name else None
         return kept if kept in ("cpu", "cuda") else None
 
+    def about_auto(self) -> str:
+        """What to say where this machine has other devices than the one on which the sweep began; else ''."""
+        here = "cuda" if visible_gpus() else "cpu"
+        if self.auto in (None, here) or self.file.runtime.get("device", "auto") != "auto":
+            return ""
+        return f"runtime.device auto means {self.auto} here, as when this sweep began (runtime.device={here} makes runs of their own)"
+
     def keep_auto(self, runs: Sequence[RunConfig]) -> None:
         """Keep with the results what device ``auto`` means: a machine with other devices then reads, and goes on with, the same runs."""
         if self.name and self.auto is None and self.file.runtime.get("device", "auto") == "auto":
