@@ -76,9 +76,9 @@ class _Note:
 
     def __init__(self, task: JobTask, job: str) -> None:
         self._order = task.order
-        self._ledger = Submissions(Path(task.order.out))
-        self._path = self._ledger.note_path(task.submission, task.n)
-        self._content = {"starts": [], **self._ledger.note(task.submission, task.n), "job": job, "ended": None}
+        self._submissions = Submissions(Path(task.order.out))
+        self._path = self._submissions.note_path(task.submission, task.n)
+        self._content = {"starts": [], **self._submissions.note(task.submission, task.n), "job": job, "ended": None}
 
     def begin(self) -> int:
         """Note a start; returns how many starts in a row, before this one, brought no progress."""

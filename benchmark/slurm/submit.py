@@ -168,7 +168,8 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
             )
             for n, task in enumerate(chunk)
         ]
-        entry = submissions.update(entry, job=sbatch.submit(tasks, entry.name, submissions.jobs, options, _cpus(plan, options, workers)))
+        job = sbatch.submit(tasks, entry.name, submissions.jobs, options, _cpus(plan, options, workers))
+        entry = submissions.update(entry, job=job)
         console.print(f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs", highlight=False)
     console.print(layout.words(options.array_parallelism), highlight=False)
     if layout.left:
