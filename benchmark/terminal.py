@@ -7,9 +7,11 @@ escapes of a terminal among them) are shown instead of obeyed, and a stream that
 import codecs
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment
 from rich.text import Text
 
 WIDTH = 132
@@ -39,6 +41,11 @@ class Terminal(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **options)
+
+    def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+        """What is printed, piece by piece; the pieces by which rich moves the cursor stay as they are."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control or not _CONTROL.search(piece.text) else piece._replace(text=clean(piece.text))
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(clean(text), **{**options, "markup": False, "emoji": False})

@@ -8,6 +8,7 @@ from rich.table import Table
 
 import datasets
 from benchmark.errors import UsageError
+from benchmark.terminal import as_text, say
 from datasets import counts
 from datasets.arena import Decode, changed, copies, decodings, verify
 from datasets.base import DataError, DataSet, cache_root, data_class, open_dataset, recorded_place, remember
@@ -20,17 +21,17 @@ def prepare(name: str, source: Path | None, download: bool, resize: int, keep_as
     if download:
         source = fetch(name, console)
     use = f"{name}:{source}" if source else name
-    with console.status(f"reading {use}"):
+    with console.status(as_text(f"reading {use}")):
         dataset = open_dataset(use)
     wrong = counts.differences(dataset)
     if wrong and not partial:
         raise UsageError(f"'{name}' is not complete: {'; '.join(wrong)} (--partial takes it as it is; its results compare with no others)")
     for line in wrong:
-        console.print(f"not complete: {line}", style="yellow", highlight=False)
+        say(console, f"not complete: {line}", "yellow")
     decode_with_progress(use, Decode(resize, dataset.keep_aspect if keep_aspect is None else keep_aspect), console)
     if source and name != "folder":
         remember(name, source)
-    console.print(f"{name}: {sizes(dataset)} images, {len(dataset.classes)} classes; licence: {dataset.licence}", highlight=False)
+    say(console, f"{name}: {sizes(dataset)} images, {len(dataset.classes)} classes; licence: {dataset.licence}")
 
 
 def fetch(name: str, console: Console) -> Path:
@@ -42,13 +43,13 @@ def fetch(name: str, console: Console) -> Path:
     if not offered:
         raise UsageError(f"nobody offers '{name}' for download; say where your copy lies: smilebench data prepare {name} --from PATH")
     folder = cache_root() / "downloads" / name
-    console.print(f"{name}: {cls.licence}; {cls.homepage}", highlight=False)
+    say(console, f"{name}: {cls.licence}; {cls.homepage}")
     with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bar:
         for file in offered:
             task = bar.add_task(file.file, total=None)
             fetch_file(file, folder, lambda _, done, total, task=task: bar.update(task, completed=done, total=total))
             if not file.md5:
-                console.print(f"{file.file}: its authors publish no checksum; the counts below are the check", highlight=False)
+                say(console, f"{file.file}: its authors publish no checksum; the counts below are the check")
     return folder
 
 
@@ -72,7 +73,7 @@ def table(console: Console) -> None:
         state = "prepared" if arenas else "present"
         out.add_row(name, state, decoded, sizes(found), str(len(found.classes)), found.licence)
     console.print(out)
-    console.print("missing: smilebench data prepare NAME --from PATH, or --download where it can be fetched", highlight=False)
+    say(console, "missing: smilebench data prepare NAME --from PATH, or --download where it can be fetched")
 
 
 def check(name: str, console: Console) -> None:
@@ -83,12 +84,12 @@ def check(name: str, console: Console) -> None:
     if not arenas:
         raise UsageError(f"data set '{name}' is not decoded yet; run 'smilebench data prepare {name}'")
     for line in counts.differences(dataset):
-        console.print(f"not complete: {line}", style="yellow", highlight=False)
+        say(console, f"not complete: {line}", "yellow")
     for arena in arenas:
         verify(arena)
         if files := changed(dataset, arena):
             raise DataError(f"{len(files)} images are no longer what was decoded, among them {files[0]}; get them again")
-        console.print(f"{name}: {arena.path} is intact", highlight=False)
+        say(console, f"{name}: {arena.path} is intact")
 
 
 def show(name: str, split: str, out: Path | None, console: Console) -> None:
@@ -99,13 +100,13 @@ def show(name: str, split: str, out: Path | None, console: Console) -> None:
     facts = {"split": cls.__doc__, "licence": cls.licence, "homepage": cls.homepage, "read from": cls.layouts, "known defects": cls.defects}
     for fact, text in facts.items():
         if text:
-            console.print(f"{fact}: {text}", highlight=False, markup=False)
+            say(console, f"{fact}: {text}")
     dataset = open_dataset(name)
     if split not in dataset.splits:
         raise UsageError(f"no split '{split}' (the data set has: {', '.join(dataset.splits)})")
     file = out or Path(f"{name.partition(':')[0]}-{split}.png")
     sheet(dataset, split).save(file)
-    console.print(f"{file}: {split} images of {name}", highlight=False)
+    say(console, f"{file}: {split} images of {name}")
 
 
 def sizes(dataset: DataSet) -> str:

@@ -9,6 +9,7 @@ from benchmark.config.entries import WrittenComponent, parse_entry
 from benchmark.config.grid import SWEEPS
 from benchmark.config.method_options import MethodInfo, check_composition, method_info
 from benchmark.storage import yamlio
+from benchmark.terminal import say
 
 _COST = "passes through the backbone per step, fine-tuning's being 1; a backward pass counts two forwards"
 
@@ -35,14 +36,14 @@ def describe(name: str, console: Console) -> None:
     for n, (component, info) in enumerate(zip(entry.components, infos, strict=True)):
         if n:
             console.rule(f"+ {component.name}")
-        console.print(info.doc or f"{info.target} has no docstring", markup=False, highlight=False)
+        say(console, info.doc or f"{info.target} has no docstring")
         if info.options:
             console.print(_options(component, info))
-        console.print(_facts(info), markup=False, highlight=False)
+        say(console, _facts(info))
     if len(infos) > 1:
         cost = 1 + sum(info.cost - 1 for info in infos)
         console.rule()
-        console.print(f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})", highlight=False)
+        say(console, f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})")
 
 
 def _options(component: WrittenComponent, info: MethodInfo) -> Table:

@@ -278,9 +278,7 @@ def validate(model: type[Model], value: Any, where: str, section: str = "") -> M
 def check_together(evaluation: Evaluation, data: Data, training: Training, linearity: Linearity, where: str) -> None:
     """Refuse a crop that is larger than the images, a run that would score nothing, or snapshots that would not be snapshots."""
     if data.resize is not None and data.resize < training.image_size:
-        raise UsageError(
-            f"{where}: data.resize: {data.resize} is less than training.image_size ({training.image_size}): images are cropped, not enlarged"
-        )
+        raise UsageError(f"{where}: data.resize: {data.resize} is less than training.image_size ({training.image_size})")
     count = evaluation.snapshots
     if count == 1 or count > training.steps:
         raise UsageError(f"{where}: evaluation.snapshots: {count}: give 0, or 2 to training.steps ({training.steps})")

@@ -57,11 +57,12 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+/-]*$", max_l
 class Slurm(Section):
     """Options of jobs, each of one task on one node. Keys that are left out are the cluster's defaults.
 
-    time: limit of a job, in minutes or as Slurm writes it (``4:00:00``, ``1-12``). gpus, cpus: per job; gpus may name a type (``a100:2``).
-    mem: per job (``16G``; a bare number is megabytes). setup: lines of shell before a job starts. sbatch: any other option of sbatch (``constraint: a100``; true for a
-    flag). array_parallelism: jobs of an array that run at once. runs_per_task: runs in one job (null: as fits the time). signal_seconds:
-    how long before the limit a job saves and asks to be queued again. retries: how often a run is submitted again whose job ended without
-    progress. max_array_size, max_submit_jobs: the cluster's limits (null: what ``scontrol show config`` says).
+    time: limit of a job, in minutes or as Slurm writes it (``4:00:00``, ``1-12``). gpus, cpus: per job; gpus may name a type
+    (``a100:2``). mem: per job (``16G``; a bare number is megabytes). setup: lines of shell before a job starts. sbatch: any other
+    option of sbatch (``constraint: a100``; true for a flag). array_parallelism: jobs of an array that run at once. runs_per_task: runs
+    in one job (null: as fits the time). signal_seconds: how long before the limit a job saves and asks to be queued again. retries: how
+    often a run is submitted again whose job ended without progress. max_array_size, max_submit_jobs: the cluster's limits (null: what
+    ``scontrol show config`` says).
     """
 
     partition: Word | None = None

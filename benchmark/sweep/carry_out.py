@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from benchmark.config.grid import Sweep
@@ -19,6 +20,7 @@ from benchmark.sweep import results
 from benchmark.sweep.order import Order, Policy
 from benchmark.sweep.plan import Plan, data_sets, make, summary
 from benchmark.sweep.progress import open_view
+from benchmark.terminal import clean, say
 from datasets.arena import Decode, find, prepare
 from datasets.base import open_dataset
 
@@ -36,7 +38,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: 
     try:
         results.show(results.report(sweep, out, tuning()), console)
     except OSError as error:  # the disk that stopped the runs stops the report
-        console.print(f"the report could not be written: {error.strerror}", style="red", highlight=False)
+        say(console, f"the report could not be written: {error.strerror}", "red")
         return 1
     return code
 
@@ -53,7 +55,7 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
     warn(plan, console)
     if not plan.todo:
         return 0
-    console.print(f"{sweep.name}: {summary(plan)}")
+    say(console, f"{sweep.name}: {summary(plan)}")
     return _carry_out(plan, workers, console)
 
 
@@ -67,9 +69,9 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     order = Order(str(plan.out), run_ids, runtime.device, count, runtime.threads)
     outcome = run_local(order, open_view(console), Policy(give_up_after=plan.sweep.give_up_after))
     for run_id, reason in outcome.failed.items():
-        console.print(f"failed: {run_id}: {reason}", style="red", highlight=False)
+        say(console, f"failed: {run_id}: {reason}", "red")
     if outcome.message:
-        console.print(outcome.message, highlight=False)
+        say(console, outcome.message)
     return outcome.exit_code
 
 
@@ -102,11 +104,11 @@ def decode_with_progress(use: str, decode: Decode, console: Console) -> None:
     """Decode one data set into its arena, with a progress bar."""
     dataset = open_dataset(use)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"decoding {use}", total=sum(len(items) for items in dataset.splits.values()))
+        task = bar.add_task(escape(f"decoding {clean(use)}"), total=sum(len(items) for items in dataset.splits.values()))
         prepare(dataset, decode, cpu_count(), lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def warn(plan: Plan, console: Console) -> None:
     """Say which data sets are not what their name promises."""
     for line in plan.incomplete:
-        console.print(f"not a complete copy, its results compare with no others: {line}", style="yellow", highlight=False)
+        say(console, f"not a complete copy, its results compare with no others: {line}", "yellow")

@@ -9,6 +9,7 @@ from rich.table import Table
 from benchmark.config import grid
 from benchmark.report.budget import write_budget
 from benchmark.sweep import carry_out
+from benchmark.terminal import say
 from benchmark.tuning.trials import FOLDER, TrialOutcome, Unfinished, cells, curves, outcomes, runs_of, tuned
 
 
@@ -19,7 +20,7 @@ def run(origin: grid.Origin, out: Path, workers: int | None, console: Console) -
         origin.file.model_copy(update={"selection": None}), origin.extra, origin.where, origin.auto
     )  # refuses overrides that hit no run
     for line in warnings(origin):
-        console.print(line, style="yellow", highlight=False)
+        say(console, line, "yellow")
     folder = out / FOLDER
     found = cells(origin)
     labels = tuple(dict.fromkeys(cell.method for cell in found))
@@ -60,7 +61,7 @@ def show(origin: grid.Origin, out: Path, console: Console) -> None:
         table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, f"{100 * best.score:.1f}" if best else "-", words)
     console.print(table)
     for path in write_budget(folder, curves(origin, out)):
-        console.print(f"budget: {path}", highlight=False)
+        say(console, f"budget: {path}")
 
 
 def leader(done: Sequence[TrialOutcome]) -> TrialOutcome | None:

@@ -49,7 +49,23 @@ TEXTS = [
     "\x00", "\ufeff", "\t", "[" * 200, "- " * 200, "&a [*a]", "*nowhere", "!!int x", "!!python/object:os.system x", "'", '"', "%", "? [a]\n: b",
     "\n---\nmore: 1\n", "<<: {seeds: 3}\n", "<<: 3\n", ": \n", "\xe9", ".inf", "010", "9" * 5000, "!!set {a}", "\x1b", "a: b: c", "{", "}",
 ]  # fmt: skip
-KEYS = ["int", "str", "dict[x]", "", "seedz", "use", "name", "__init__", "a.b", "data.use", "1", "tune", "selection", "backbone", "pretrained"]
+KEYS = [
+    "int",
+    "str",
+    "dict[x]",
+    "",
+    "seedz",
+    "use",
+    "name",
+    "__init__",
+    "a.b",
+    "data.use",
+    "1",
+    "tune",
+    "selection",
+    "backbone",
+    "pretrained",
+]
 
 
 def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
