@@ -74,7 +74,7 @@ def test_a_package_that_passes_its_class_on_is_followed(write: Write) -> None:
     ("text", "words"),
     [
         ("class M: pass\n", "it is no method: derive it from methods.base.Component"),
-        ("import collections\nclass M(collections.OrderedDict): pass\n", "it is no method"),
+        ("import collections\nclass M(collections.OrderedDict): pass\n", "cannot be read"),
         ("class M(nowhere.Base): pass\n", "base class 'nowhere.Base'"),
         (PLAIN + "class M(type('X', (Component,), {})): pass\n", "cannot be read"),
         (PLAIN + "from dataclasses import dataclass\n@dataclass\nclass M(Component):\n    w: float = 1.0\n", "'dataclass'"),

@@ -42,11 +42,13 @@ VALID: dict[str, Any] = {
     "give_up_after": 3,
 }
 ODD = [
-    None, True, 0, -1, 1, 10**25, 1e308, -0.5, "", " ", ".", "..", "a\nb", "[/x]", "smile", "auto", "folder:", "folder:/nowhere", "~nobody/x",
-    "my:M", "os:path", "builtins:int", "é" * 200, "\x1b[2J", "a/b", "%j", [], [[]], [None], {}, {"a": 1}, {"use": 3}, [{}], "1e400", "..:M",
+    None, True, 0, -1, 1, 10**25, 1e308, -0.5, "", " ", ".", "..", "a\nb", "[/x]", "smile", "auto", "folder:", "folder:/nowhere",
+    "~nobody/x", "my:M", "os:path", "builtins:int", "é" * 200, "\x1b[2J", "a/b", "%j",
+    [], [[]], [None], {}, {"a": 1}, {"use": 3}, [{}], "1e400", "..:M",
 ]  # fmt: skip
 TEXTS = [
-    "\x00", "\ufeff", "\t", "[" * 200, "- " * 200, "&a [*a]", "*nowhere", "!!int x", "!!python/object:os.system x", "'", '"', "%", "? [a]\n: b",
+    "\x00", "\ufeff", "\t", "[" * 200, "- " * 200, "&a [*a]", "*nowhere", "!!int x", "!!python/object:os.system x", "'", '"', "%",
+    "? [a]\n: b",
     "\n---\nmore: 1\n", "<<: {seeds: 3}\n", "<<: 3\n", ": \n", "\xe9", ".inf", "010", "9" * 5000, "!!set {a}", "\x1b", "a: b: c", "{", "}",
 ]  # fmt: skip
 KEYS = [

@@ -103,8 +103,12 @@ def test_a_file_that_is_no_utf8_is_refused_with_the_line(content: bytes, tmp_pat
         grid.load(str(path))
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000 + "a", "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
-    f"{x}: &{x} [{', '.join(['*' + y] * 10)}]\n" for y, x in zip("abcdefgh", "bcdefghi", strict=True)), "!!int abc", "&a [*a]", "9" * 5000])  # fmt: skip
+MULTIPLIED = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{x}: &{x} [{', '.join(['*' + y] * 10)}]\n" for y, x in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000 + "a", MULTIPLIED, "!!int abc", "&a [*a]", "9" * 5000])
 def test_shapes_that_would_end_the_process_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="here: not valid YAML"):
         yamlio.parse(text, "here")
