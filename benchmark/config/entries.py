@@ -1,6 +1,7 @@
 """The rows of a sweep file's ``methods`` and ``datasets``, as they are written."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,6 @@ def in_folders(name: str) -> str:
 
 def unique(names: Sequence[str], where: str) -> None:
     """Refuse a name that is given twice."""
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise UsageError(f"{where}: '{name}' is given twice")

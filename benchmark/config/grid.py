@@ -77,7 +77,8 @@ class Origin:
     @functools.cached_property
     def auto(self) -> str | None:
         """The device that ``auto`` meant when the sweep's first runs were made, on whatever machine; None before that."""
-        kept = (read_json(self.folder / AUTO) or {}).get("device") if self.name else None
+        found = read_json(self.folder / AUTO) if self.name else None
+        kept = found.get("device") if isinstance(found, dict) else None
         return kept if kept in ("cpu", "cuda") else None
 
     def about_auto(self) -> str:
@@ -251,7 +252,10 @@ def _resolve(
     check_together(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
-    backbone = weights.parse(file.backbone)
+    try:
+        backbone = weights.parse(file.backbone)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
     values = {
         "sweep": file.name,
         **cell,
