@@ -18,12 +18,14 @@ from rich.console import Console
 from benchmark.config import weights
 from benchmark.config.slurm_options import user_file
 from benchmark.devices import cpu_count, visible_gpus
+from benchmark.slurm import login_node
 from benchmark.storage.atomic import clock
+from benchmark.sweep.order import USAGE
 from benchmark.terminal import say
 from datasets.base import cache_root
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "submitit")
-_SLURM = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
+_SLURM = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol")
 _ENOUGH_GIB = 2
 _SKEW_SECONDS = 5
 _TORCH_SECONDS = 60
@@ -45,14 +47,17 @@ Line = tuple[bool, str]
 
 
 def doctor(console: Console) -> int:
-    """Print a line or two per thing that can be wrong with a machine; those that are come in red. Always 0."""
+    """Print a line or two per thing that can be wrong with a machine; those that are come in red.
+
+    Returns 0, or 2 on a machine that is meant to submit jobs and cannot.
+    """
     problems = 0
     for name, look in _LOOKS.items():
         for well, text in _lines(look):
             problems += not well
-            say(console, f"{name:<11} {text}", "" if well else "red")
+            say(console, f"{name}: {text}", "" if well else "red")
     say(console, f"{problems} to look at" if problems else "nothing is wrong")
-    return 0
+    return USAGE if login_node.is_meant() and login_node.why_not() else 0
 
 
 def _lines(look: Callable[[], Iterator[Line]]) -> Iterator[Line]:
@@ -163,12 +168,14 @@ def _console() -> Iterator[Line]:
 
 
 def _slurm() -> Iterator[Line]:
-    found = [name for name in _SLURM if shutil.which(name)]
-    missing = [name for name in _SLURM if name not in found]
-    if not found:
-        yield True, "not here: --backend slurm needs sbatch"
-    else:
-        yield not missing, f"{', '.join(found)}" + (f"; missing: {', '.join(missing)}" if missing else "")
+    if not login_node.is_meant():
+        yield True, "not on this machine"
+        return
+    missing = [name for name in _SLURM if not shutil.which(name)]
+    why = login_node.why_not()
+    yield not why, why or "jobs can be submitted"
+    if missing:
+        yield False, f"not found on PATH: {', '.join(missing)}"
 
 
 _LOOKS: dict[str, Callable[[], Iterator[Line]]] = {

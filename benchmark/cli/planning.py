@@ -36,7 +36,7 @@ def show_plan(plan: Plan, console: Console) -> None:
         say(console, f"{plan.leftover} folders of earlier settings are left as they are")
     if plan.present:
         say(console, f"prepared: {', '.join(plan.present)}")
-    submit.describe(plan, console)
     for line in plan.missing:
         say(console, f"missing: {line}", "yellow")
     warn(plan, console)
+    submit.describe(plan, console)
