@@ -63,7 +63,7 @@ def test_a_plain_archive_unpacks(tmp_path: Path) -> None:
         ("good/far/below-a-file", b"x"),
         ("large", bytes(200)),
     ],
-    ids=str,
+    ids=lambda evil: f"{evil.name}-{evil.linkname}-{evil.type.decode()}" if isinstance(evil, tarfile.TarInfo) else str(evil),
 )
 def test_a_malicious_archive_is_refused_whole(tmp_path: Path, evil) -> None:
     archive = make_tar(tmp_path / "a.tar.gz", ("good", b"x"), evil)
