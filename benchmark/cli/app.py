@@ -192,7 +192,7 @@ def main() -> None:
     except (UsageError, DataError) as error:
         say(errors, f"error: {error}", "red")
         sys.exit(USAGE)
-    except OSError as error:
+    except OSError as error:  # a place that the user named, a disk, or a machine
         words = os_error_words(error)
         if words is None:
             raise

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from benchmark.config.grid import Sweep
@@ -20,7 +21,7 @@ from benchmark.sweep import results
 from benchmark.sweep.order import Order, Policy
 from benchmark.sweep.plan import Plan, Planned, data_sets, make, summary
 from benchmark.sweep.progress import open_view
-from benchmark.terminal import as_text, say
+from benchmark.terminal import clean, say
 from datasets.arena import Decode, find, prepare, verify
 from datasets.base import Use, open_dataset
 
@@ -126,7 +127,7 @@ def verify_data(configs: Sequence[RunConfig], console: Console) -> None:
     for use, decode in data_sets(configs):
         arena = find(open_dataset(use), decode)
         if arena is not None:
-            with console.status(as_text(f"checking the decoded images of {use}")):
+            with console.status(f"checking the decoded images of {escape(str(use))}"):
                 verify(arena)
 
 
@@ -134,7 +135,7 @@ def decode_with_progress(use: Use, decode: Decode, console: Console, partial: bo
     """Decode one data set into its arena, with a progress bar, and say what listing and decoding came upon."""
     dataset = open_dataset(use, partial)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(as_text(f"decoding {use}"), total=sum(len(items) for items in dataset.splits.values()))
+        task = bar.add_task(escape(f"decoding {clean(str(use))}"), total=sum(len(items) for items in dataset.splits.values()))
         arena = prepare(dataset, decode, cpu_count(), lambda done, total: bar.update(task, completed=done, total=total))
     for line in (*dataset.notes, *arena.notes):
         say(console, f"{use}: {line}", "yellow")

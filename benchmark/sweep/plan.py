@@ -90,8 +90,8 @@ class Plan:
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
-    _check_lists(config for config in sweep.runs if not arenas[config.data.source, config.data.decode].missing)
     _check_subsets(sweep.runs, {key: found.train for key, found in arenas.items()})
+    _check_lists(config for config in sweep.runs if not arenas[config.data.source, config.data.decode].missing)
     hashes, lines = _weights(sweep.runs)
     missing = [*sweep.winners.missing, *(found.missing for found in arenas.values() if found.missing), *lines]
     present = [f"{use} ({'decoded' if found.data_hash else 'is decoded first'})" for (use, _), found in arenas.items() if not found.missing]
