@@ -18,7 +18,8 @@ CAPTION = (
     "Mean ± half width of the 95 % t-interval over seeds (a seed draws subset, order, augmentation and new head together). "
     f"{UNSELECTED} "
     "Difference: to the baseline, paired by seed, with the paired-t interval; p: paired t-test, Holm-corrected over the methods of "
-    "this table. Feature gap: relative; label gap: L1; both are means over pairs and 0 < λ < 1, lower is more linear. "
+    "this table. Feature gap: mean deviation over pairs, relative to the pairs' mean distance; label gap: mean L1 distance; both over "
+    "0 < λ < 1, lower is more linear. "
     "Rates and minutes are means per run; hours are of all runs behind the row together (CPU-hours: times threads)."
 )
 

@@ -11,7 +11,7 @@ from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.devices import cpu_count, default_workers
 from benchmark.errors import UsageError
-from benchmark.report.budget import Tuned
+from benchmark.report.collect import Tuned
 from benchmark.storage import yamlio
 from benchmark.storage.atomic import check_writable
 from benchmark.storage.run_folder import RunFolder
