@@ -230,13 +230,15 @@ def _ages(folder: Path) -> bytes:
 
 
 def _linearity_rows(text: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
-        if not row.keys() >= {"split", "lam", *MEASURES} or row["split"] not in ("train", "test"):
+    reader, rows = csv.DictReader(io.StringIO(text)), []
+    if not {"split", "lam", *MEASURES} <= set(reader.fieldnames or ()):
+        raise ValueError("line 1 does not name its columns")
+    for number, row in enumerate(reader, start=2):
+        if row["split"] not in ("train", "test"):
             raise ValueError(f"line {number} is not one of train or test pairs")
         rows.append({k: v if k == "split" else _number(v, number) for k, v in row.items() if k is not None})
     train, test = ([row["lam"] for row in rows if row["split"] == split] for split in ("train", "test"))
-    if train != test or not text.strip():
+    if train != test:
         raise ValueError("it is cut off")
     return rows
 

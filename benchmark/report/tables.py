@@ -119,9 +119,10 @@ def notes(group: Group) -> list[str]:
     lines = []
     for cell in group.cells:
         lines += [f"{cell.method}, seed {a.expected.seed}: {a.state} ({a.reason})" for a in cell.absent]
-        lines += [f"{cell.method}, seed {run.seed}: {run.folder / line}" for run in cell.runs for line in run.damage()]
+        lines += [f"{cell.method}, seed {run.seed}: runs/{run.expected.run_id}/{line}" for run in cell.runs for line in run.damage()]
         lines += [
-            f"{cell.method}: the loss term {term} is {ratio:.0f} times the cross-entropy (means over the run): it rules the training, check its weight"
+            f"{cell.method}: the loss term {term} is {ratio:.0f} times the cross-entropy (means over the run): "
+            "it rules the training, check its weight"
             for term, ratio in term_ratios(cell).items()
             if ratio > LARGE_TERM
         ]
