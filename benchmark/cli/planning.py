@@ -22,7 +22,7 @@ def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print what a sweep would do."""
-    console.print(f"{plan.sweep.name} ({plan.sweep.source}) -> {plan.out}", highlight=False)
+    console.print(f"{plan.sweep.name} ({plan.sweep.origin.shown if plan.sweep.origin else 'no file'}) -> {plan.out}", highlight=False)
     console.print(summary(plan), highlight=False)
     for reason, count in plan.reasons("stale"):
         console.print(f"stale: {count} done with {reason}", highlight=False, markup=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage.run_folder import claim, write_json
 from benchmark.sweep.order import INTERRUPTED, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
@@ -76,9 +76,9 @@ class _Note:
 
     def __init__(self, task: JobTask, job: str) -> None:
         self._order = task.order
-        self._ledger = Ledger(Path(task.order.out))
-        self._path = self._ledger.note_path(task.submission, task.n)
-        self._content = {"starts": [], **self._ledger.note(task.submission, task.n), "job": job, "ended": None}
+        self._submissions = Submissions(Path(task.order.out))
+        self._path = self._submissions.note_path(task.submission, task.n)
+        self._content = {"starts": [], **self._submissions.note(task.submission, task.n), "job": job, "ended": None}
 
     def begin(self) -> int:
         """Note a start; returns how many starts in a row, before this one, brought no progress."""

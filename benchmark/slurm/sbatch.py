@@ -22,7 +22,7 @@ _TIMEOUTS = 10**6
 """Signals after which submitit itself would end a job: never, since our own count is of those without progress."""
 
 
-class Submitted:
+class ArrayTask:
     """A task of an array, as submitit carries it to the job and, at a time limit or pre-emption, to the job's next start."""
 
     def __init__(self, task: JobTask) -> None:
@@ -55,7 +55,7 @@ def submit(tasks: Sequence[JobTask], name: str, jobs: Path, options: Slurm, cpus
     executor = _executor(name, jobs, options, cpus)
     with _outside_a_job():
         try:
-            submitted = executor.submit_array([Submitted(task) for task in tasks])
+            submitted = executor.submit_array([ArrayTask(task) for task in tasks])
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
             raise UsageError(f"sbatch refused the jobs: {str(error).strip()}") from error
     return submitted[0].job_id.partition("_")[0]

@@ -1,6 +1,5 @@
 """A sweep in the words of the report, which knows no configs; and the command line that carries out one of its cells again."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from benchmark.report import explain as explaining
 from benchmark.report.build import Report, build, print_table
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Expected, SweepInfo, Tuned, cell_name, collect
-from benchmark.storage import yamlio
 from benchmark.storage.atomic import write_text
 
 _AXES = ("methods", "datasets", "fractions", "seeds", "baseline")
@@ -24,7 +22,8 @@ _AXES = ("methods", "datasets", "fractions", "seeds", "baseline")
 
 def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     """What the report is told of a sweep, and the runs it is to find."""
-    about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, sweep.source, sweep.command)
+    source, command = (sweep.origin.shown, sweep.origin.command()) if sweep.origin else ("", "")
+    about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, source, command)
     info = SweepInfo(*about, redo=redo_commands(sweep), selection=sweep.selection, looks=dict(method_looks()))
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
@@ -32,7 +31,8 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
 def report(sweep: Sweep, out: Path, tuning: tuple[Tuned, ...] = ()) -> Report:
     """Redraw the report of a sweep from its records, when they changed. tuning: the budget curves of its tuning."""
     info, expected = asked_for(sweep)
-    write_text(out / "sweep.yaml", sweep.text)
+    if sweep.origin is not None:
+        write_text(out / "sweep.yaml", sweep.origin.text)
     return build(out, replace(info, tuning=tuning), expected)
 
 
@@ -52,35 +52,32 @@ def show(found: Report, console: Console) -> None:
 
 
 def redo_commands(sweep: Sweep) -> dict[str, str]:
-    """Per cell, by :func:`cell_name`, the command that redoes all its seeds."""
+    """Per cell, by :func:`cell_name`, the command that redoes all its seeds; none for a sweep without a command of its own."""
     seeds: dict[tuple[str, float, str], list[int]] = {}
     for run in sweep.runs:
         seeds.setdefault((run.dataset, run.fraction, run.method), []).append(run.seed)
-    raw = yamlio.parse(sweep.text, sweep.source)
-    return {cell_name(*key): _command(sweep, raw, *key, found) for key, found in seeds.items()}
+    return {cell_name(*key): redo_command(sweep, *key, found) for key, found in seeds.items()} if sweep.origin else {}
 
 
 def redo_command(sweep: Sweep, dataset: str, fraction: float, method: str, seeds: Sequence[int]) -> str:
     """The command that redoes these ``seeds`` of a cell: the same run_ids, in a results folder of their own."""
-    return _command(sweep, yamlio.parse(sweep.text, sweep.source), dataset, fraction, method, seeds)
-
-
-def _command(sweep: Sweep, raw: dict[str, Any], dataset: str, fraction: float, method: str, seeds: Sequence[int]) -> str:
-    program, verb, *given = shlex.split(sweep.command)
-    out = ["--out", str(Path("results") / f"{sweep.name}-redo")]
-    if verb != "sweep":
-        return shlex.join([program, verb, *given, *out])
-    entry = _entry(raw["methods"], method)
-    gone = set().union(*map(_names, raw["methods"])) - _names(entry)
-    kept = [assignment for assignment in given[1:] if _applies(assignment.partition("=")[0], gone)]
+    origin = sweep.origin
+    if origin is None:
+        return ""
+    elsewhere = replace(origin, out=Path("results") / f"{sweep.name}-redo")
+    if not origin.name:
+        return elsewhere.command()
+    entry = _entry(origin.file.methods, method)
+    gone = set().union(*map(_names, origin.file.methods)) - _names(entry)
+    kept = [assignment for assignment in origin.assignments if _applies(assignment.partition("=")[0], gone)]
     axes = {
         "methods": _flow([entry]),
         "baseline": _flow(method),
-        "datasets": _flow([_entry(raw["datasets"], dataset)]),
+        "datasets": _flow([_entry(origin.file.datasets, dataset)]),
         "fractions": _flow([fraction]),
         "seeds": _flow(list(seeds)),
     }
-    return shlex.join([program, verb, given[0], *kept, *(f"{key}={value}" for key, value in axes.items()), *out])
+    return replace(elsewhere, assignments=(*kept, *(f"{key}={value}" for key, value in axes.items()))).command()
 
 
 def _entry(rows: Sequence[str | dict[str, Any]], name: str) -> str | dict[str, Any]:

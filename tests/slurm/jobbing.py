@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.slurm import job
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.submissions import Submissions
 from benchmark.sweep.order import Order, Policy
 
 AGAIN = 99
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def spec(folder: Path, runs: list[str], n: int = 0, workers: int = 1, **changes: Any) -> job.JobTask:
     """The task of ``runs`` (of the fake program) under ``folder``. changes: of its policy."""
-    shared = str(Ledger(folder).prepare())
+    shared = str(Submissions(folder).prepare())
     common = {"wait": False, "retry": False, "patient": True, "give_up_after": 5, "shared": shared, "grace": 20.0}
     policy = Policy(**{"session": f"slurm-entry-{n}", **common, **changes})
     return job.JobTask("entry", n, Order(str(folder), tuple(runs), "cpu", workers, 1), policy)

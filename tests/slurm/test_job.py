@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.slurm import start_python
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage.run_folder import STALE_SECONDS, claim, read_json
 from tests.slurm.jobbing import AGAIN, end, spec, start
 from tests.sweep.sweeping import make, record, run, steps_done, total, wait_for
@@ -36,7 +36,7 @@ def test_a_job_carries_out_its_runs_and_notes_its_end(tmp_path):
     assert record(tmp_path, "a")["total"] == total(10)
     assert read_json(run(tmp_path, "a").claims / "1")["job"] == "77_0"
     assert run(tmp_path, "b").failure()["kind"] == "nan"
-    note = Ledger(tmp_path).note("entry", 0)
+    note = Submissions(tmp_path).note("entry", 0)
     assert (note["job"], note["starts"], note["ended"]["code"]) == ("77_0", [[0, 0]], 1)
 
 
@@ -57,7 +57,7 @@ def test_a_signal_while_training_saves_and_the_next_start_goes_on(tmp_path):
     assert set(steps_done(tmp_path, "a").values()) == {1}
     assert record(tmp_path, "a")["total"] == total(300)
     assert record(tmp_path, "b")["total"] == total(10)
-    assert Ledger(tmp_path).note("entry", 0)["starts"] == [[0, 0], [0, saved]]
+    assert Submissions(tmp_path).note("entry", 0)["starts"] == [[0, 0], [0, saved]]
 
 
 @pytest.mark.parametrize(("point", "resumes_at"), [("setup", 0), ("evaluate", 9), ("files", 9), ("link", 9)])
@@ -150,7 +150,7 @@ def test_being_cancelled_saves_and_asks_for_nothing(tmp_path):
     assert code == 75, shown
     assert run(tmp_path, "a").saved_step() >= 1
     assert read_json(run(tmp_path, "a").claims / "1.end")["reason"] == "interrupted"
-    assert Ledger(tmp_path).note("entry", 0)["ended"]["code"] == 75
+    assert Submissions(tmp_path).note("entry", 0)["ended"]["code"] == 75
 
 
 def test_runs_that_others_hold_are_left_to_them(tmp_path):
@@ -206,6 +206,6 @@ def test_tasks_of_one_submission_stop_when_all_fail_alike(tmp_path):
     code, _ = end(start(spec(tmp_path, runs[6:], give_up_after=4, shared=first.policy.shared, n=2)))
     assert code == 1
     assert [run(tmp_path, run_id).state() for run_id in runs[6:]] == ["new"] * 3
-    said = Ledger(tmp_path).note("entry", 2)["ended"]["message"]
+    said = Submissions(tmp_path).note("entry", 2)["ended"]["message"]
     assert "the first 4 runs all failed alike" in said
     assert "3 runs were not run" in said
