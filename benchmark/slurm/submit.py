@@ -10,11 +10,11 @@ from rich.console import Console
 from benchmark.config.grid import Sweep
 from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, workers_per_task
 from benchmark.errors import UsageError
+from benchmark.slurm import login_node
 from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
 from benchmark.slurm.submissions import Submissions
-from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, check_writable
 from benchmark.sweep import carry_out, results
 from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
@@ -59,6 +59,7 @@ def split(plan: Plan, found: Jobs, retries: int) -> Split:
 def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Console) -> int:
     """Submit, say what was submitted, and follow if asked to. Returns the exit code."""
     options = for_runs(resolve(sweep.slurm), sweep.runs)
+    login_node.check()
     check_writable(out)
     carry_out.prepare_data(sweep.runs, console)
     plan = make(sweep, out)
@@ -69,6 +70,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     submissions = Submissions(out)
     found = find_jobs(submissions, mend=True)
     parts = split(plan, found, options.retries)
+    carry_out.verify_data([item.config for item in parts.ready], console)
     _tell(parts, found, console)
     if parts.ready:
         _submit(plan, parts.ready, found, options, workers, console)
@@ -105,7 +107,10 @@ def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> i
 
 
 def describe(plan: Plan, console: Console) -> None:
-    """How a sweep would be submitted, in one line, where there are options for it: in the sweep file or the user's."""
+    """How a sweep would be submitted, in one line, where there are options for it: in the sweep file or the user's.
+
+    Raises :class:`UsageError` on a login node from which it could not be.
+    """
     options = resolve(plan.sweep.slurm)
     if options == Slurm():
         return
@@ -114,6 +119,8 @@ def describe(plan: Plan, console: Console) -> None:
     except UsageError as error:
         console.print(f"not on Slurm as it is: {error}", style="yellow", highlight=False)
         return
+    if login_node.is_meant():
+        login_node.check()
     found = find_jobs(Submissions(plan.out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, None)
     console.print(f"on Slurm: {layout.words(options.array_parallelism)}", highlight=False)
@@ -173,10 +180,7 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
 
 def _ready(plan: Plan, item: Planned) -> int:
     """Make the run's folder as for a new start; the step of its newest checkpoint."""
-    if item.state == "stale":
-        carry_out.set_aside(plan.out, item.folder)
-    run = RunFolder(item.folder)
-    run.create(yamlio.dump(item.config.model_dump(mode="json")))
+    run = carry_out.create_folder(plan, item)
     run.retry()
     return run.saved_step()
 
