@@ -66,6 +66,11 @@ class Arena:
     splits: dict[str, ArenaSplit]
     checksums: dict[str, str]
 
+    @property
+    def pixels_hash(self) -> str:
+        """sha256 over the checksums of all splits: of what was decoded, where ``data_hash`` is of what it was decoded from."""
+        return hashlib.sha256(json.dumps(self.checksums, sort_keys=True).encode()).hexdigest()
+
     def split(self, name: str) -> ArenaSplit:
         """The split ``train``, ``test`` or, where the data set has one, ``val``."""
         seal.check(name)

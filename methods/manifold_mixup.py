@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Component, Edit, Mixed, Net
-from methods.shared import draw_lam, draw_perm, ensure, one_hot, stage_groups
+from methods.shared import draw_lam, draw_perm, ensure, one_hot, stage_groups, wide
 
 
 class ManifoldMixup(Component):
     """A mixer. alpha: of the Beta law (>= 0; 0 mixes nothing). layers: where it may mix; 0 is the input, k the k-th of four stages."""
 
     paper = "Verma et al., ICML 2019"
+    version = 2
     mixer = True
     mixes_inside = True
     neutral: ClassVar = {"alpha": 0.0}
@@ -57,7 +58,7 @@ class ManifoldMixup(Component):
         weight = torch.full((), lam, dtype=batch.x.dtype, device=batch.x.device)
 
         def blend(t: Tensor) -> Tensor:
-            w = weight.to(t.dtype)
-            return w * t + (1 - w) * t[perm]
+            full = wide(t)  # the label's lam is not rounded to half precision either
+            return (weight * full + (1 - weight) * full[perm]).to(t.dtype)
 
         return mixed._replace(edit=Edit(self._taps[layer - 1], blend))

@@ -101,6 +101,7 @@ class RegSL(Component):
     above. reweight_from, relabel_from: epochs. threshold: probability above which a label changes.
     """
 
+    version = 2
     paper = "Li and Zhang, NeurIPS 2021"
     terms = ("reg_sl", "self_label")
     neutral: ClassVar = {"lambda_ext": 1e999, "lambda_head": 1e999, "gamma": 1.0}
@@ -201,7 +202,7 @@ class RegSL(Component):
     def _corrected(self, step: Step) -> Tensor:
         """The loss with corrected labels and weights, minus the cross-entropy that the loop adds."""
         batch, logits = step.batch, wide(step.out.logits)
-        epoch = 1 + step.i * len(batch.y) // self._num_images
+        epoch = 1 + step.i // (self._num_images // len(batch.y))  # a pass drops its last, incomplete batch
         labels = self._labels[batch.index]
         if epoch >= self.relabel_from:
             probability, predicted = logits.detach().softmax(1).max(1)

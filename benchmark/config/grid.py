@@ -15,9 +15,10 @@ from benchmark.config.run_config import PROTOCOLS, Data, Evaluation, Linearity, 
 from benchmark.config.selection import NOTHING_CHOSEN, Winners, winners_in
 from benchmark.config.slurm_options import Slurm
 from benchmark.config.sweep_file import Override, SweepFile
-from benchmark.devices import visible_gpus
+from benchmark.devices import settle
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
+from datasets.base import cache_root
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
@@ -165,8 +166,9 @@ def _resolve(
                 )
             target[key] = value
     sections = {name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()}
-    device = resolve_device(sections["runtime"].device)
-    sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
+    asked = [scalars[name] for name in ("precision", "compile", "fold_bn")]
+    settings = settle(sections["runtime"].device, *asked, sections["training"].steps, cache_root())
+    sections["runtime"] = sections["runtime"].model_copy(update={"device": settings.device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
     check_evaluation(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
@@ -182,9 +184,9 @@ def _resolve(
         "components": components,
         "protocol": file.protocol,
         "pretrained": scalars["pretrained"],
-        "precision": {"auto": "bf16" if device == "cuda" else "fp32"}.get(scalars["precision"], scalars["precision"]),
-        "compile": _compile(scalars["compile"], device, sections["training"].steps),
-        "fold_bn": {"auto": "on" if device == "cuda" else "off"}.get(scalars["fold_bn"], scalars["fold_bn"]),
+        "precision": settings.precision,
+        "compile": settings.compile,
+        "fold_bn": settings.fold_bn,
     }
     return validate(RunConfig, values, where)
 
@@ -193,16 +195,6 @@ def _component(component: Component, options: Mapping[str, Any], where: str) -> 
     info = method_info(component.use)
     resolved = info.resolve(options, where)
     return {"name": component.name, "use": component.use, "options": resolved, "version": info.declarations["version"]}
-
-
-def resolve_device(device: str) -> str:
-    """``auto`` is a GPU where one is visible, else the CPU."""
-    return device if device != "auto" else "cuda" if visible_gpus() else "cpu"
-
-
-def _compile(value: str, device: str, steps: int) -> str:
-    """``auto`` compiles on a GPU when a run is long enough to pay for it."""
-    return value if value != "auto" else "on" if device == "cuda" and steps >= 1000 else "off"
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> Override | None:

@@ -20,7 +20,7 @@ from benchmark.storage import yamlio
 from benchmark.storage.files import file_sha256
 from datasets.arena import Decode
 
-LOOP_VERSION = 1
+LOOP_VERSION = 2
 """Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
 
 LEGACY: dict[str, Any] = {

@@ -29,7 +29,10 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Fit:
-    """What training consists of, and how far it is. ``elapsed``: seconds in the loop over all claims; ``curves``: one row per log point."""
+    """What training consists of, and how far it is. ``curves``: one row per log point.
+
+    elapsed: seconds in the loop over all claims, without those in which checkpoints and snapshots are written.
+    """
 
     config: Training
     preprocess: Preprocess
@@ -69,22 +72,29 @@ class Fit:
 
 def train(fit: Fit, session: Session, checkpoints: Checkpoints, snapshots: Snapshots) -> None:
     """Train ``fit`` to its last step, saving when due and when asked to stop (then raising ``Interrupted``)."""
-    total = fit.config.steps
+    total, device = fit.config.steps, fit.ctx.device
     fit.net.train()
     fit.pipeline.train_mode(fit.net)
-    started, offset, first = time.monotonic(), fit.elapsed, fit.step
+    offset, first, since = fit.elapsed, fit.step, time.monotonic()
     while fit.step < total:
         train_step(fit, fit.step)
         fit.step += 1
-        fit.elapsed = offset + time.monotonic() - started
+        now = time.monotonic()
+        fit.elapsed, since = fit.elapsed + now - since, now
         rate = (fit.step - first) * fit.stream.batch_size / max(fit.elapsed - offset, 1e-9)
         session.progress(fit.step, total, "train", rate)
-        if snapshots.due(fit.step):
-            snapshots.save(fit.net, fit.step, session.check)
         stop = session.stop_requested()
-        if stop or fit.step == total or checkpoints.due():
-            session.check()
-            checkpoints.save(fit.state_dict())
+        save = stop or fit.step == total or checkpoints.due()
+        if save or snapshots.due(fit.step):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # what the device has still to do is training, not saving
+            fit.elapsed += time.monotonic() - since
+            if snapshots.due(fit.step):
+                snapshots.save(fit.net, fit.step, session.check)
+            if save:
+                session.check()
+                checkpoints.save(fit.state_dict())
+            since = time.monotonic()  # the clock stood still while files were written
         if stop and fit.step < total:
             raise Interrupted(f"stopped at step {fit.step} of {total}")
 
@@ -122,7 +132,8 @@ def _seed(device: torch.device, seed: int) -> None:
 
 def _log(fit: Fit, step: Step, terms: dict[str, Tensor]) -> None:
     values = dict(zip(terms, torch.stack([t.float() for t in terms.values()]).tolist(), strict=True))
-    row = {"step": step.i + 1, "lr": fit.optimizer.param_groups[-1]["lr"], **{f"loss/{name}": value for name, value in values.items()}}
+    rates = {f"lr/{group['name']}": group["lr"] for group in fit.optimizer.param_groups if group["name"] in ("backbone", "head")}
+    row = {"step": step.i + 1, **rates, **{f"loss/{name}": value for name, value in values.items()}}
     fit.curves.append({**row, "images_per_second": (step.i + 1) * fit.stream.batch_size / fit.elapsed if fit.elapsed else 0.0})
     broken = [name for name, value in values.items() if name != "total" and not abs(value) < float("inf")]
     if broken or not abs(values["total"]) < float("inf"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import re
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def keep_pages() -> None:
 
 
 def reset_peak() -> None:
-    """Start a new peak, on the GPU and (on Linux) for this process, without the pages that earlier runs have left."""
+    """Start a new peak, on the GPU and (on Linux) for this process, without what earlier runs have left: networks in circles, and pages."""
+    gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(AttributeError, OSError):

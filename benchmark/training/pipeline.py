@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from benchmark.config.method_options import method_info
 from benchmark.config.run_config import ComponentConfig
 from benchmark.errors import UsageError
+from benchmark.training.setup_cache import SetupCache
 from methods.base import Batch, Component, Context, MethodError, Mixed, Net, Step
 from methods.shared import one_hot, soft_cross_entropy
 
@@ -16,14 +18,17 @@ from methods.shared import one_hot, soft_cross_entropy
 class Pipeline:
     """A list of components that acts as one. Knows the hooks and no method by name."""
 
-    def __init__(self, named: Sequence[tuple[str, Component]]) -> None:
+    def __init__(self, named: Sequence[tuple[str, Component]], identities: Sequence[tuple[str, int]]) -> None:
+        """identities: of each component, the code it is (``module:Class``) and that code's version."""
         self._named = list(named)
+        self._identities = list(identities)
         self._mixer = next((component for _, component in named if component.mixer), None)
 
     @classmethod
     def build(cls, configs: Sequence[ComponentConfig]) -> "Pipeline":
         """Instantiate the configured components; a refused option names its component."""
-        return cls([(config.name, _instantiate(config)) for config in configs])
+        identities = [(method_info(config.use).target, config.version) for config in configs]
+        return cls([(config.name, _instantiate(config)) for config in configs], identities)
 
     @property
     def views(self) -> int:
@@ -56,9 +61,10 @@ class Pipeline:
         for _, component in self._named:
             component.surgery(net)
 
-    def setup(self, ctx: Context) -> None:
-        for _, component in self._named:
-            component.setup(ctx)
+    def setup(self, ctx: Context, cache: SetupCache) -> None:
+        """One-off passes; each component sees its own part of ``cache``."""
+        for (_, component), identity in zip(self._named, self._identities, strict=True):
+            component.setup(replace(ctx, cached=cache.of(*identity)))
 
     def extra_modules(self) -> list[tuple[nn.Module, float]]:
         return [pair for _, component in self._named for pair in component.extra_modules()]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -26,6 +27,7 @@ FIELDS = [
     "backbone",
     "weights_hash",
     "data_hash",
+    "pixels_hash",
     "subset_hash",
     "protocol",
     "num_classes",
@@ -34,12 +36,18 @@ FIELDS = [
     "batch_size",
     "lr",
     "precision",
+    "float32",
     "compile",
+    "fold_bn",
+    "cudnn_benchmark",
+    "resident_pixels",
     "threads",
     "train_loss",
     "train_accuracy",
     "test_accuracy",
     "test_mean_class_accuracy",
+    "test_nll",
+    "test_ece",
     "val_accuracy",
     "linearity",
     "wall_seconds",
@@ -80,8 +88,12 @@ def test_a_run_writes_every_file_of_its_folder(images: Path, backbone: str, tmp_
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert (predictions["top1"] == predictions["label"]).mean() == record(tmp_path)["test_accuracy"]
     assert len(predictions) == 18
+    assert record(tmp_path)["test_nll"] == pytest.approx(-np.log(predictions["true_probability"]).mean(), rel=1e-6)
+    assert (predictions["label_name"] == "class" + predictions["label"].astype(str)).all()
+    assert predictions["true_probability"][right := predictions["top1"] == predictions["label"]].equals(predictions["probability"][right])
     curves = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     assert [row["step"] for row in curves] == [2, 4, 6]
+    assert [row["lr/backbone"] for row in curves] == pytest.approx([0.01, 0.01, 0.001])
     terms = ("cross_entropy", "smile_feature", "smile_source")
     assert curves[-1]["loss/total"] == pytest.approx(sum(curves[-1][f"loss/{term}"] for term in terms), rel=1e-5)
     assert load_file(tmp_path / "weights.safetensors").keys()
@@ -152,7 +164,7 @@ def test_training_is_never_handed_the_test_split(images: Path, backbone: str, tm
 
     monkeypatch.setattr(ArenaSplit, "image", watched)
     train(config(images, backbone, "smile"), session)
-    phases = {phase for name, phase in reads if name == "test"}
+    phases = {phase.rpartition(" ")[0] if "/" in phase else phase for name, phase in reads if name == "test"}
     assert phases == {"evaluate test", "linearity test"}
     assert "train" in {phase for name, phase in reads if name == "train"}
 
