@@ -50,6 +50,16 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def worker_devices(device: str) -> list[str]:
+    """What workers are given in turn: ``cpu``, or the entries for their ``CUDA_VISIBLE_DEVICES``; none where no GPU is visible."""
+    return visible_gpus() if device == "cuda" else ["cpu"]
+
+
+def default_workers(device: str, threads: int, workers_per_gpu: int) -> int:
+    """How many workers fill this machine."""
+    return len(visible_gpus()) * workers_per_gpu if device == "cuda" else max(1, cpu_count() // threads)
+
+
 BF16_FROM = (8, 0)
 """Compute capability from which a GPU multiplies in bfloat16."""
 COMPILE_FROM_STEPS = 1000
@@ -143,7 +153,7 @@ class Settings:
     why: tuple[str, ...] = ()
 
 
-def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int, cache: Path) -> Settings:
+def resolve_auto(device: str, precision: str, compile: str, fold_bn: str, steps: int, cache: Path) -> Settings:
     """The one place where ``auto`` is decided, by what the device can do. Other values stay as they are.
 
     A machine that shows no GPU and is told ``cuda`` speaks for another one, which is taken to be of capability 8.0 or above.
@@ -168,7 +178,7 @@ def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int, 
     return Settings(kind, precision, compile, fold_bn, tuple(why))
 
 
-def explain(settings: Settings, workers_per_gpu: int) -> list[str]:
+def explain_auto(settings: Settings, workers_per_gpu: int) -> list[str]:
     """What was decided and why, one line each, for ``plan`` and ``doctor``."""
     if settings.device != "cuda":
         return [*settings.why, "float32: IEEE"]

@@ -29,6 +29,8 @@ class ManifoldMixup(Component):
 
     paper = "Verma et al., ICML 2019"
     version = 2
+    color = "#999933"
+    marker = "h"
     mixer = True
     mixes_inside = True
     neutral: ClassVar = {"alpha": 0.0}

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.storage.atomic import read_json
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256, read_json
 from datasets.base import cache_root
 
 EMBEDDED = "efficientnet_lite0"

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import RunConfig, load_run
 from benchmark.training import peak_memory
 from benchmark.training.backbones import Source, source_of, student_of
 from benchmark.training.checkpoint import Checkpoints
@@ -36,7 +36,7 @@ from methods.base import Batch, Context
 
 TRAIN_IMAGES_EVALUATED = 2000
 
-__all__ = ["Interrupted", "assemble", "assess", "preflight", "train"]
+__all__ = ["Interrupted", "assemble", "assess", "load_run", "preflight", "train"]
 
 
 def train(config: RunConfig, session: Session) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from benchmark.config import weights
 from benchmark.errors import UsageError
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256
 from benchmark.training.backbones import load_source, prepare, verify
 from benchmark.training.run import preflight
 from methods.testing import advance, trained

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmark import devices
-from benchmark.devices import Gpu, explain, settle
+from benchmark.devices import Gpu, explain_auto, resolve_auto
 from benchmark.errors import UsageError
 from benchmark.training import on_device, preflight
 from benchmark.training.on_device import Resident, set_numerics
@@ -40,10 +40,10 @@ def test_auto_follows_the_devices_capability(
     found: Gpu | None, steps: int, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen(monkeypatch, found)
-    settled = settle("auto", *AUTO, steps, tmp_path)
+    settled = resolve_auto("auto", *AUTO, steps, tmp_path)
     assert (settled.device, settled.precision, settled.compile, settled.fold_bn) == expected
-    assert settle("auto", "fp32", "off", "off", steps, tmp_path).precision == "fp32", "what is written stays"
-    lines = explain(settled, 2)
+    assert resolve_auto("auto", "fp32", "off", "off", steps, tmp_path).precision == "fp32", "what is written stays"
+    lines = explain_auto(settled, 2)
     assert any("IEEE" in line for line in lines)
     assert found is None or any("workers per GPU: 2" in line for line in lines)
 
@@ -51,7 +51,7 @@ def test_auto_follows_the_devices_capability(
 def test_without_a_compiler_auto_does_not_compile_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen(monkeypatch, Gpu("H100", (9, 0), 2**36))
     monkeypatch.setattr(devices, "compile_problem", lambda device: "a C compiler")
-    settled = settle("cuda", *AUTO, 5000, tmp_path)
+    settled = resolve_auto("cuda", *AUTO, 5000, tmp_path)
     assert settled.compile == "off"
     assert any("lacks a C compiler" in line for line in settled.why)
 
@@ -73,7 +73,7 @@ def test_torchs_own_reason_is_said_and_asked_for_in_a_process_of_its_own(monkeyp
     for _ in range(2):
         assert devices.gpu(tmp_path) == Gpu("L4", (8, 9), 23)
     assert len(calls) == 2, "what works is kept, what does not is asked again"
-    settled = settle("auto", *AUTO, 10, tmp_path)
+    settled = resolve_auto("auto", *AUTO, 10, tmp_path)
     assert "L4, capability 8.9" in settled.why[0]
 
 
