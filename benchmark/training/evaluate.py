@@ -14,7 +14,7 @@ CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Predictions:
     """Predictions on a list of images, each array [n].
 
     probability, true_probability: those of the predicted and of the true class. loss: the mean cross-entropy, in nats.
@@ -50,7 +50,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(net: Net, batches: Iterable[Sample], precision: str) -> Evaluation:
+def evaluate(net: Net, batches: Iterable[Sample], precision: str) -> Predictions:
     """Predict every image of ``batches``; the net is left in eval mode."""
     net.eval()
     parts: list[list[torch.Tensor]] = []
@@ -62,7 +62,7 @@ def evaluate(net: Net, batches: Iterable[Sample], precision: str) -> Evaluation:
         true = log_p.gather(1, sample.y[:, None])[:, 0]
         parts.append([sample.index, sample.y, best.indices, best.values.exp(), true.exp(), true])
     index, label, top1, probability, true_probability, true = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    return Evaluation(index, label, top1, probability, true_probability, float(np.mean(-true, dtype=np.float64)))
+    return Predictions(index, label, top1, probability, true_probability, float(np.mean(-true, dtype=np.float64)))
 
 
 def followed(batches: Iterable[Sample], session: Session, step: int, phase: str, total: int) -> Iterator[Sample]:

@@ -26,7 +26,7 @@ from benchmark.errors import UsageError
 from benchmark.storage.run_folder import Check, replacing, write_record, write_text
 from benchmark.training import peak_memory
 from benchmark.training.backbones import Source
-from benchmark.training.evaluate import Evaluation
+from benchmark.training.evaluate import Predictions
 from benchmark.training.images import Images
 from benchmark.training.linearity import MEASURES, summary
 from benchmark.training.loop import Fit
@@ -41,9 +41,9 @@ class Results:
     fit: Fit
     images: Images
     source: Source
-    train: Evaluation
-    val: Evaluation | None
-    test: Evaluation | None
+    train: Predictions
+    val: Predictions | None
+    test: Predictions | None
     linearity: dict[str, list[dict]]
     wall_seconds: float = 0.0
     started_at: datetime.datetime | None = None
@@ -182,7 +182,7 @@ def _linearity_csv(linearity: dict[str, list[dict]]) -> str:
     return text.getvalue()
 
 
-def _predictions(test: Evaluation, classes: Sequence[str]) -> pa.Table:
+def _predictions(test: Predictions, classes: Sequence[str]) -> pa.Table:
     names = pa.array(classes, pa.string())
     columns = {"index": test.index, "label": test.label, "top1": test.top1, "probability": test.probability}
     named = {"label_name": names.take(pa.array(test.label)), "top1_name": names.take(pa.array(test.top1))}

@@ -13,7 +13,7 @@ from benchmark.config.run_config import RunConfig, load_run
 from benchmark.training import peak_memory
 from benchmark.training.backbones import Source, source_of, student_of
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import Evaluation, evaluate, followed
+from benchmark.training.evaluate import Predictions, evaluate, followed
 from benchmark.training.frozen import Runner, compiled, make_room
 from benchmark.training.images import Images, load_images, load_test
 from benchmark.training.linearity import draw_pairs, measure
@@ -143,7 +143,7 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
         pixels = fit.stream.pixels if split is images.train else None
         return eval_batches(split, index, fit.preprocess, config.evaluation.batch_size, pixels)
 
-    def evaluated(phase: str, split: ArenaSplit, index: np.ndarray) -> Evaluation:
+    def evaluated(phase: str, split: ArenaSplit, index: np.ndarray) -> Predictions:
         return evaluate(fit.net, followed(batches(split, index), session, fit.step, phase, len(index)), config.precision)
 
     shown = images.train_index[np.unique(np.linspace(0, len(images.train_index) - 1, TRAIN_IMAGES_EVALUATED).round().astype(int))]
@@ -165,10 +165,10 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
     return Results(fit, images, source, on_train, on_val, on_test, linearity)
 
 
-def _on_test(config: RunConfig, fit: Fit, session: Session, phase: str) -> Callable[[Net], Evaluation]:
+def _on_test(config: RunConfig, fit: Fit, session: Session, phase: str) -> Callable[[Net], Predictions]:
     test, index = load_test(config)
 
-    def evaluated(net: Net) -> Evaluation:
+    def evaluated(net: Net) -> Predictions:
         batches = eval_batches(test, index, fit.preprocess, config.evaluation.batch_size)
         return evaluate(net, followed(batches, session, fit.step, phase, len(index)), config.precision)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from benchmark.storage import checksummed
 from benchmark.storage.run_folder import Check, write_text
-from benchmark.training.evaluate import Evaluation
+from benchmark.training.evaluate import Predictions
 from benchmark.training.net import Net
 
 FILE = "snapshots.csv"
@@ -49,7 +49,7 @@ class Snapshots:
                     return str(error)
         return ""
 
-    def score(self, net: Net, evaluate: Callable[[Net], Evaluation], last: Evaluation, check: Check) -> None:
+    def score(self, net: Net, evaluate: Callable[[Net], Predictions], last: Predictions, check: Check) -> None:
         """Write ``snapshots.csv``, one row per step; ``last`` is the evaluation of ``net``, which is left as it is."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.training.evaluate import Evaluation
+from benchmark.training.evaluate import Predictions
 from benchmark.training.run import Interrupted, preflight, train
 from tests.runs import Notebook, config
 from tests.training.test_run import done, steady
 
 
-def evaluation(probability: list[float], right: list[bool]) -> Evaluation:
+def evaluation(probability: list[float], right: list[bool]) -> Predictions:
     n = len(right)
     p = np.array(probability, np.float32)
     label = np.zeros(n, np.int64)
-    return Evaluation(np.arange(n), label, np.where(right, 0, 1), p, p, 0.0)
+    return Predictions(np.arange(n), label, np.where(right, 0, 1), p, p, 0.0)
 
 
 def test_calibration_error_by_hand() -> None:

@@ -82,6 +82,7 @@ def test_mig_slices_and_gpus_without_device_files_are_listed_by_the_driver(monke
     listing = ["GPU 0: NVIDIA A100 (UUID: GPU-aa)", "  MIG 3g.20gb Device 0: (UUID: MIG-b1)", "  MIG 3g.20gb Device 1: (UUID: MIG-b2)"]
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: SimpleNamespace(stdout="\n".join(listing)))
     devices.driver_list.cache_clear()
+    monkeypatch.setattr(devices, "driver_list", devices.driver_list.__wrapped__)
     assert devices.driver_list() == (1, ["MIG-b1", "MIG-b2"])
     monkeypatch.setattr(devices, "driver_list", lambda: (1, ["MIG-b1", "MIG-b2"]))
     monkeypatch.setattr(devices, "Path", lambda place: tmp_path if place == "/dev" else tmp_path / "dxg")

@@ -11,8 +11,13 @@ from safetensors.torch import load_file
 
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
+from benchmark.training.images import load_images
 from benchmark.training.loop import Diverged
 from benchmark.training.run import Interrupted, preflight, train
+from benchmark.training.seeding import Streams
+from methods import delta
+from methods.l2_sp import L2SP
+from methods.testing import trained
 from tests.runs import Notebook, config
 
 VARYING = {"wall_seconds", "images_per_second", "peak_memory_bytes", "started_at", "finished_at", "resumes"}
@@ -213,3 +218,68 @@ def test_a_published_list_replaces_the_sampling_rule(images: Path, backbone: str
         preflight([config(images, backbone, data={"train_list": str(tmp_path / "wrong.txt")})])
     with pytest.raises(UsageError, match=r"gone\.txt: cannot be read"):
         _ = config(images, backbone, data={"train_list": str(tmp_path / "gone.txt")}).run_id
+
+
+def test_linearity_pairs_training_images_of_the_subset_alone(
+    images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets.arena import ArenaSplit
+
+    read: set[int] = set()
+    session, original = Notebook(tmp_path), ArenaSplit.image
+
+    def watched(self: ArenaSplit, i: int):
+        if session.phases and session.phases[-1].startswith("linearity train"):
+            read.add(int(i))
+        return original(self, i)
+
+    run = config(images, backbone, fractions=[0.5], linearity={"pairs": 200})
+    subset = set(load_images(run, Streams(run.dataset, run.fraction, run.seed)).train_index.tolist())
+    monkeypatch.setattr(ArenaSplit, "image", watched)
+    train(run, session)
+    assert read == subset
+    assert len(subset) == 18
+
+
+def test_a_term_on_the_gradient_side_that_is_not_finite_ends_the_run(
+    images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no part of the total."""
+    monkeypatch.setattr(L2SP, "monitor", lambda self, step: {"l2_sp": torch.tensor(float("nan"))})
+    with pytest.raises(Diverged, match="not finite at step 2: l2_sp"):
+        train(config(images, backbone, "l2_sp"), Notebook(tmp_path))
+
+
+def test_channel_importance_is_measured_on_shuffled_augmented_images(
+    images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path))
+    seen, original = [], delta.fast_importance
+
+    def watched(net, head, tap, x, y):
+        seen.append((x, y))
+        return original(net, head, tap, x, y)
+
+    monkeypatch.setattr(delta, "fast_importance", watched)
+    fit = trained(config(images, backbone, {"name": "tested", "use": "delta", "n_batches": 2, "batch_size": 9}), 0)
+    labels = torch.cat([y for _, y in seen[:2]])
+    assert (labels.diff() < 0).any(), "in the order of the files, labels would ascend"
+    plain = torch.cat([batch.x for batch in fit.ctx.train_pass(12)])
+    crops = torch.cat([x for x, _ in seen[:2]])
+    assert not any(torch.equal(crop, image) for crop in crops for image in plain)
+
+
+def test_a_damaged_checkpoint_or_snapshot_costs_steps_and_not_the_run(images: Path, backbone: str, tmp_path: Path) -> None:
+    run = config(images, backbone, evaluation={"snapshots": 3})
+    expected = done(run, tmp_path / "whole")
+    for name in ("1.pt", "snapshots/2.safetensors"):
+        folder = tmp_path / name.replace("/", "-")
+        with pytest.raises(Interrupted):
+            train(run, Notebook(folder, stop_after=3))
+        file = folder / "checkpoint" / name
+        file.write_bytes(file.read_bytes()[:-40])
+        again = Notebook(folder, claim=2)
+        train(run, again)
+        assert f"not used: {file} is damaged: its checksum differs" in again.lines
+        assert "started (claim 2)" in again.lines
+        assert steady(folder) == expected
