@@ -266,7 +266,8 @@ def test_channel_importance_is_measured_on_shuffled_augmented_images(
     assert (labels.diff() < 0).any(), "in the order of the files, labels would ascend"
     plain = torch.cat([batch.x for batch in fit.ctx.train_pass(12)])
     crops = torch.cat([x for x, _ in seen[:2]])
-    assert not any(torch.equal(crop, image) for crop in crops for image in plain)
+    central = sum(any(torch.equal(crop, image) for image in plain) for crop in crops)
+    assert central <= 4, "one of 72 random windows is the central one, unflipped"
 
 
 def test_a_damaged_checkpoint_or_snapshot_costs_steps_and_not_the_run(images: Path, backbone: str, tmp_path: Path) -> None:
