@@ -43,7 +43,7 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         streams = Streams(config.dataset, config.fraction, config.seed)
         source = source_of(config, streams)
         pipeline = Pipeline.build(config.components)
-        student = student_of(source, len(open_arena(config.data.use, config.data.decode).classes), streams)
+        student = student_of(source, len(open_arena(config.data.source, config.data.decode).classes), streams)
         pipeline.check(student, source.num_classes)
         student.tap(pipeline.taps(student))
         check_forward(student, config)
