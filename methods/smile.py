@@ -59,6 +59,7 @@ class Smile(Component):
     paper = "Li et al., arXiv 2103.13941"
     color = "#d55e00"
     marker = "p"
+    pairs_parameters = True
     variant_looks: ClassVar = {
         "smile_cutmix": ("#d55e00", "X"),
         "smile_no_feature": ("#0072b2", "<"),

@@ -135,28 +135,39 @@ def check_batches(trial: Trial) -> None:
         _ensure(all(map(torch.equal, batch[:3], expected[:3])), "mix() changes the batch in place")
         same = torch.equal(mixed.x, again.x) and torch.equal(mixed.target, again.target)
         _ensure(same, "mix() draws from something else than the generator it is given")
-        sums = mixed.target.sum(1)
-        _ensure(torch.allclose(sums, torch.ones_like(sums)) and bool((mixed.target >= 0).all()), "a mixed target is no distribution")
+        sums, rows, mixer = mixed.target.sum(1), len(mixed.x), mixer_declarations(trial)
+        distribution = mixer.get("free_weights") or torch.allclose(sums, torch.ones_like(sums))
+        _ensure(bool(distribution and (mixed.target >= 0).all()), "a mixed target is no distribution, and 'free_weights' is not declared")
+        fits = rows == len(mixed.target) and (rows == len(batch.y) or mixer.get("more_rows"))
+        _ensure(bool(fits), f"{len(batch.y)} images give {rows} rows and {len(mixed.target)} targets, and 'more_rows' is not declared")
         _ensure(0 <= mixed.lam <= 1, f"lam is {mixed.lam}")
         valid = mixed.perm is None or mixed.perm.sort().values.equal(torch.arange(len(batch.y)))
         _ensure(valid, "perm is no permutation of the batch")
 
 
 def check_resume(trial: Trial) -> None:
-    """A run whose state is saved after two steps, and restored into a fresh one, goes on bit for bit."""
+    """A run whose state is saved after two steps, or after the last and before ``finish``, goes on from it bit for bit in a fresh one."""
     whole = trained(trial.run, 2)
+    early = _saved(whole)
+    advance(whole, STEPS - 2)
+    late = _saved(whole)
+    whole.pipeline.finish(whole.ctx)
+    for state, steps in ((early, STEPS - 2), (late, 0)):
+        resumed = trained(trial.run, 0)
+        resumed.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
+        advance(resumed, steps)
+        resumed.pipeline.finish(resumed.ctx)
+        _ensure_same(
+            resumed,
+            whole.net.state_dict(),
+            "a resumed run differs: state_dict() or extra_modules() misses something, or a draw is not the run's own",
+        )
+
+
+def _saved(fit: "Fit") -> bytes:
     stream = io.BytesIO()
-    torch.save(whole.state_dict(), stream)
-    stream.seek(0)
-    advance(whole, 2)
-    resumed = trained(trial.run, 0)
-    resumed.load_state_dict(torch.load(stream, weights_only=True))
-    advance(resumed, 2)
-    _ensure_same(
-        resumed,
-        whole.net.state_dict(),
-        "a resumed run differs: state_dict() or extra_modules() misses something, or a draw is not the run's own",
-    )
+    torch.save(fit.state_dict(), stream)
+    return stream.getvalue()
 
 
 def check_neutral(trial: Trial) -> None:
@@ -168,9 +179,10 @@ def check_neutral(trial: Trial) -> None:
     if any(options is None for options in neutral.values()):
         return
     options = {f"{name}.{key}": value for name in names for key, value in neutral[name].items()}
-    same = Trial("+".join(names), options, trial.images, trial.backbone)
+    fit = trained(Trial("+".join(names), options, trial.images, trial.backbone).run, REFERENCE_STEPS)
+    fit.pipeline.finish(fit.ctx)
     plain = fine_tuning(trial.images, trial.backbone)[1]
-    _ensure_same(trained(same.run, REFERENCE_STEPS), plain, f"at its neutral options {options} training differs from fine-tuning")
+    _ensure_same(fit, plain, f"at its neutral options {options} training differs from fine-tuning")
 
 
 CHECKS: tuple[Callable[[Trial], None], ...] = (check_source, check_training, check_batches, check_resume, check_neutral)
@@ -181,6 +193,14 @@ def fine_tuning(images: Path, backbone: str) -> tuple[list[Batch], dict[str, Ten
     """What plain fine-tuning sees in its first steps, and its network's state after them; kept, as most checks need it."""
     fit = trained(tiny_run(images, backbone), REFERENCE_STEPS)
     return [Batch(*fit.stream.batch(i)) for i in range(REFERENCE_STEPS)], fit.net.state_dict()
+
+
+def mixer_declarations(trial: Trial) -> Mapping[str, Any]:
+    """What the mixer of a trial declares; nothing without one."""
+    from benchmark.config.method_options import method_info
+
+    said = [method_info(part.use).declarations for part in trial.run.components]
+    return next((declarations for declarations in said if declarations["mixer"]), {})
 
 
 def logged_terms(fit: "Fit") -> set[str]:
@@ -244,8 +264,6 @@ def trained(run: "RunConfig", steps: int) -> "Fit":
     from benchmark.training.run import assemble
 
     fit, _, _ = assemble(run)
-    fit.net.train()
-    fit.pipeline.train_mode(fit.net)
     advance(fit, steps)
     return fit
 

@@ -68,6 +68,7 @@ def _facts(info: MethodInfo) -> str:
         *(["needs unmixed labels"] if said["hard_labels"] else []),
         *(["needs a component that mixes inputs"] if said["needs_input_mixing"] else []),
         *(["needs the source classifier"] if said["needs_source_head"] else []),
+        *(["needs a component that gives the classifier its start"] if said["needs_head_start"] else []),
         *(["needs data.val_fraction above 0"] if said["needs_val"] else []),
         *([f"sees {said['views']} views of each image"] if said["views"] > 1 else []),
     ]
