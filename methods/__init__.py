@@ -19,6 +19,13 @@ METHODS = {
     "lwf": "methods.lwf:LwF",
     "bi_tuning": "methods.bi_tuning:BiTuning",
     "reg_sl": "methods.reg_sl:RegSL",
+    "lr_decay": "methods.lr_decay:LrDecay",
+    "ema": "methods.ema:Ema",
+    "swa": "methods.swa:Swa",
+    "lp_ft": "methods.lp_ft:LpFt",
+    "wise_ft": "methods.wise_ft:WiseFt",
+    "sam": "methods.sam:Sam",
+    "bitfit": "methods.bitfit:BitFit",
 }
 
 VARIANTS = {
@@ -38,5 +45,6 @@ VARIANTS = {
     "co_tuning_learned": ("co_tuning", {"relationship": "learned"}),
     "lwf_tllib": ("lwf", {"weight": 4.0, "temperature": 3.0, "train_source_head": False}),
     "reg_sl_penalty": ("reg_sl", {"mode": "penalty"}),
+    "asam": ("sam", {"adaptive": True, "rho": 0.5}),
     "reg_sl_self_label": ("reg_sl", {"self_label": True}),
 }

@@ -10,7 +10,7 @@ from scipy.special import betaincinv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.base import Batch, MethodError, Mixed, Net
+from methods.base import Batch, Context, MethodError, Mixed, Net
 
 
 def ensure(condition: bool, message: str) -> None:
@@ -109,6 +109,48 @@ def stage_groups(net: Net) -> tuple[tuple[str, ...], ...]:
         cuts = [k * len(stages) // 4 for k in range(5)]
         return tuple(stages[start:stop] for start, stop in itertools.pairwise(cuts))
     return tuple((stage,) for stage in stages[-4:])
+
+
+def stage_numbers(net: Net) -> dict[str, int]:
+    """The stage of each parameter in ``net.body`` by name: 0 for the first of ``net.stages`` and what lies before it, and so on; what
+    follows a stage belongs to it, and the classifier has the number after the last."""
+    numbers, stage, head = {}, 0, set(net.head_parameters())
+    for name, p in net.body.named_parameters():
+        stage = next((n for n, module in enumerate(net.stages) if name.startswith(f"{module}.")), stage)
+        numbers[name] = len(net.stages) if p in head else stage
+    return numbers
+
+
+def batch_norms(net: Net) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The BatchNorm layers of the backbone that keep running statistics."""
+    found = (m for m in net.body.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return [norm for norm in found if norm.track_running_stats]
+
+
+@torch.no_grad()
+def renew_statistics(ctx: Context) -> None:
+    """Take BatchNorm's running statistics anew by one augmented pass over the run's training images, in batches of 64.
+
+    They are the plain mean over the batches (Izmailov et al., UAI 2018); a last batch of one image is left out. Layers that do not run on
+    batch statistics keep theirs. All modes are left as found.
+    """
+    norms = [norm for norm in batch_norms(ctx.net) if norm.training]
+    if not norms:
+        return
+    modules = list(ctx.net.modules())
+    modes, momenta = [module.training for module in modules], [norm.momentum for norm in norms]
+    ctx.net.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None
+    for batch in ctx.train_pass(64, augment=True):
+        if len(batch.y) > 1:
+            ctx.net(batch.x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, mode in zip(modules, modes, strict=True):
+        module.training = mode
 
 
 def squared_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

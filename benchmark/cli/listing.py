@@ -38,7 +38,8 @@ def describe(name: str, console: Console) -> None:
     """Equation, options and needs of what a sweep's ``methods`` may hold: a method, a variant, ``pkg.mod:Class``, or a composition."""
     entry = parse_entry(name, "describe")
     infos = [method_info(component.use) for component in entry.components]
-    check_composition(name, infos, val_fraction=0.5, where="describe")
+    if len(infos) > 1:
+        check_composition(name, infos, val_fraction=0.5, where="describe")
     for n, (component, info) in enumerate(zip(entry.components, infos, strict=True)):
         if n:
             console.rule(f"+ {component.name}")

@@ -134,6 +134,7 @@ class Pipeline:
             component.after_step(step)
 
     def finish(self, ctx: Context) -> None:
+        self.enter(ctx.total_steps - 1, ctx)  # a run that is resumed behind its last step has taken none in this process
         for _, component in self._named:
             component.finish(ctx)
 

@@ -5,10 +5,26 @@ from typing import Any
 
 import methods
 from benchmark.config import grid
+from benchmark.config.method_options import method_info
 from benchmark.storage import yamlio
 from methods.testing import Trial
 
-PUBLISHED = ("l2_sp+mixup", "delta+mixup", "rifle+mixup", "bss+mixup", "co_tuning+mixup", "lwf+mixup", "l2_sp+cutmix", "smile+rifle")
+PUBLISHED = (
+    "l2_sp+mixup",
+    "delta+mixup",
+    "rifle+mixup",
+    "bss+mixup",
+    "co_tuning+mixup",
+    "lwf+mixup",
+    "l2_sp+cutmix",
+    "smile+rifle",
+    "lp_ft+wise_ft",
+    "lr_decay+ema",
+    "sam+mixup",
+    "smile+ema",
+    "l2_sp+swa",
+    "bitfit+lr_decay",
+)
 
 
 def of_sweeps() -> set[str]:
@@ -25,5 +41,6 @@ TEMPLATE = "methods.template:Template"
 
 
 def trial(name: str, images: Path, backbone: str, **options: Any) -> Trial:
-    """The trial of an entry."""
-    return Trial(name, options, images, backbone)
+    """The trial of an entry; a method that needs a start for the classifier beside it has it."""
+    alone = method_info(name).declarations if name in methods.METHODS else {}
+    return Trial(f"lp_ft+{name}" if alone.get("needs_head_start") else name, options, images, backbone)
