@@ -25,7 +25,18 @@ METHODS = {
     "lp_ft": "methods.lp_ft:LpFt",
     "wise_ft": "methods.wise_ft:WiseFt",
     "sam": "methods.sam:Sam",
+    "resizemix": "methods.resizemix:ResizeMix",
+    "fmix": "methods.fmix:FMix",
+    "regmixup": "methods.regmixup:RegMixup",
+    "snapmix": "methods.snapmix:SnapMix",
+    "spd": "methods.spd:Spd",
+    "ftp": "methods.ftp:Ftp",
+    "gradual_unfreezing": "methods.gradual_unfreezing:GradualUnfreezing",
     "bitfit": "methods.bitfit:BitFit",
+    "lora": "methods.lora:Lora",
+    "ssf": "methods.ssf:Ssf",
+    "vpt": "methods.vpt:Vpt",
+    "adaptformer": "methods.adaptformer:AdaptFormer",
 }
 
 VARIANTS = {
@@ -41,6 +52,9 @@ VARIANTS = {
     "smile_no_target_mix": ("smile", {"target_mix": False}),
     "smile_fixed_teacher": ("smile", {"teacher": "fixed"}),
     "smile_sq_mean": ("smile", {"feature_norm": "sq_mean"}),
+    "smile_paddle": ("smile", {"fold": True, "off_last": 0.1111, "head_decay": 2e-4}),
+    "smile_resizemix": ("smile", {"mixer": "resizemix"}),
+    "smile_fmix": ("smile", {"mixer": "fmix"}),
     "smile_code": ("smile", {"fold": True}),
     "co_tuning_learned": ("co_tuning", {"relationship": "learned"}),
     "lwf_tllib": ("lwf", {"weight": 4.0, "temperature": 3.0, "train_source_head": False}),

@@ -24,6 +24,8 @@ PUBLISHED = (
     "smile+ema",
     "l2_sp+swa",
     "bitfit+lr_decay",
+    "sam+regmixup",
+    "l2_sp+snapmix",
 )
 
 
