@@ -20,3 +20,13 @@ def visible_gpus() -> list[str]:
 def cpu_count() -> int:
     """CPU cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_devices(device: str) -> list[str]:
+    """What workers are given in turn: ``cpu``, or the entries for their ``CUDA_VISIBLE_DEVICES``; none where no GPU is visible."""
+    return visible_gpus() if device == "cuda" else ["cpu"]
+
+
+def default_workers(device: str, threads: int, workers_per_gpu: int) -> int:
+    """How many workers fill this machine."""
+    return len(visible_gpus()) * workers_per_gpu if device == "cuda" else max(1, cpu_count() // threads)

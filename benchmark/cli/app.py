@@ -38,9 +38,18 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With slurm: print the sbatch scripts, change nothing.")] = False,
 ) -> None:
     """Carry out what is missing, failed or interrupted, then report. Safe to repeat. With slurm: submit it as jobs."""
-    from benchmark.cli import backends
+    found, folder = _load(sweep, assignments, out)
+    if backend == "slurm":
+        from benchmark.slurm import submit
 
-    raise typer.Exit(backends.run(*_load(sweep, assignments, out), backend, workers, wait, dry_run, console))
+        code = submit.dry_run(found, folder, workers, console) if dry_run else submit.run(found, folder, workers, wait, console)
+        raise typer.Exit(code or 0)
+    if wait or dry_run:
+        raise UsageError(f"{'--wait' if wait else '--dry-run'} goes with --backend slurm (for a local sweep: smilebench plan)")
+    from benchmark.sweep import carry_out
+    from benchmark.tuning.trials import curves
+
+    raise typer.Exit(carry_out.run(found, folder, workers, console, lambda: curves(found.origin, folder)))
 
 
 @app.command()
@@ -51,9 +60,9 @@ def plan(
     probe: Annotated[bool, typer.Option("--probe", help="Train a few steps of every method that no run was measured of.")] = False,
 ) -> None:
     """Say what a sweep would do; change nothing."""
-    from benchmark.sweep import carry_out
+    from benchmark.cli import planning
 
-    carry_out.plan(*_load(sweep, assignments, out), probe, console)
+    planning.plan(*_load(sweep, assignments, out), probe, console)
 
 
 @app.command()
@@ -64,7 +73,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep the table up to date until the sweep ends.")] = False,
 ) -> None:
     """Show how far a sweep is."""
-    from benchmark.slurm import queued
+    from benchmark.slurm import jobs
     from benchmark.sweep import status as states
 
     found, folder = _load(sweep, assignments, out)
@@ -73,7 +82,7 @@ def status(
         states.watch(folder, run_ids, console)
     else:
         console.print(states.render(states.collect(folder, run_ids)))
-        queued.show(folder, console)
+        jobs.show_jobs(folder, console)
 
 
 @app.command()
@@ -82,17 +91,18 @@ def train(assignments: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...
     from benchmark.config import grid
     from benchmark.sweep import carry_out
 
-    found = grid.single(assignments)
-    raise typer.Exit(carry_out.run(found, out or Path("results") / found.name, 1, console))
+    found = grid.single(assignments, out)
+    raise typer.Exit(carry_out.run(found, found.origin.folder, 1, console))
 
 
 @app.command()
 def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
     """Redraw tables, figures and report.html from the records alone."""
-    from benchmark.sweep import carry_out
+    from benchmark.sweep import results
+    from benchmark.tuning.trials import curves
 
     found, folder = _load(sweep, assignments, out)
-    carry_out.show(carry_out.report(found, folder), console)
+    results.show(results.report(found, folder, curves(found.origin, folder)), console)
 
 
 app.command("figures", help="The same as report: redraw what the records say.")(report)
@@ -128,10 +138,10 @@ def explain(
     out: Out = None,
 ) -> None:
     """Show the runs behind a cell of a table, their settings and cost, and the command that redoes it."""
-    from benchmark.sweep import carry_out
+    from benchmark.sweep import results
 
     found, folder = _load(sweep, assignments, out)
-    carry_out.explain(found, folder, target, console)
+    results.explain(found, folder, target, console)
 
 
 @app.command()
@@ -162,15 +172,15 @@ def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all 
 def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
     from benchmark.config import grid
 
-    found = grid.load(sweep, assignments or [])
-    return found, out or Path("results") / found.name
+    found = grid.load(sweep, assignments or [], out)
+    return found, found.origin.folder
 
 
 def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
     from benchmark.config import grid
 
-    opened = grid.read(sweep, assignments or [])
-    return opened, out or Path("results") / opened.file.name
+    origin = grid.read(sweep, assignments or [], out)
+    return origin, origin.folder
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 import methods
 from benchmark.config import weights
-from benchmark.config.entries import Component, parse_entry
+from benchmark.config.entries import WrittenComponent, parse_entry
 from benchmark.config.grid import SWEEPS
 from benchmark.config.method_options import MethodInfo, check_composition, method_info
 from benchmark.devices import cpu_count, visible_gpus
@@ -53,7 +53,7 @@ def describe(name: str, console: Console) -> None:
         console.print(f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})", highlight=False)
 
 
-def _options(component: Component, info: MethodInfo) -> Table:
+def _options(component: WrittenComponent, info: MethodInfo) -> Table:
     """The options of one component; a variant's own values stand beside the method's defaults."""
     preset = component.options
     table = Table("option", "type", "default", *([f"in {component.name}"] if preset else []))

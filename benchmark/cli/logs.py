@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.errors import UsageError
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage.run_folder import RunFolder
 
 _LINES = 200
@@ -24,7 +24,7 @@ def show(run_id: str, results: Path, console: Console) -> None:
             console.print(run.log_path.read_text(encoding="utf-8"), markup=False, highlight=False)
         if failure := run.failure():
             console.print(f"{failure['reason']}\n{failure['traceback'] or ''}", markup=False, highlight=False)
-        for log in Ledger(folder.parents[1]).logs_of(run):
+        for log in Submissions(folder.parents[1]).logs_of(run):
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             left_out = f" (its last {_LINES} lines of {len(lines)})" if len(lines) > _LINES else ""
             console.print(f"job log {log}{left_out}:", highlight=False, soft_wrap=True)

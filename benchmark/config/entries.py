@@ -10,7 +10,7 @@ from benchmark.errors import UsageError, unknown
 
 
 @dataclass(frozen=True)
-class Component:
+class WrittenComponent:
     """One written component of an entry: its name there, the method it is, the options that differ from the defaults."""
 
     name: str
@@ -23,7 +23,7 @@ class Entry:
     """One row of ``methods``: its label and components."""
 
     label: str
-    components: tuple[Component, ...]
+    components: tuple[WrittenComponent, ...]
 
 
 def parse_entry(item: str | Mapping[str, Any], where: str) -> Entry:
@@ -39,7 +39,7 @@ def parse_entry(item: str | Mapping[str, Any], where: str) -> Entry:
     return Entry(label, _components(use, given, where))
 
 
-def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[Component, ...]:
+def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[WrittenComponent, ...]:
     names = use.split("+")
     unique(names, where)
     options: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -55,7 +55,7 @@ def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[Compone
         base, preset = methods.VARIANTS.get(name, (name, {}))
         if name not in methods.METHODS and name not in methods.VARIANTS and ":" not in name:
             raise UsageError(f"{where}: " + unknown("method", name, [*methods.METHODS, *methods.VARIANTS]))
-        parts.append(Component(name, base, {**preset, **options[name]}))
+        parts.append(WrittenComponent(name, base, {**preset, **options[name]}))
     return tuple(parts)
 
 

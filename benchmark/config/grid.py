@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import weights
-from benchmark.config.entries import Component, Entry, parse_dataset, parse_entry, unique
-from benchmark.config.evaluation import check_evaluation
+from benchmark.config.entries import Entry, WrittenComponent, parse_dataset, parse_entry, unique
 from benchmark.config.method_options import check_composition, method_info
-from benchmark.config.run_config import PROTOCOLS, Data, Evaluation, Linearity, RunConfig, Runtime, Training, validate, with_defaults
+from benchmark.config.run_config import (
+    PROTOCOLS,
+    Data,
+    Evaluation,
+    Linearity,
+    RunConfig,
+    Runtime,
+    Training,
+    check_evaluation,
+    validate,
+    with_defaults,
+)
 from benchmark.config.selection import NOTHING_CHOSEN, Winners, winners_in
 from benchmark.config.slurm_options import Slurm
 from benchmark.config.sweep_file import Override, SweepFile
@@ -27,11 +37,50 @@ _MATCHES = ("method", "label", "dataset", "fraction", "seed")
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a sweep comes from. name: the file as it was named, or '' for a single run of the command line. assignments: ``key=value``, as
+    given. file: the keys with the assignments applied; extra: those to options of components. raw: the mapping that ``file`` was read from.
+    where: for messages. out: the results folder that was asked for, None for the usual one.
+    """
+
+    name: str
+    assignments: tuple[str, ...]
+    file: SweepFile
+    extra: tuple[Override, ...]
+    raw: Mapping[str, Any]
+    where: str
+    out: Path | None = None
+
+    @property
+    def shown(self) -> str:
+        """The file as people write it."""
+        if not self.name:
+            return "command line"
+        path = find(self.name).resolve()
+        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+    @property
+    def text(self) -> str:
+        """The file with the command line's changes, as YAML."""
+        return yamlio.dump(dict(self.raw))
+
+    @property
+    def folder(self) -> Path:
+        """The results folder."""
+        return self.out or Path("results") / self.file.name
+
+    def command(self, verb: str = "sweep", *more: str) -> str:
+        """A line for a shell that calls ``verb`` for this sweep and its results folder; ``train`` where there is no file."""
+        out = [] if self.out is None else ["--out", str(self.out)]
+        what = [verb, self.name] if self.name else ["train"]
+        return shlex.join(["smilebench", *what, *self.assignments, *out, *more])
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
-    source: the file, as people write it. command: what runs it. text: the file with the command line's changes, as YAML.
-    selection: how settings were chosen, in words; '' where none were. winners: those it takes. opened: the file that :func:`load` read.
+    selection: how settings were chosen, in words; '' where none were. winners: those it takes. origin: None for a made-up one.
     give_up_after, slurm: as in the file.
     """
 
@@ -40,45 +89,28 @@ class Sweep:
     protocol: str
     methods: tuple[str, ...]
     runs: tuple[RunConfig, ...]
-    source: str = ""
-    command: str = ""
-    text: str = ""
     selection: str = ""
     winners: Winners = NOTHING_CHOSEN
-    opened: "Opened | None" = None
+    origin: Origin | None = None
     give_up_after: int | None = None
     slurm: Slurm = field(default_factory=Slurm)
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A sweep file as it is written, with the command line's changes. extra: those to options of components. text: all of it, as YAML."""
-
-    file: SweepFile
-    extra: tuple[Override, ...]
-    where: str
-    path: Path
-    text: str
-
-
-def load(name: str, assignments: Sequence[str] = ()) -> Sweep:
+def load(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Sweep:
     """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
-    opened = read(name, assignments)
-    sweep = expand(opened.file, opened.extra, opened.where)
+    origin = read(name, assignments, out)
+    sweep = expand(origin.file, origin.extra, origin.where)
     if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
         raise UsageError(
-            f"{opened.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
+            f"{origin.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
         )
-    command = " ".join(["smilebench sweep", name, *(shlex.quote(assignment) for assignment in assignments)])
-    return replace(sweep, source=_shown(opened.path), command=command, text=opened.text, opened=opened)
+    return replace(sweep, origin=origin)
 
 
-def read(name: str, assignments: Sequence[str] = ()) -> Opened:
+def read(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Origin:
     """The file of a sweep. When the assignments change what is crossed, its overrides need not hit a run any more."""
     path = find(name)
-    raw = yamlio.read(path)
-    if not isinstance(raw, dict):
-        raise UsageError(f"{path}: a sweep file is a mapping of keys")
+    raw = yamlio.read_mapping(path)
     extra = [_assign(raw, assignment) for assignment in assignments]
     where = str(path) if not assignments else f"{path} with {' '.join(assignments)}"
     file = validate(SweepFile, raw, where)
@@ -88,7 +120,7 @@ def read(name: str, assignments: Sequence[str] = ()) -> Opened:
         file = file.model_copy(update={"overrides": relaxed})
     if file.tune is not None:
         file.tune.check([parse_entry(item, where).label for item in file.methods], where, crossed)
-    return Opened(file, tuple(override for override in extra if override), where, path, yamlio.dump(raw))
+    return Origin(name, tuple(assignments), file, tuple(override for override in extra if override), raw, where, out)
 
 
 def find(name: str) -> Path:
@@ -189,7 +221,7 @@ def _resolve(
     return validate(RunConfig, values, where)
 
 
-def _component(component: Component, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _component(component: WrittenComponent, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     info = method_info(component.use)
     resolved = info.resolve(options, where)
     return {"name": component.name, "use": component.use, "options": resolved, "version": info.declarations["version"]}
@@ -221,19 +253,16 @@ def _assign(raw: dict[str, Any], assignment: str) -> Override | None:
     return None
 
 
-def single(assignments: Sequence[str]) -> Sweep:
+def single(assignments: Sequence[str], out: Path | None = None) -> Sweep:
     """The sweep of one run: ``method=``, ``dataset=``, ``seed=``, ``fraction=`` and any key of a sweep file."""
     raw: dict[str, Any] = {"name": "single", "seeds": [0]}
     lists = {"method": "methods", "dataset": "datasets", "seed": "seeds", "fraction": "fractions"}
-    extra = [_assign(raw, assignment) for assignment in assignments]
+    extra = tuple(override for assignment in assignments if (override := _assign(raw, assignment)))
     for key, plural in lists.items():
         if key in raw:
             raw[plural] = [raw.pop(key)]
-    raw.setdefault("baseline", next(iter(raw.get("methods", [])), ""))
-    sweep = expand(validate(SweepFile, raw, "command line"), [override for override in extra if override], "command line")
-    command = " ".join(["smilebench train", *(shlex.quote(assignment) for assignment in assignments)])
-    return replace(sweep, source="command line", command=command, text=yamlio.dump(raw))
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    methods = raw.get("methods")
+    first = methods[0] if isinstance(methods, list) and methods else ""
+    raw.setdefault("baseline", first if isinstance(first, str) else str(first.get("name", "")) if isinstance(first, dict) else "")
+    origin = Origin("", tuple(assignments), validate(SweepFile, raw, "command line"), extra, raw, "command line", out)
+    return replace(expand(origin.file, origin.extra, origin.where), origin=origin)

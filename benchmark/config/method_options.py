@@ -1,25 +1,24 @@
-"""Method options and declarations, read from source text: planning a sweep imports neither torch nor a method.
+"""Options and declarations of methods, from their source text: planning a sweep imports neither torch nor a method.
 
 A method is ``module:Class``. Its options are the keyword-only arguments of ``__init__`` (annotation and literal
-default), its declarations the literal class attributes of :class:`methods.base.Component` that it overrides.
+default), its declarations the literal class attributes of :class:`methods.base.Component` that it or a base overrides.
 """
 
 import ast
 import functools
-import importlib.machinery
-import importlib.util
 import types
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Optional, Union
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import methods
+from benchmark.config import method_source
 from benchmark.errors import UsageError, unknown
 
-_BASE = "methods.base:Component"
+_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "None": None}
+_GENERICS: dict[str, Any] = {"tuple": tuple, "Tuple": tuple, "Literal": Literal, "Optional": Optional, "Union": Union}
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,9 @@ def method_info(name: str) -> MethodInfo:
     target = methods.METHODS.get(name, name)
     if ":" not in target:
         raise UsageError(unknown("method", name, [*methods.METHODS, *methods.VARIANTS]))
-    module, _, class_name = target.partition(":")
-    tree = _parse(module, target)
-    node = _class(tree, class_name)
-    if node is None:
-        raise UsageError(f"method '{name}': {module} defines no class '{class_name}'")
-    base = _literals(_class(_parse("methods.base", _BASE), "Component"), _BASE)
-    declarations = {**base, **_literals(node, target, base)}
-    doc = "\n\n".join(filter(None, [ast.get_docstring(tree), ast.get_docstring(node)]))
-    return MethodInfo(name, target, types.MappingProxyType(_options(node, target)), types.MappingProxyType(declarations), doc)
+    chain = method_source.class_chain(target)
+    options, declarations = _options(chain), method_source.literals(chain)
+    return MethodInfo(name, target, types.MappingProxyType(options), types.MappingProxyType(declarations), chain[0].doc)
 
 
 @functools.cache
@@ -82,57 +75,11 @@ def method_looks() -> Mapping[str, tuple[str, str]]:
     return types.MappingProxyType(looks)
 
 
-def _parse(module: str, target: str) -> ast.Module:
-    origin = _origin(module)
-    if origin is None:
-        raise UsageError(f"method '{target}': no module '{module}' on the import path; install it, or put its folder on PYTHONPATH")
-    try:
-        return ast.parse(Path(origin).read_text(encoding="utf-8"), origin)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UsageError(f"method '{target}': {origin} cannot be read as Python source: {error}") from error
-
-
-def _origin(module: str) -> str | None:
-    """The file of a module. Unlike ``find_spec`` on a dotted name, imports no package on the way."""
-    spec, parts = None, module.split(".")
-    for n, part in enumerate(parts, start=1):
-        if not part.isidentifier():
-            return None
-        if n == 1:
-            spec = importlib.util.find_spec(part)
-        else:
-            spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:n]), spec.submodule_search_locations or [])
-        if spec is None:
-            return None
-    return spec.origin
-
-
-def _class(tree: ast.Module, name: str) -> ast.ClassDef | None:
-    return next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
-
-
-def _literals(node: ast.ClassDef, target: str, wanted: Container[str] | None = None) -> dict[str, Any]:
-    """Class attributes assigned in the body of ``node``, those in ``wanted`` alone when given."""
-    found: dict[str, Any] = {}
-    for item in node.body:
-        names = item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
-        for name in names:
-            if isinstance(name, ast.Name) and item.value is not None and (wanted is None or name.id in wanted):
-                found[name.id] = _literal(item.value, f"method '{target}': declaration '{name.id}'")
-    return found
-
-
-def _literal(node: ast.expr, where: str) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except ValueError as error:
-        raise UsageError(f"{where} must be written as a literal, not as {ast.unparse(node)}") from error
-
-
-def _options(node: ast.ClassDef, target: str) -> dict[str, Option]:
-    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    if init is None:
+def _options(chain: list[method_source.ClassSource]) -> dict[str, Option]:
+    found = method_source.constructor(chain)
+    if found is None:
         return {}
+    target, init = found
     others = [*init.args.posonlyargs, *init.args.args[1:], *filter(None, (init.args.vararg, init.args.kwarg))]
     if others:
         raise UsageError(f"method '{target}': option '{others[0].arg}' must be a keyword-only argument, after a bare *")
@@ -143,24 +90,49 @@ def _options(node: ast.ClassDef, target: str) -> dict[str, Option]:
             raise UsageError(f"{where} needs an annotation and a literal default")
         quoted = isinstance(arg.annotation, ast.Constant) and isinstance(arg.annotation.value, str)
         annotation = arg.annotation.value if quoted else ast.unparse(arg.annotation)
+        value = method_source.literal(default, where)
         try:
-            _adapter(annotation)
-        except (NameError, TypeError, AttributeError, SyntaxError) as error:
+            _adapter(annotation).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"{where}: its default {value!r} is not of its type {annotation}") from error
+        except (TypeError, ValueError, SyntaxError, RecursionError) as error:
             raise UsageError(f"{where}: {annotation} is no type of an option (int, float, bool, str, Literal, tuple, X | None)") from error
-        options[arg.arg] = Option(annotation, _literal(default, where))
+        options[arg.arg] = Option(annotation, value)
     return options
 
 
 @functools.cache
 def _adapter(annotation: str) -> TypeAdapter:
-    kind = eval(
-        annotation, {"__builtins__": {}}, {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "Literal": Literal}
-    )
-    return TypeAdapter(kind, config=ConfigDict(strict=True))
+    kind = _type(ast.parse(annotation.strip(), mode="eval").body)
+    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _type(node: ast.expr) -> Any:
+    """The type that an annotation names, of those an option may have; TypeError for any other expression. Nothing is evaluated."""
+    match node:
+        case ast.Constant(value=None):
+            return None
+        case ast.Constant(value=str() as text):
+            return _type(ast.parse(text.strip(), mode="eval").body)
+        case ast.Name(id=name) if name in _TYPES:
+            return _TYPES[name]
+        case ast.Name(id="tuple" | "Tuple"):
+            return tuple
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type(left) | _type(right)
+        case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(value=ast.Name(id="typing"), attr=name), slice=inner) if (
+            name in _GENERICS
+        ):
+            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            if name == "Literal":
+                return Literal[tuple(ast.literal_eval(part) for part in parts)]
+            kinds = [... if isinstance(part, ast.Constant) and part.value is ... else _type(part) for part in parts]
+            return _GENERICS[name][tuple(kinds) if len(kinds) > 1 else kinds[0]]
+    raise TypeError(ast.unparse(node))
 
 
 def _coerce(annotation: str, value: Any, where: str) -> Any:
-    if isinstance(value, list) and "tuple" in annotation:
+    if isinstance(value, list) and "tuple" in annotation.lower():
         value = tuple(value)
     try:
         value = _adapter(annotation).validate_python(value)

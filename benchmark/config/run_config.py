@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from benchmark.config.method_options import method_info
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256
 from datasets.arena import Decode
 
 LOOP_VERSION = 1
@@ -59,7 +59,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 class Section(BaseModel):
     """Base of all sections: frozen, strict types, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -267,6 +267,22 @@ def validate(model: type[Model], value: Any, where: str, section: str = "") -> M
     except ValidationError as error:
         lines = [_explain(model, item, where, section) for item in error.errors()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from error
+
+
+def check_evaluation(evaluation: Evaluation, data: Data, training: Training, linearity: Linearity, where: str) -> None:
+    """Refuse a run that would score nothing, or snapshots that would not be snapshots."""
+    count = evaluation.snapshots
+    if count == 1 or count > training.steps:
+        raise UsageError(f"{where}: evaluation.snapshots: {count}: give 0, or 2 to training.steps ({training.steps})")
+    if evaluation.test:
+        return
+    for key, wrong, right in (
+        ("data.val_fraction", data.val_fraction == 0, "above 0: nothing else is left to score"),
+        ("linearity.pairs", linearity.pairs > 0, "0: linearity is measured on test pairs too"),
+        ("evaluation.snapshots", count > 0, "0: snapshots are scored on test"),
+    ):
+        if wrong:
+            raise UsageError(f"{where}: evaluation.test: false needs {key} {right}")
 
 
 _KIND = re.compile(r"int$|str$|float$|bool$|constrained-|.*\[")

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark.config.run_config import RunConfig, Section, validate
 from benchmark.errors import UsageError
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256
 
 FILE = "selection.json"
 RUNS = Path("tune") / "runs"

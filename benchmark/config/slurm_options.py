@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from benchmark.config.run_config import RunConfig, Section, validate
+from benchmark.config.run_config import RunConfig, Runtime, Section, validate
 from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 
@@ -28,6 +28,9 @@ _SHORTEST = 15
 """Seconds that a job has at least, before it is told to stop."""
 _MARGIN_SECONDS, _MARGIN_SHARE = 20, 0.3
 """Of the time between the signal and the end, what is kept for asking to be queued again: the smaller of both."""
+
+_CPUS_OF_A_GPU_WORKER = 4
+"""One issues the kernels; pixels that are sent ahead, checkpoints and evaluation's results keep others busy."""
 
 
 class Slurm(Section):
@@ -152,6 +155,13 @@ def for_runs(options: Slurm, runs: list[RunConfig] | tuple[RunConfig, ...]) -> S
     return options
 
 
-def workers_per_task(options: Slurm, threads: int, asked: int | None) -> int:
-    """Runs that a job carries out side by side: one per GPU, or one per ``threads`` CPUs."""
-    return asked or gpu_count(options.gpus) or max(1, (options.cpus or threads) // threads)
+def workers_per_task(options: Slurm, runtime: Runtime, asked: int | None) -> int:
+    """Runs that a job carries out side by side: ``workers_per_gpu`` on each GPU, or one per ``threads`` CPUs."""
+    on_gpus = gpu_count(options.gpus) * runtime.workers_per_gpu
+    return asked or on_gpus or max(1, (options.cpus or runtime.threads) // runtime.threads)
+
+
+def cpus_per_task(options: Slurm, runtime: Runtime, asked: int | None) -> int:
+    """CPUs that a job asks for: those of the options, else what its workers use, on a GPU more than the training thread."""
+    each = max(runtime.threads, _CPUS_OF_A_GPU_WORKER) if gpu_count(options.gpus) else runtime.threads
+    return options.cpus or each * workers_per_task(options, runtime, asked)

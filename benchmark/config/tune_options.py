@@ -61,23 +61,20 @@ Dimension = Range | Annotated[list[Any], Field(min_length=1)]
 class Tune(Section):
     """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them; far from the final sweep's
     unless given. val_fraction: part of each subset that is held out and scored. shared: what is tuned in every method. spaces: per method
-    of the sweep, what is tuned in addition or instead. seed: of the search's own draws. round: trials that ``tpe`` proposes at a time.
+    of the sweep, what is tuned in addition or instead. seed: of the search's own draws.
     """
 
     trials: Annotated[int, Field(ge=2)]
-    search: Literal["grid", "random", "tpe"] = "random"
+    search: Literal["grid", "random"] = "random"
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000, 1001, 1002]
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     shared: dict[str, Dimension] = {}
     spaces: dict[str, dict[str, Dimension]] = {}
     seed: int = 0
-    round: Annotated[int, Field(ge=1)] = 4
 
     @model_validator(mode="after")
     def _every_key_is_used(self) -> "Tune":
         given = self.model_fields_set
-        if "round" in given and self.search != "tpe":
-            raise ValueError("round is of search 'tpe' alone")
         if "seed" in given and self.search == "grid":
             raise ValueError("search 'grid' draws nothing, so it has no seed")
         dimensions = [d for space in (self.shared, *self.spaces.values()) for d in space.values()]
@@ -106,13 +103,10 @@ class Tune(Section):
             if method not in methods and not relaxed:
                 raise UsageError(f"{where}: tune.spaces: " + unknown("method of this sweep", method, methods))
         for method in methods:
-            if self.search != "tpe":
-                self.settings(method, where)
-            else:
-                self.space(method, where)
+            self.settings(method, where)
 
     def settings(self, method: str, where: str) -> list[Settings]:
-        """The trials of ``method`` by grid or random search: the same for every data set and fraction."""
+        """The trials of ``method``: the same for every data set and fraction."""
         space = self.space(method, where)
         if self.search == "grid":
             return _grid(space, self.trials, f"{where}: tune: method '{method}'")
@@ -160,12 +154,12 @@ def _value(dimension: Dimension, u: float) -> Any:
     return min(dimension.low + int(u * _size(dimension)), dimension.high) if dimension.whole and not dimension.log else dimension.at(u)
 
 
-def distinct(settings: Iterator[Settings], count: int, but: Sequence[Settings] = ()) -> list[Settings]:
-    """The first ``count`` different ones not in ``but``; fewer where the iterator ends or a thousand draws in a row are in vain."""
+def distinct(settings: Iterator[Settings], count: int) -> list[Settings]:
+    """The first ``count`` different ones; fewer where the iterator ends or a thousand draws in a row are in vain."""
     found: list[Settings] = []
     vain = 0
     for each in settings:
-        vain = vain + 1 if each in found or each in but else 0
+        vain = vain + 1 if each in found else 0
         if not vain:
             found.append(each)
         if len(found) == count or vain > 1000:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256
 from datasets.base import cache_root
 
 EMBEDDED = "efficientnet_lite0"

@@ -16,12 +16,13 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.config import grid
-from benchmark.devices import visible_gpus
+from benchmark.devices import worker_devices
 from benchmark.perf import steps
 from benchmark.perf.measure import Row, device_clock, interleaved, own_cache, ratio, runs, show, write_backbone, write_images
 from benchmark.perf.overhead import Silent
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, read_json
+from benchmark.sweep.order import Order
 from benchmark.sweep.plan import data_sets, work
 from benchmark.sweep.runner import run_local
 from benchmark.training.loop import Fit
@@ -159,9 +160,9 @@ def together(setting: steps.Setting, count: int, length: int) -> float:
         folders = [RunFolder(root / "runs" / config.run_id) for config in configs]
         for place, config in zip(folders, configs, strict=True):
             place.create(yamlio.dump(config.model_dump(mode="json")))
-        devices = visible_gpus()[:1] if setting.device == "cuda" else ["cpu"]
-        ids = [config.run_id for config in configs]
-        outcome = run_local(root, ids, workers=count, threads=1, devices=devices, view=Silent(Console(quiet=True)))
+        ids = tuple(config.run_id for config in configs)
+        order = Order(str(root), ids, setting.device, count, 1, tuple(worker_devices(setting.device)[:1]))
+        outcome = run_local(order, Silent(Console(quiet=True)))
         if len(outcome.done) != count:
             raise RuntimeError(f"runs that were to be timed failed: {outcome.failed or outcome.message}")
         return sum((read_json(place.record_path) or {})["images_per_second"] for place in folders)

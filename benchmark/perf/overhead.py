@@ -17,6 +17,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.perf.measure import Row, own_cache, runs, show, write_backbone, write_images
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder
+from benchmark.sweep.order import Order
 from benchmark.sweep.plan import data_sets
 from benchmark.sweep.progress import View
 from benchmark.sweep.runner import run_local
@@ -73,7 +74,7 @@ def per_run(folder: Path, batches: Sequence[Sequence[RunConfig]]) -> float:
         begun = time.monotonic()
         for batch in batches:
             ids = [config.run_id for config in batch]
-            outcome = run_local(folder, ids, workers=1, threads=1, devices=["cpu"], view=Silent(Console(quiet=True)))
+            outcome = run_local(Order(str(folder), tuple(ids), "cpu", 1, 1), Silent(Console(quiet=True)))
             if set(outcome.done) != set(ids):
                 raise RuntimeError(f"runs that were to be timed failed: {outcome.failed or outcome.message}")
         return (time.monotonic() - begun) / len(configs)

@@ -1,1 +1,5 @@
-"""Numbers from papers, and the comparison with ours."""
+"""Numbers from papers, and our cells beside them.
+
+``results/published/*.yaml`` and a sweep's records come in; ``comparability`` says what keeps the two from being compared, ``comparison``
+gives a verdict with its prediction interval, and a table of verdicts with reasons goes out.
+"""

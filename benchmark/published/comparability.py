@@ -8,7 +8,7 @@ from pyarrow import parquet
 import methods
 from benchmark.config.method_options import method_info
 from benchmark.config.run_config import RunConfig, Training, with_defaults
-from benchmark.published.published_numbers import Entry
+from benchmark.published.published_numbers import PublishedNumber
 from benchmark.report.collect import Run
 from datasets.counts import COUNTS
 
@@ -19,7 +19,7 @@ _FREE = {"lr", "log_every"}
 """Keys of ``training`` that published rows set per method and data set, or that change nothing."""
 
 
-def differences(config: RunConfig, runs: Sequence[Run], entry: Entry) -> list[str]:
+def differences(config: RunConfig, runs: Sequence[Run], entry: PublishedNumber) -> list[str]:
     """Every reason but the selection rule and the number of seeds; none where the two may be compared."""
     found = [*_weights(config, entry), *_protocol(config, entry), *_data(config, runs)]
     if entry.fraction != config.fraction:
@@ -44,7 +44,7 @@ def remarks(config: RunConfig) -> list[str]:
     return [f"ours with {', '.join(found)}"] if found else []
 
 
-def _weights(config: RunConfig, entry: Entry) -> list[str]:
+def _weights(config: RunConfig, entry: PublishedNumber) -> list[str]:
     if entry.backbone is None:
         return ["what its backbone was is not known"]
     name = re.sub(r"[^a-z0-9]", "", entry.backbone.lower())
@@ -54,7 +54,7 @@ def _weights(config: RunConfig, entry: Entry) -> list[str]:
     return [] if config.backbone == wanted else [f"published: {entry.backbone} ({wanted}); ours: {config.backbone}"]
 
 
-def _protocol(config: RunConfig, entry: Entry) -> list[str]:
+def _protocol(config: RunConfig, entry: PublishedNumber) -> list[str]:
     if entry.protocol is None:
         return ["what its protocol was is not known"]
     if config.protocol != entry.protocol:

@@ -22,7 +22,7 @@ from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.published.comparability import differences, remarks
-from benchmark.published.published_numbers import Entry
+from benchmark.published.published_numbers import PublishedNumber
 from benchmark.report import optimism
 from benchmark.report.collect import Collected, Expected, Run, collect
 from benchmark.report.intervals import LEVEL, Interval, spread, t_interval
@@ -45,7 +45,7 @@ class Comparison:
     ours: Interval | None
     expected: int
     rule: str
-    entry: Entry
+    entry: PublishedNumber
     reach: float | None
     verdict: str
     reasons: tuple[str, ...]
@@ -57,7 +57,7 @@ class Comparison:
         return None if self.ours is None else self.ours.mean - self.entry.value
 
 
-def compare(sweep: Sweep, out: Path, entries: Sequence[Entry]) -> list[Comparison]:
+def compare(sweep: Sweep, out: Path, entries: Sequence[PublishedNumber]) -> list[Comparison]:
     """Every cell of the sweep beside every published number of its data set and method; ``entries`` at other fractions are left out unless
     none is at the cell's own."""
     expected = [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
@@ -71,14 +71,14 @@ def compare(sweep: Sweep, out: Path, entries: Sequence[Entry]) -> list[Compariso
     return [_compare(configs, runs[key], entry) for key, configs in cells.items() for entry in _about(configs[0], entries)]
 
 
-def _about(config: RunConfig, entries: Sequence[Entry]) -> list[Entry]:
+def _about(config: RunConfig, entries: Sequence[PublishedNumber]) -> list[PublishedNumber]:
     """The entries of a cell: those at its fraction, else the nearest one, so that the cell is listed with the reason."""
     names = [component.name for component in config.components]
     named = [e for e in entries if e.dataset == config.data.use.partition(":")[0] and [e.method] == names]
     return [e for e in named if e.fraction == config.fraction] or sorted(named, key=lambda e: abs(e.fraction - config.fraction))[:1]
 
 
-def _compare(configs: Sequence[RunConfig], runs: Sequence[Run], entry: Entry) -> Comparison:
+def _compare(configs: Sequence[RunConfig], runs: Sequence[Run], entry: PublishedNumber) -> Comparison:
     reasons = differences(configs[0], runs, entry)
     values, rule = [100 * run.record["test_accuracy"] for run in runs], LAST
     if entry.selection == "best_epoch_on_test":
@@ -123,12 +123,12 @@ def prediction_reach(values: Sequence[float], m: int, level: float = LEVEL) -> f
     return float(stats.t.ppf((1 + level) / 2, n - 1)) * spread(values) * math.sqrt(1 / m + 1 / n)
 
 
-def publish(sweep: Sweep, out: Path, entries: Sequence[Entry], console: Console) -> list[Comparison]:
-    """Print the comparison and write ``tables/compare.md`` and ``tables/compare.csv``; a sweep the ledger knows nothing of is refused."""
+def publish(sweep: Sweep, out: Path, entries: Sequence[PublishedNumber], console: Console) -> list[Comparison]:
+    """Print the comparison and write ``tables/compare.md`` and ``tables/compare.csv``; refused where no number is published."""
     found = compare(sweep, out, entries)
     if not found:
         known = ", ".join(sorted({entry.dataset for entry in entries})) or "nothing"
-        raise UsageError(f"no number for any cell of '{sweep.name}' is in the ledger (results/published has: {known})")
+        raise UsageError(f"no number for any cell of '{sweep.name}' is published here (results/published has: {known})")
     rows, lines = [row(each) for each in found], notes(found)
     _print(sweep, found, lines, console)
     table = ["| " + " | ".join(text.replace("|", r"\|") for text in each) + " |" for each in (COLUMNS, *rows)]

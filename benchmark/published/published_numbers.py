@@ -1,6 +1,6 @@
 """Published numbers, each with what has to be known before anything is compared with it: ``results/published/*.yaml``.
 
-``null`` says that a fact is not known here; it is never guessed. The ledger holds numbers whose source could be read, and no others.
+``null`` says that a fact is not known here; it is never guessed. They are numbers whose source could be read, and no others.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from benchmark.storage import yamlio
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 
 
-class Entry(Section):
+class PublishedNumber(Section):
     """One published number. value, plus_minus: percent. n: seeds behind it. selection: what it is of. source: paper, table or issue.
 
     dataset, method: names in this suite, a method's variant where that is what was run; published_as: the method's name there.
@@ -36,20 +36,20 @@ class Entry(Section):
     note: str | None
 
 
-class LedgerFile(Section):
-    """A file of the ledger: ``common`` keys are those of every entry that does not give its own."""
+class PublishedFile(Section):
+    """A file of published numbers: ``common`` keys are those of every entry that does not give its own."""
 
     common: dict[str, Any] = {}
     entries: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
-def load(folder: Path = PUBLISHED) -> list[Entry]:
+def load(folder: Path = PUBLISHED) -> list[PublishedNumber]:
     """Every entry, in the order of the files' names; a number given twice by one source is refused."""
-    found: list[Entry] = []
+    found: list[PublishedNumber] = []
     for path in sorted(folder.glob("*.yaml")):
-        file = validate(LedgerFile, yamlio.read(path), str(path))
+        file = validate(PublishedFile, yamlio.read(path), str(path))
         for n, entry in enumerate(file.entries):
-            found.append(validate(Entry, {**file.common, **entry}, str(path), f"entries.{n}"))
+            found.append(validate(PublishedNumber, {**file.common, **entry}, str(path), f"entries.{n}"))
     keys = [(e.source, e.dataset, e.fraction, e.method, e.backbone, e.selection) for e in found]
     for key in keys:
         if keys.count(key) > 1:

@@ -7,12 +7,11 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.config.grid import Sweep
-from benchmark.slurm import queue_commands
-from benchmark.slurm.jobs import survey
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.jobs import find_jobs, scancel
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import machine
 from benchmark.storage.run_folder import ClaimFile, RunFolder
-from benchmark.sweep.outcome import OK, SOME_FAILED
+from benchmark.sweep.order import OK, SOME_FAILED
 
 
 def cancel(sweep: Sweep, out: Path, console: Console) -> int:
@@ -29,14 +28,14 @@ def cancel(sweep: Sweep, out: Path, console: Console) -> int:
         except (ProcessLookupError, PermissionError) as error:
             console.print(f"process {pid}, which works on {runs} runs here, could not be signalled: {error}", style="red", highlight=False)
             code = SOME_FAILED
-    if not runners and not any(task.entry.cancelled or task.active for task in survey(Ledger(out)).tasks):
+    if not runners and not any(task.entry.cancelled or task.active for task in find_jobs(Submissions(out)).tasks):
         console.print("nothing of this sweep waits or runs", highlight=False)
     return code
 
 
 def _cancel_jobs(out: Path, console: Console) -> int:
-    ledger = Ledger(out)
-    found = survey(ledger, mend=True)
+    submissions = Submissions(out)
+    found = find_jobs(submissions, mend=True)
     active = {task.entry.path: task.entry for task in found.tasks if task.active}
     for entry in active.values():
         tasks = [task for task in found.tasks if task.entry.path == entry.path]
@@ -44,11 +43,11 @@ def _cancel_jobs(out: Path, console: Console) -> int:
         if entry.job is None:
             console.print(f"{entry.name} is being submitted just now: cancel again", style="yellow", highlight=False)
             continue
-        problem = queue_commands.scancel([entry.job])
+        problem = scancel([entry.job])
         if problem is not None and found.answered:
             console.print(f"job {entry.job} could not be cancelled: {problem}", style="red", highlight=False)
             return SOME_FAILED
-        ledger.update(entry, cancelled=True)
+        submissions.update(entry, cancelled=True)
         words = f"{len(tasks)} tasks, of which {waiting} waited and {running} ran"
         if problem is not None:  # Slurm answers nothing: only what this sweep remembers can be changed
             words = f"Slurm does not answer ({problem}), so the job is only forgotten"

@@ -2,17 +2,15 @@
 
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.devices import visible_gpus
-from benchmark.slurm.submissions import Ledger
-from benchmark.storage.run_folder import RunFolder, claim, write_json
-from benchmark.sweep.outcome import INTERRUPTED, Outcome, Terms
+from benchmark.slurm.submissions import Submissions
+from benchmark.storage.run_folder import claim, write_json
+from benchmark.sweep.order import INTERRUPTED, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
 from benchmark.sweep.runner import run_local
-from benchmark.sweep.stop_early import Fuse
 from benchmark.terminal import console
 
 RESTARTS = 3
@@ -21,29 +19,13 @@ _SIGNAL = signal.SIGUSR2
 
 
 @dataclass(frozen=True)
-class TaskSpec:
-    """One task. runs: longest first. fuse: folder, shared with the tasks of the same command. grace: as in ``Terms``."""
+class JobTask:
+    """One task of a submission, whose runs are claimed under one session over all starts of its job."""
 
-    sweep_dir: str
     submission: str
     n: int
-    runs: tuple[str, ...]
-    device: str
-    workers: int
-    threads: int
-    give_up_after: int | None
-    fuse: str
-    grace: float
-    program: str = "benchmark.training.run"
-    load: str = "benchmark.config.run_config:load_run"
-
-    @property
-    def session(self) -> str:
-        """Who claims the runs, over all starts of the job."""
-        return f"slurm-{self.submission}-{self.n}"
-
-    def folders(self) -> list[RunFolder]:
-        return [RunFolder(Path(self.sweep_dir) / "runs" / run_id) for run_id in self.runs]
+    order: Order
+    policy: Policy
 
 
 class Notice:
@@ -66,32 +48,18 @@ class Notice:
             self._before(_SIGNAL, None)
 
 
-def carry_out(spec: TaskSpec, job: str) -> Outcome:
+def carry_out(task: JobTask, job: str) -> SweepOutcome:
     """The runs of one task. Returns when nothing is left to do here, or when the job is being ended.
 
     Told to stop by the signal, it does not return but has the job queued again.
     """
     notice = Notice()
-    note = _Note(spec, job)
+    note = _Note(task, job)
     stuck = note.begin()
     if stuck >= RESTARTS:
-        _give_up(spec, job, stuck)
+        _give_up(task, job, stuck)
         note.forget_starts()
-    devices = (visible_gpus() if spec.device == "cuda" else []) or ["cpu"]
-    terms = Terms(job, spec.session, wait=False, retry=False, stop=notice.asked, grace=spec.grace, patient=True)
-    fuse = Fuse(spec.give_up_after, any(run.record_path.exists() for run in spec.folders()), Path(spec.fuse))
-    outcome = run_local(
-        Path(spec.sweep_dir),
-        spec.runs,
-        workers=spec.workers,
-        threads=spec.threads,
-        devices=devices,
-        view=View(console),
-        terms=terms,
-        fuse=fuse,
-        program=spec.program,
-        load=spec.load,
-    )
+    outcome = run_local(task.order, View(console), replace(task.policy, job=job), notice.asked)
     if notice.given and outcome.exit_code == INTERRUPTED:
         console.print(f"{len(outcome.unfinished)} runs are not finished: to be queued again", highlight=False)
         try:
@@ -106,11 +74,11 @@ def carry_out(spec: TaskSpec, job: str) -> Outcome:
 class _Note:
     """``notes/<submission>-<n>.json``; starts: progress at each start of the job."""
 
-    def __init__(self, spec: TaskSpec, job: str) -> None:
-        self._spec = spec
-        self._ledger = Ledger(Path(spec.sweep_dir))
-        self._path = self._ledger.note_path(spec.submission, spec.n)
-        self._content = {"starts": [], **self._ledger.note(spec.submission, spec.n), "job": job, "ended": None}
+    def __init__(self, task: JobTask, job: str) -> None:
+        self._order = task.order
+        self._submissions = Submissions(Path(task.order.out))
+        self._path = self._submissions.note_path(task.submission, task.n)
+        self._content = {"starts": [], **self._submissions.note(task.submission, task.n), "job": job, "ended": None}
 
     def begin(self) -> int:
         """Note a start; returns how many starts in a row, before this one, brought no progress."""
@@ -130,16 +98,16 @@ class _Note:
 
     def _progress(self) -> list[int]:
         """Finished runs, and steps saved of the others: both only grow."""
-        unfinished = [run for run in self._spec.folders() if not (run.record_path.exists() or run.failure_path.exists())]
-        return [len(self._spec.runs) - len(unfinished), sum(run.saved_step() for run in unfinished)]
+        unfinished = [run for run in self._order.folders() if not (run.record_path.exists() or run.failure_path.exists())]
+        return [len(self._order.runs) - len(unfinished), sum(run.saved_step() for run in unfinished)]
 
 
-def _give_up(spec: TaskSpec, job: str, stuck: int) -> None:
+def _give_up(task: JobTask, job: str, stuck: int) -> None:
     """Fail the runs that this job had begun; all of them where it came to none."""
-    unfinished = [run for run in spec.folders() if not (run.record_path.exists() or run.failure_path.exists())]
-    begun = [run for run in unfinished if (last := run.last_claim()) is not None and last.info.get("session") == spec.session]
+    unfinished = [run for run in task.order.folders() if not (run.record_path.exists() or run.failure_path.exists())]
+    begun = [run for run in unfinished if (last := run.last_claim()) is not None and last.info.get("session") == task.policy.session]
     for run in begun or unfinished:
-        own = claim(run.path, spec.session, job)
+        own = claim(run.path, str(task.policy.session), job)
         if own is not None:
             step = run.saved_step()
             reason = f"job {job} was started {stuck} times again without progress at step {step} (time limit, pre-emption or a lost node)"

@@ -1,22 +1,39 @@
-"""Which submitted tasks still wait or run, by squeue, else sacct, else what the tasks noted themselves."""
+"""A sweep's jobs: which submitted tasks still wait or run, by squeue, else sacct, else what the tasks noted themselves.
 
-from collections.abc import Mapping, Sequence
+Every answer of Slurm may be None: the command is not here, or does not answer.
+"""
+
+import itertools
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from benchmark.slurm import queue_commands
-from benchmark.slurm.submissions import Ledger, Submission, tasks_of
-from benchmark.sweep.outcome import USAGE
+from rich.console import Console
+
+from benchmark.config.slurm_options import Slurm
+from benchmark.slurm.layout import Limits
+from benchmark.slurm.submissions import Submission, Submissions, tasks_of
+from benchmark.sweep.order import USAGE
 
 ACTIVE = ("waiting", "running", "unknown")
+_SECONDS = 30
+"""For which an answer of Slurm is waited."""
+WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "SUSPENDED", "PREEMPTED"}
+RUNNING = {"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
+_SHOWN = 5
+"""Jobs that ended without finishing their runs, of which ``status`` tells: the last ones."""
 
 
 @dataclass(frozen=True)
-class Task:
+class SubmittedTask:
     """One task of a submission. state: one of :data:`ACTIVE`, ``ended`` or ``cancelled``."""
 
-    ledger: Ledger
+    submissions: Submissions
     entry: Submission
     n: int
     runs: tuple[str, ...]
@@ -32,7 +49,7 @@ class Task:
 
     @cached_property
     def _end(self) -> Mapping[str, Any]:
-        return self.ledger.note(self.entry.id, self.n).get("ended") or {}
+        return self.submissions.note(self.entry.id, self.n).get("ended") or {}
 
     @property
     def said(self) -> str:
@@ -46,21 +63,21 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Jobs:
     """tasks: of all submissions, oldest first. answered: squeue or sacct did; where neither does, ``unknown`` tasks count as active."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[SubmittedTask, ...]
     answered: bool
 
     @cached_property
-    def active(self) -> dict[str, Task]:
+    def active(self) -> dict[str, SubmittedTask]:
         """Run id -> the task that is to carry it out."""
         return {run_id: task for task in self.tasks if task.active for run_id in task.runs}
 
     @cached_property
-    def ended(self) -> dict[str, list[Task]]:
+    def ended(self) -> dict[str, list[SubmittedTask]]:
         """Run id -> the tasks that have ended and were not cancelled, oldest first."""
-        found: dict[str, list[Task]] = {}
+        found: dict[str, list[SubmittedTask]] = {}
         for task in self.tasks:
             if task.state == "ended":
                 for run_id in task.runs:
@@ -72,41 +89,41 @@ class Survey:
         return sum(task.entry.steps.get(run_id, 0) >= step for task in self.ended.get(run_id, []))
 
 
-def survey(ledger: Ledger, mend: bool = False) -> Survey:
+def find_jobs(submissions: Submissions, mend: bool = False) -> Jobs:
     """Ask about every submission that was not cancelled. mend: complete or forget those that a dying command left half made."""
-    entries = ledger.submissions()
+    entries = submissions.all()
     asked = [entry for entry in entries if not entry.cancelled]
     if not asked:
-        return Survey(tuple(Task(ledger, entry, n, runs, "cancelled") for entry, n, runs in tasks_of(entries)), True)
-    listed = queue_commands.squeue(entry.name for entry in asked)
+        return Jobs(tuple(SubmittedTask(submissions, entry, n, runs, "cancelled") for entry, n, runs in tasks_of(entries)), True)
+    listed = squeue(entry.name for entry in asked)
     if listed is not None:
-        entries = _completed(ledger, entries, listed, mend)
-    told = None if listed is not None else queue_commands.sacct([entry.job for entry in asked if entry.job is not None])
+        entries = _completed(submissions, entries, listed, mend)
+    accounted = None if listed is not None else sacct([entry.job for entry in asked if entry.job is not None])
     tasks = []
     for entry, n, runs in tasks_of(entries):
-        state = _state(entry, entry.job_of(n), listed, told)
-        if state == "unknown" and entry.job is not None and ledger.note(entry.id, n).get("ended"):
+        state = _state(entry, entry.job_of(n), listed, accounted)
+        if state == "unknown" and entry.job is not None and submissions.note(entry.id, n).get("ended"):
             state = "ended"
-        tasks.append(Task(ledger, entry, n, runs, state))
-    return Survey(tuple(tasks), listed is not None or told is not None)
+        tasks.append(SubmittedTask(submissions, entry, n, runs, state))
+    return Jobs(tuple(tasks), listed is not None or accounted is not None)
 
 
-def _completed(ledger: Ledger, entries: list[Submission], listed: dict[str, tuple[str, str]], mend: bool) -> list[Submission]:
+def _completed(submissions: Submissions, entries: list[Submission], listed: dict[str, tuple[str, str]], mend: bool) -> list[Submission]:
     """Give submissions without a job id the one that squeue knows by their name; leave out those that came to nothing."""
     ids = {name: job.partition("_")[0] for job, (name, _) in listed.items()}
     found = []
     for entry in entries:
         if entry.job is None and entry.name in ids:
-            entry = ledger.update(entry, job=ids[entry.name]) if mend else replace(entry, job=ids[entry.name])
+            entry = submissions.update(entry, job=ids[entry.name]) if mend else replace(entry, job=ids[entry.name])
         elif entry.abandoned():
             if mend:
-                ledger.drop(entry)
+                submissions.drop(entry)
             continue
         found.append(entry)
     return found
 
 
-def _state(entry: Submission, job: str | None, listed: dict[str, tuple[str, str]] | None, told: dict[str, str] | None) -> str:
+def _state(entry: Submission, job: str | None, listed: dict[str, tuple[str, str]] | None, accounted: dict[str, str] | None) -> str:
     if entry.cancelled:
         return "cancelled"
     if job is None:
@@ -114,14 +131,90 @@ def _state(entry: Submission, job: str | None, listed: dict[str, tuple[str, str]
     if listed is not None:
         if job not in listed:
             return "ended"
-        return "waiting" if listed[job][1] in queue_commands.WAITING else "running"
-    if told is not None and job in told:
-        return "waiting" if told[job] in queue_commands.WAITING else "running" if told[job] in queue_commands.RUNNING else "ended"
+        return "waiting" if listed[job][1] in WAITING else "running"
+    if accounted is not None and job in accounted:
+        return "waiting" if accounted[job] in WAITING else "running" if accounted[job] in RUNNING else "ended"
     return "unknown"
 
 
-def why_ended(tasks: Sequence[Task]) -> dict[str, str]:
+def why_ended(tasks: Sequence[SubmittedTask]) -> dict[str, str]:
     """Job id -> how it ended: its own words, else the accounting's, else that it left none."""
     silent = [task.entry.job for task in tasks if not task.said and task.entry.job is not None]
-    told = queue_commands.sacct(list(dict.fromkeys(silent))) or {}
-    return {task.job: task.said or told.get(task.job, "without a word") for task in tasks if task.job is not None}
+    accounted = sacct(list(dict.fromkeys(silent))) or {}
+    return {task.job: task.said or accounted.get(task.job, "without a word") for task in tasks if task.job is not None}
+
+
+def show_jobs(out: Path, console: Console) -> None:
+    """One line per array that waits or runs, and how the last jobs ended that left runs unfinished; nothing without submissions."""
+    submissions = Submissions(out)
+    found = find_jobs(submissions)
+    for _, group in itertools.groupby(found.tasks, key=lambda task: task.entry.id):  # tasks lie submission by submission
+        tasks = list(group)
+        if not any(task.active for task in tasks):
+            continue
+        states = Counter(task.state if found.answered else "not known: neither squeue nor sacct answers" for task in tasks)
+        words = ", ".join(f"{count} {state}" for state, count in states.items())
+        console.print(f"job {tasks[0].entry.job or 'being submitted'}: {len(tasks)} tasks: {words}", highlight=False)
+    for job, why in why_ended(_left_unfinished(found, str(out / "runs"))).items():
+        console.print(f"job {job} ended, and left runs unfinished: {why} ({submissions.log(job)})", highlight=False, soft_wrap=True)
+
+
+def _left_unfinished(found: Jobs, runs: str) -> list[SubmittedTask]:
+    """The last tasks, oldest first, that ended before their runs, which nothing else has in hand."""
+    ended = (task for task in reversed(found.tasks) if task.state == "ended" and found.active.keys().isdisjoint(task.runs))
+    silent = (task for task in ended if not all(_finished(f"{runs}/{run_id}") for run_id in task.runs))
+    return list(itertools.islice(silent, _SHOWN))[::-1]
+
+
+def _finished(run: str) -> bool:
+    return os.path.exists(f"{run}/record.json") or os.path.exists(f"{run}/failure.json")
+
+
+def squeue(names: Iterable[str]) -> dict[str, tuple[str, str]] | None:
+    """Job id (``12``, or ``12_3`` for an array's task) -> (job name, state), of the pending and running jobs with these names."""
+    text = _ask(["squeue", "--noheader", "--array", f"--name={','.join(names)}", "--format=%i|%j|%T"])
+    if text is None:
+        return None
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 2]
+    return {job: (name, state) for job, name, state in rows}
+
+
+def sacct(job_ids: Sequence[str]) -> dict[str, str] | None:
+    """Job id -> state, by the accounting. An array's task that was cancelled while it was pending has no row, ever."""
+    if not job_ids:
+        return {}
+    text = _ask(["sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID,State", f"--jobs={','.join(job_ids)}"])
+    if text is None:
+        return None
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 1]
+    return {job: state.split()[0] for job, state in rows if state}
+
+
+def scancel(job_ids: Sequence[str]) -> str | None:
+    """Cancel whole jobs (arrays with all their tasks); what went wrong, or None. Jobs that have ended are no error."""
+    try:
+        done = subprocess.run(["scancel", *job_ids], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = [line for line in done.stderr.splitlines() if "Invalid job id" not in line and "already completing" not in line]
+    return "\n".join(lines) or None if done.returncode else None
+
+
+def limits_of(options: Slurm) -> Limits:
+    """The cluster's limits: as the options say, else as ``scontrol show config`` does, else Slurm's usual ones."""
+    text = _ask(["scontrol", "show", "config"]) if None in (options.max_array_size, options.max_submit_jobs) else None
+    lines = [line.partition("=") for line in (text or "").splitlines()]
+    said = {key.strip(): int(value) for key, _, value in lines if value.strip().isdecimal()}
+    usual = Limits()
+    return Limits(
+        options.max_array_size or max(1, said.get("MaxArraySize", usual.array)),
+        options.max_submit_jobs or said.get("MaxJobCount", usual.jobs),
+    )
+
+
+def _ask(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Layout:
+class JobLayout:
     """tasks: run ids of each job. chunks: the tasks of each array. left: runs that do not fit into ``Limits.jobs`` now.
 
     seconds: estimated duration of the longest task; None when no run is measured yet.
@@ -45,7 +45,7 @@ class Layout:
         return f"{len(self.tasks)} jobs of up to {most} runs in {arrays}, at most {parallel} at once{time}"
 
 
-def lay_out(run_ids: Sequence[str], seconds: Sequence[float] | None, options: Slurm, limits: Limits, workers: int = 1) -> Layout:
+def lay_out(run_ids: Sequence[str], seconds: Sequence[float] | None, options: Slurm, limits: Limits, workers: int = 1) -> JobLayout:
     """Group runs into tasks and tasks into arrays.
 
     run_ids: longest first. seconds: estimate per run, or None. workers: runs that a task carries out side by side. Without an explicit
@@ -66,7 +66,7 @@ def lay_out(run_ids: Sequence[str], seconds: Sequence[float] | None, options: Sl
     tasks = [tuple(run_ids[n] for n in group) for group in groups]
     times = [max(sum(sizes[n] for n in group) / workers, max(sizes[n] for n in group)) for group in groups]
     now = tasks[: max(0, limits.jobs)]
-    return Layout(
+    return JobLayout(
         tuple(now),
         tuple(tuple(chunk) for chunk in _slices(now, limits.array)),
         tuple(run_id for task in tasks[len(now) :] for run_id in task),

@@ -13,8 +13,8 @@ from submitit.helpers import DelayedSubmission
 from benchmark.config.slurm_options import Slurm
 from benchmark.errors import UsageError
 from benchmark.slurm import start_python
-from benchmark.slurm.job import TaskSpec, carry_out
-from benchmark.sweep.outcome import USAGE, Outcome
+from benchmark.slurm.job import JobTask, carry_out
+from benchmark.sweep.order import USAGE, SweepOutcome
 from benchmark.sweep.worker_process import python_path
 from datasets.base import cache_root
 
@@ -22,17 +22,17 @@ _TIMEOUTS = 10**6
 """Signals after which submitit itself would end a job: never, since our own count is of those without progress."""
 
 
-class Task:
+class ArrayTask:
     """A task of an array, as submitit carries it to the job and, at a time limit or pre-emption, to the job's next start."""
 
-    def __init__(self, spec: TaskSpec) -> None:
-        self.spec = spec
+    def __init__(self, task: JobTask) -> None:
+        self.task = task
 
-    def __call__(self) -> Outcome:
+    def __call__(self) -> SweepOutcome:
         here = submitit.JobEnvironment()
         pickle = here.paths.submitted_pickle
         pickle.with_suffix(pickle.suffix + ".save_tmp").unlink(missing_ok=True)  # a start that was killed while submitit wrote it
-        outcome = carry_out(self.spec, here.job_id)
+        outcome = carry_out(self.task, here.job_id)
         if outcome.exit_code == USAGE:
             sys.exit(outcome.message)  # Slurm, too, shall say that it failed
         return outcome
@@ -50,12 +50,12 @@ class _Executor(submitit.SlurmExecutor):
         return 2
 
 
-def submit(specs: Sequence[TaskSpec], name: str, jobs: Path, options: Slurm, cpus: int) -> str:
-    """Submit one array, a task per spec; returns its job id. jobs: existing folder for submitit's files and the logs."""
+def submit(tasks: Sequence[JobTask], name: str, jobs: Path, options: Slurm, cpus: int) -> str:
+    """Submit one array, a job per task; returns its job id. jobs: existing folder for submitit's files and the logs."""
     executor = _executor(name, jobs, options, cpus)
     with _outside_a_job():
         try:
-            submitted = executor.submit_array([Task(spec) for spec in specs])
+            submitted = executor.submit_array([ArrayTask(task) for task in tasks])
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
             raise UsageError(f"sbatch refused the jobs: {str(error).strip()}") from error
     return submitted[0].job_id.partition("_")[0]

@@ -2,7 +2,7 @@
 
 submissions/<id>.json   one array of jobs: name, job id, the runs of each task; written before sbatch is called, completed after
 notes/<id>-<task>.json  what a task says of itself: how often it was started, how it ended
-fuse/<id>/              failures that the tasks of one command share
+shared/<id>/            failures that the tasks of one command share
 jobs/                   submitit's files and the jobs' logs, flat: Slurm writes no log into a folder that does not exist
 """
 
@@ -46,7 +46,7 @@ class Submission:
         return self.job is None and (known_dead(self.by) or time.time() - self.time > _SUBMITTING_SECONDS)
 
 
-class Ledger:
+class Submissions:
     """The submissions of one sweep. out: its results folder."""
 
     def __init__(self, out: Path) -> None:
@@ -54,17 +54,17 @@ class Ledger:
         self.jobs = self.folder / "jobs"
         self._submissions = self.folder / "submissions"
 
-    def submissions(self) -> list[Submission]:
+    def all(self) -> list[Submission]:
         """In the order of their making; one that is damaged counts as never made."""
         found = [(path, read_json(path)) for path in self._submissions.glob("*.json")]
         return sorted((_read(path, content) for path, content in found if content is not None), key=lambda entry: entry.time)
 
     def prepare(self) -> Path:
         """The folders; returns the one in which the tasks of one command share their failures."""
-        fuse = self.folder / "fuse" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        for folder in (self._submissions, self.folder / "notes", self.jobs, fuse):
+        shared = self.folder / "shared" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        for folder in (self._submissions, self.folder / "notes", self.jobs, shared):
             folder.mkdir(parents=True, exist_ok=True)
-        return fuse
+        return shared
 
     def open(self, sweep: str, tasks: Sequence[Sequence[str]], steps: Mapping[str, int]) -> Submission:
         """Say what is about to be submitted: a command that dies between this and sbatch's answer is found by the job's name."""
@@ -85,7 +85,7 @@ class Ledger:
     def rival(self, submission: Submission, known: Container[Path]) -> bool:
         """Whether another command has begun to submit some of the same runs since those ``known`` were looked at, and was first."""
         runs = {run_id for task in submission.tasks for run_id in task}
-        others = [entry for entry in self.submissions() if entry.path not in known and entry.path != submission.path]
+        others = [entry for entry in self.all() if entry.path not in known and entry.path != submission.path]
         first = [entry for entry in others if (entry.time, entry.id) < (submission.time, submission.id)]
         return any(not runs.isdisjoint(task) for entry in first for task in entry.tasks)
 
@@ -112,7 +112,7 @@ class Ledger:
 
     def logs_of(self, run: RunFolder) -> list[Path]:
         """The logs of all jobs that a run was given to, oldest first; those that exist."""
-        found = [entry.job_of(n) for entry in self.submissions() for n, task in enumerate(entry.tasks) if run.run_id in task]
+        found = [entry.job_of(n) for entry in self.all() for n, task in enumerate(entry.tasks) if run.run_id in task]
         return [log for job in found if job is not None and (log := self.log(job)).is_file()]
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.config.grid import Sweep
-from benchmark.config.slurm_options import Slurm, for_runs, resolve, workers_per_task
+from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, workers_per_task
 from benchmark.errors import UsageError
-from benchmark.slurm import queue_commands
-from benchmark.slurm.job import TaskSpec
-from benchmark.slurm.jobs import Survey, Task, survey, why_ended
-from benchmark.slurm.layout import Layout, lay_out
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.job import JobTask
+from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
+from benchmark.slurm.layout import JobLayout, lay_out
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, check_writable
-from benchmark.sweep import carry_out
-from benchmark.sweep.outcome import INTERRUPTED, OK, SOME_FAILED, USAGE
-from benchmark.sweep.plan import Plan, Planned, make
+from benchmark.sweep import carry_out, results
+from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
+from benchmark.sweep.plan import Plan, Planned, make, summary
+from benchmark.tuning.trials import curves
 
 _FIRST_POLL, _LONGEST_POLL = 1.0, 30.0
 """Seconds between two looks at the jobs: growing while nothing changes."""
@@ -40,7 +40,7 @@ class Split:
     exhausted: tuple[Planned, ...]
 
 
-def split(plan: Plan, found: Survey, retries: int) -> Split:
+def split(plan: Plan, found: Jobs, retries: int) -> Split:
     """Sort what is to do; each part longest first."""
     parts: dict[str, list[Planned]] = {"ready": [], "queued": [], "held": [], "exhausted": []}
     for item in sorted(plan.todo, key=lambda item: -item.work):
@@ -65,9 +65,9 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
     carry_out.warn(plan, console)
-    console.print(f"{sweep.name}: {carry_out.summary(plan)}")
-    ledger = Ledger(out)
-    found = survey(ledger, mend=True)
+    console.print(f"{sweep.name}: {summary(plan)}")
+    submissions = Submissions(out)
+    found = find_jobs(submissions, mend=True)
     parts = split(plan, found, options.retries)
     _tell(parts, found, console)
     if parts.ready:
@@ -76,7 +76,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
         if not wait:
             _how_to_follow(sweep, console)
             return OK
-        if not _follow(ledger, out, sweep, console):
+        if not _follow(submissions, out, sweep, console):
             return INTERRUPTED
     return _conclude(sweep, out, options, console)
 
@@ -87,13 +87,19 @@ def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> i
 
     options = for_runs(resolve(sweep.slurm), sweep.runs)
     plan = make(sweep, out)
-    found = survey(Ledger(out))
+    found = find_jobs(Submissions(out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, workers)
     for line in plan.missing:
         console.print(f"# missing: {line}", highlight=False, soft_wrap=True)
     console.print(f"# {layout.words(options.array_parallelism)}", highlight=False, soft_wrap=True)
     for chunk in layout.chunks:
-        text = sbatch.script(len(chunk), f"smilebench-{sweep.name}", Ledger(out.resolve()).jobs, options, _cpus(options, plan, workers))
+        text = sbatch.script(
+            len(chunk),
+            f"smilebench-{sweep.name}",
+            Submissions(out.resolve()).jobs,
+            options,
+            _cpus(plan, options, workers),
+        )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return OK
 
@@ -108,53 +114,55 @@ def describe(plan: Plan, console: Console) -> None:
     except UsageError as error:
         console.print(f"not on Slurm as it is: {error}", style="yellow", highlight=False)
         return
-    found = survey(Ledger(plan.out))
+    found = find_jobs(Submissions(plan.out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, None)
     console.print(f"on Slurm: {layout.words(options.array_parallelism)}", highlight=False)
 
 
-def _layout(plan: Plan, ready: Sequence[Planned], found: Survey, options: Slurm, workers: int | None) -> Layout:
-    limits = queue_commands.limits(options)
+def _layout(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, workers: int | None) -> JobLayout:
+    limits = limits_of(options)
     limits = replace(limits, jobs=limits.jobs - sum(task.active for task in found.tasks))
     seconds = None if plan.seconds is None else [item.seconds for item in ready]
-    side_by_side = workers_per_task(options, plan.sweep.runs[0].runtime.threads, workers)
+    side_by_side = workers_per_task(options, plan.sweep.runs[0].runtime, workers)
     return lay_out([item.config.run_id for item in ready], seconds, options, limits, side_by_side)
 
 
-def _cpus(options: Slurm, plan: Plan, workers: int | None) -> int:
-    threads = plan.sweep.runs[0].runtime.threads
-    return options.cpus or threads * workers_per_task(options, threads, workers)
+def _cpus(plan: Plan, options: Slurm, workers: int | None) -> int:
+    return cpus_per_task(options, plan.sweep.runs[0].runtime, workers)
 
 
-def _submit(plan: Plan, ready: Sequence[Planned], found: Survey, options: Slurm, workers: int | None, console: Console) -> None:
+def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, workers: int | None, console: Console) -> None:
     from benchmark.slurm import sbatch
 
     layout = _layout(plan, ready, found, options, workers)
     items = {item.config.run_id: item for item in ready}
     out, runtime = plan.out.resolve(), plan.sweep.runs[0].runtime
-    ledger = Ledger(out)
-    fuse = ledger.prepare()
+    submissions = Submissions(out)
+    shared = submissions.prepare()
     if plan.counts["done"]:
-        (fuse / "done").touch()
+        (shared / "done").touch()
     for chunk in layout.chunks:
         steps = {run_id: _ready(plan, items[run_id]) for task in chunk for run_id in task}
-        entry = ledger.open(plan.sweep.name, chunk, steps)
-        if ledger.rival(entry, {task.entry.path for task in found.tasks}):
-            ledger.drop(entry)
+        entry = submissions.open(plan.sweep.name, chunk, steps)
+        if submissions.rival(entry, {task.entry.path for task in found.tasks}):
+            submissions.drop(entry)
             console.print(f"{len(steps)} runs are being submitted by another command just now, and left to it", highlight=False)
             continue
-        common = {
-            "sweep_dir": str(out),
-            "submission": entry.id,
-            "device": runtime.device,
-            "workers": workers_per_task(options, runtime.threads, workers),
-            "threads": runtime.threads,
-            "give_up_after": plan.sweep.give_up_after,
-            "fuse": str(fuse),
-            "grace": options.grace,
-        }
-        specs = [TaskSpec(n=n, runs=task, **common) for n, task in enumerate(chunk)]
-        entry = ledger.update(entry, job=sbatch.submit(specs, entry.name, ledger.jobs, options, _cpus(options, plan, workers)))
+        count = workers_per_task(options, runtime, workers)
+        policy = Policy(
+            wait=False, retry=False, grace=options.grace, patient=True, give_up_after=plan.sweep.give_up_after, shared=str(shared)
+        )
+        tasks = [
+            JobTask(
+                entry.id,
+                n,
+                Order(str(out), tuple(task), runtime.device, count, runtime.threads),
+                replace(policy, session=f"slurm-{entry.id}-{n}"),
+            )
+            for n, task in enumerate(chunk)
+        ]
+        job = sbatch.submit(tasks, entry.name, submissions.jobs, options, _cpus(plan, options, workers))
+        entry = submissions.update(entry, job=job)
         console.print(f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs", highlight=False)
     console.print(layout.words(options.array_parallelism), highlight=False)
     if layout.left:
@@ -173,7 +181,7 @@ def _ready(plan: Plan, item: Planned) -> int:
     return run.saved_step()
 
 
-def _tell(parts: Split, found: Survey, console: Console) -> None:
+def _tell(parts: Split, found: Jobs, console: Console) -> None:
     """What is not submitted now, and why; what failed before and is."""
     if parts.queued:
         jobs = list(dict.fromkeys(task.entry.job or "?" for item in parts.queued for task in [found.active[item.config.run_id]]))
@@ -193,13 +201,18 @@ def _tell(parts: Split, found: Survey, console: Console) -> None:
 
 
 def _how_to_follow(sweep: Sweep, console: Console) -> None:
-    what = sweep.command.removeprefix("smilebench sweep ")
-    console.print(f"follow: smilebench status {what} --watch", highlight=False, soft_wrap=True)
-    console.print(f"cancel: smilebench cancel {what}", highlight=False, soft_wrap=True)
-    console.print(f"report, or submit again what did not finish: {sweep.command} --backend slurm", highlight=False, soft_wrap=True)
+    if sweep.origin is None:
+        return
+    lines = {
+        "follow": sweep.origin.command("status", "--watch"),
+        "cancel": sweep.origin.command("cancel"),
+        "report, or submit again what did not finish": sweep.origin.command("sweep", "--backend", "slurm"),
+    }
+    for what, line in lines.items():
+        console.print(f"{what}: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _follow(ledger: Ledger, out: Path, sweep: Sweep, console: Console) -> bool:
+def _follow(submissions: Submissions, out: Path, sweep: Sweep, console: Console) -> bool:
     """Wait until no job of the sweep waits or runs, telling when counts change; False when the user ends the waiting."""
     from benchmark.sweep import status
 
@@ -208,7 +221,7 @@ def _follow(ledger: Ledger, out: Path, sweep: Sweep, console: Console) -> bool:
     try:
         while True:
             started = time.monotonic()
-            found = survey(ledger, mend=True)
+            found = find_jobs(submissions, mend=True)
             counts = status.collect(out, sorted(wanted)).counts
             line = ", ".join(f"{count} {status.WORDS.get(state, state)}" for state, count in counts.items() if count)
             if line != before:
@@ -225,17 +238,19 @@ def _follow(ledger: Ledger, out: Path, sweep: Sweep, console: Console) -> bool:
 
 def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
     """List what failed, report when nothing is left to run; the exit code."""
-    plan, found = make(sweep, out), survey(Ledger(out))
+    plan, found = make(sweep, out), find_jobs(Submissions(out))
     parts = split(plan, found, options.retries)
     failed = [item for item in plan.todo if item.state == "failed"]
     given_up = [item for item in parts.exhausted if item.state != "failed"]
-    last: dict[str, Task] = {item.config.run_id: found.ended[item.config.run_id][-1] for item in given_up}
+    last: dict[str, SubmittedTask] = {item.config.run_id: found.ended[item.config.run_id][-1] for item in given_up}
     ends = why_ended(list(last.values()))
     for item in failed:
         console.print(f"failed: {item.config.run_id}: {RunFolder(item.folder).failure().get('reason', '')}", style="red", highlight=False)
     for item in given_up:
         job = last[item.config.run_id].job or ""
-        console.print(f"not finished: {item.config.run_id}: job {job} ended: {ends.get(job, '')} ({Ledger(out).log(job)})", style="red")
+        console.print(
+            f"not finished: {item.config.run_id}: job {job} ended: {ends.get(job, '')} ({Submissions(out).log(job)})", style="red"
+        )
     if parts.exhausted:
         most = max(found.attempts(item.config.run_id, RunFolder(item.folder).saved_step()) for item in parts.exhausted)
         console.print(
@@ -254,5 +269,5 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
         console.print(f"{len(left)} runs are not finished; the same command resumes them", highlight=False)
     if left and not closed:
         return INTERRUPTED
-    carry_out.show(carry_out.report(sweep, out), console)
+    results.show(results.report(sweep, out, curves(sweep.origin, out)), console)
     return SOME_FAILED if closed else OK

@@ -1,5 +1,7 @@
-"""Files that are whole or absent, on local disks and on NFS; and the clock of the file system that holds them."""
+"""Files that are whole or absent, on local disks and on NFS; their identity; and the clock of the file system that holds them."""
 
+import functools
+import hashlib
 import json
 import os
 import secrets
@@ -66,6 +68,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+@functools.cache
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file, read once per process."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def check_writable(folder: Path) -> None:

@@ -214,10 +214,10 @@ def claim(folder: Path, session: str, job: str | None = None, max_deaths: int = 
         write_json(run.claims / str(own.n), info, exclusive=True)
     except FileExistsError:
         return None
-    return own if _settle(own, max_deaths) else None
+    return own if _take_over(own, max_deaths) else None
 
 
-def _settle(own: Claim, max_deaths: int) -> bool:
+def _take_over(own: Claim, max_deaths: int) -> bool:
     """Fence off the previous owner, then see whether there is still something to do."""
     run = own.run
     for path in run.path.glob(f"{TEMP}*"):

@@ -18,6 +18,7 @@ from benchmark.storage.run_folder import RunFolder, clock, read_json
 from benchmark.sweep import cost
 from benchmark.sweep.changes import Earlier
 from benchmark.sweep.cost import Estimate, Sample, work
+from benchmark.sweep.progress import duration, size
 from datasets.arena import Decode, find
 from datasets.base import DataError, open_dataset
 from datasets.counts import differences
@@ -27,8 +28,8 @@ from datasets.counts import differences
 class Planned:
     """One run of the sweep.
 
-    state: one of ``state.STATES``, or ``stale``: done with other settings, data or weights than those of now. why: what has changed, or
-    why it failed. seconds: what it is expected to take one worker; None before anything like it is measured.
+    state: one of :data:`benchmark.storage.run_folder.STATES`, or ``stale``: done with other settings, data or weights than those of
+    now. why: what has changed, or why it failed. seconds: what it is expected to take one worker; None before anything like it is measured.
     """
 
     config: RunConfig
@@ -128,6 +129,31 @@ def with_estimate(plan: Plan, found: Estimate) -> Plan:
 def data_sets(configs: Iterable[RunConfig]) -> list[tuple[str, Decode]]:
     """What is decoded for these runs, and how; each once."""
     return list(dict.fromkeys((config.data.use, config.data.decode) for config in configs))
+
+
+def summary(plan: Plan) -> str:
+    """Counts by state and the estimated cost, in one line."""
+    counts = ", ".join(f"{n} {state}" for state, n in sorted(plan.counts.items()))
+    return f"{len(plan.runs)} runs: {counts}; to do: {len(plan.todo)}" + (f", {cost_words(plan)}" if plan.todo else "")
+
+
+def cost_words(plan: Plan) -> str:
+    """What the runs to do are expected to take, and what that is based on."""
+    found, runtime = plan.estimate, plan.sweep.runs[0].runtime
+    if plan.seconds is None:
+        return "cost unknown until a first run is measured (plan --probe measures a few steps)"
+    if runtime.device == "cuda":
+        unit, hours = "GPU", plan.seconds / 3600 / runtime.workers_per_gpu
+    else:
+        unit, hours = "CPU", plan.seconds / 3600 * runtime.threads
+    parts = [f"about {duration(plan.seconds)} of one worker ({hours:.2g} {unit}-hours)"]
+    if found.disk is not None:
+        parts.append(f"{size(len(plan.todo) * found.disk)} of disk")
+    if (memory := found.memory()) is not None:
+        parts.append(f"up to {size(memory)} of memory a worker")
+    scaled = found.unmeasured([run.config for run in plan.todo])
+    by = f"by {found.basis}" + (f", scaled for {', '.join(scaled)}" if scaled else "")
+    return ", ".join([*parts, by])
 
 
 def _freshness(record: Mapping[str, Any] | None, data_hash: str | None, weights_hash: str | None) -> str:

@@ -12,8 +12,8 @@ from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, read_json
 from benchmark.sweep import cost
-from benchmark.sweep.carry_out import places
 from benchmark.sweep.cost import Sample
+from benchmark.sweep.order import Order
 from benchmark.sweep.plan import Plan, with_estimate
 from benchmark.sweep.progress import open_view
 from benchmark.sweep.runner import run_local
@@ -46,8 +46,7 @@ def _carry_out(configs: Sequence[RunConfig], folder: Path, console: Console) -> 
     for run_id, config in short.items():
         RunFolder(folder / "runs" / run_id).create(yamlio.dump(config.model_dump(mode="json")))
     runtime = configs[0].runtime
-    devices, _ = places(runtime)
-    outcome = run_local(folder, list(short), workers=1, threads=runtime.threads, devices=devices[:1], view=open_view(console))
+    outcome = run_local(Order(str(folder), tuple(short), runtime.device, 1, runtime.threads), open_view(console))
     if outcome.message:
         raise UsageError(f"the probe was not carried out: {outcome.message}")
     return [each for run_id in outcome.done if (each := _sample(short[run_id], RunFolder(folder / "runs" / run_id))) is not None]

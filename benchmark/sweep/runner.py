@@ -6,90 +6,79 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.storage.run_folder import Claim, ClaimLost, RunFolder, check_writable
-from benchmark.sweep.outcome import ATTENDED, INTERRUPTED, KILLED, OK, SOME_FAILED, USAGE, Outcome, Terms
+from benchmark.devices import worker_devices
+from benchmark.storage.run_folder import Claim, ClaimLost, check_writable
+from benchmark.sweep.order import ATTENDED, INTERRUPTED, KILLED, OK, SOME_FAILED, USAGE, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
-from benchmark.sweep.stop_early import Fuse
-from benchmark.sweep.worker import Queue
-from benchmark.sweep.worker_process import Child
+from benchmark.sweep.stop_early import StopEarly
+from benchmark.sweep.worker_process import WorkerProcess
 
-_STARTS_WITHOUT_A_RUN = 2
+_IDLE_DEATHS = 2
 _TICK_SECONDS = 0.2
 _TERM_SECONDS = 20.0
 """A cluster kills a job 30 s after SIGTERM: workers that are not ready before are killed here, and their runs let go."""
 
 
-def run_local(
-    sweep_dir: Path,
-    run_ids: Sequence[str],
-    *,
-    workers: int,
-    threads: int,
-    devices: Sequence[str],
-    view: View,
-    terms: Terms = ATTENDED,
-    fuse: Fuse | None = None,
-    program: str = "benchmark.training.run",
-    load: str = "benchmark.config.run_config:load_run",
-) -> Outcome:
-    """Carry out what is not done of ``run_ids`` (longest first); their ``config.yaml`` exist already.
+def run_local(order: Order, view: View, policy: Policy = ATTENDED, stop: Callable[[], bool] = lambda: False) -> SweepOutcome:
+    """Carry out what is not done of ``order``.
 
-    threads: per worker. devices: ``"cpu"``, or entries for ``CUDA_VISIBLE_DEVICES`` (an index, a UUID), given to workers in turn.
-    Failures of earlier commands are moved aside and tried again. Runs that another command holds are waited for. fuse: stops the sweep
-    early when it blows; no run before this command's counts.
+    Failures of earlier commands are moved aside and tried again. Runs that another command holds are waited for, where the policy does not
+    say otherwise. stop: asked a few times per second whether to save and stop.
     """
-    check_writable(sweep_dir)
+    check_writable(Path(order.out))
     todo = []
-    for run_id in run_ids:
-        run = RunFolder(sweep_dir / "runs" / run_id)
+    for run in order.folders():
         if run.record_path.exists():
             run.tidy()
         else:
-            if terms.retry:
+            if policy.retry:
                 run.retry()
-            todo.append(run_id)
+            todo.append(run.run_id)
     if not todo:
-        return Outcome(OK, done=tuple(run_ids))
-    session = terms.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    jobs = Queue(str(sweep_dir), todo, session, terms.job, wait=terms.wait, program=program, load=load)
-    runner = _Runner(jobs, sweep_dir / "logs" / session, threads, list(devices), view, terms, fuse or Fuse(None))
-    view.begin(todo, already=len(run_ids) - len(todo))
+        return SweepOutcome(OK, done=order.runs)
+    devices = list(order.devices) or worker_devices(order.device)
+    session = policy.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    runner = _Runner(
+        replace(order, runs=tuple(todo)), replace(policy, session=session), devices, view, stop, done=len(todo) < len(order.runs)
+    )
+    view.begin(todo, already=len(order.runs) - len(todo))
     try:
         with runner.signals():
-            runner.go(min(workers, len(todo)))
+            runner.go()
     finally:
         runner.kill()
         view.end()
-    return runner.outcome(run_ids)
+    return runner.outcome(order)
 
 
 class _Runner:
-    """alive: workers by index. open: runs not finished. told: failures as the workers told them. verdict: why all must stop, with the
-    exit code. passed: the preflight is over. barren: workers in a row that died before any run. deadline: when workers that were asked
-    to stop are killed; overdue: they were.
+    """alive: workers by index. open: runs not finished. reported: failures as the workers reported them. ending: why all must stop, with
+    the exit code. passed: the preflight is over. idle_deaths: workers in a row that died before any run. deadline: when workers that were
+    asked to stop are killed; overdue: they were.
     """
 
-    def __init__(self, jobs: Queue, logs: Path, threads: int, devices: list[str], view: View, terms: Terms, fuse: Fuse) -> None:
-        self.jobs = jobs
-        self.logs = logs
-        self.threads = threads
+    def __init__(self, order: Order, policy: Policy, devices: list[str], view: View, stop: Callable[[], bool], done: bool) -> None:
+        self.order = order
+        self.policy = policy
         self.devices = devices
         self.view = view
-        self.terms = terms
-        self.fuse = fuse
-        self.events: queue.SimpleQueue[tuple[Child, dict[str, Any] | None]] = queue.SimpleQueue()
-        self.alive: dict[int, Child] = {}
-        self.open = set(jobs.runs)
+        self.stop_asked = stop
+        self.logs = Path(order.out) / "logs" / str(policy.session)
+        self.stop_early = StopEarly(policy.give_up_after, done, Path(policy.shared) if policy.shared is not None else None)
+        self.events: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]] = queue.SimpleQueue()
+        self.alive: dict[int, WorkerProcess] = {}
+        self.open = set(order.runs)
+        self.alone = False
         self.postponed: list[str] = []
-        self.told: dict[str, str] = {}
-        self.verdict: tuple[int, str] | None = None
+        self.reported: dict[str, str] = {}
+        self.ending: tuple[int, str] | None = None
         self.passed = False
-        self.barren = 0
+        self.idle_deaths = 0
         self.signalled = 0
         self.stopping = False
         self.deadline = float("inf")
@@ -109,17 +98,18 @@ class _Runner:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def go(self, workers: int) -> None:
-        """All runs with ``workers`` processes, then one process for those that ran out of memory beside others."""
-        if blown := self.fuse.blown():
-            self.verdict = SOME_FAILED, blown
+    def go(self) -> None:
+        """All runs, then one process for those that ran out of memory beside others."""
+        if reason := self.stop_early.reason():
+            self.ending = SOME_FAILED, reason
             return
         self.logs.mkdir(parents=True, exist_ok=True)
-        for index in range(workers):
+        for index in range(min(self.order.workers, len(self.order.runs))):
             self.start(index)
         self.watch()
         if self.postponed and not self.stopping:
-            self.jobs = replace(self.jobs, runs=self.postponed, alone=True)
+            self.order = replace(self.order, runs=tuple(self.postponed))
+            self.alone = True
             self.open = set(self.postponed)
             self.view.note(f"{len(self.postponed)} runs that ran out of memory are tried again, one at a time")
             self.start(0)
@@ -129,25 +119,26 @@ class _Runner:
 
     def start(self, index: int) -> None:
         """Start worker ``index``; worker 0 looks at all configs before any worker is told to go."""
-        child = Child(index, self.devices[index % len(self.devices)], self.threads, self.logs / f"worker-{index}.log")
-        self.alive[index] = child
-        child.listen(lambda child, event: self.events.put((child, event)))
-        child.send(asdict(replace(self.jobs, preflight=index == 0 and not self.passed)))
+        worker = WorkerProcess(index, self.devices[index % len(self.devices)], self.order.threads, self.logs / f"worker-{index}.log")
+        self.alive[index] = worker
+        worker.listen(lambda worker, event: self.events.put((worker, event)))
+        preflight = index == 0 and not self.passed
+        worker.send({"order": asdict(self.order), "policy": asdict(self.policy), "preflight": preflight, "alone": self.alone})
 
     def watch(self) -> None:
         """Handle events until no worker is left."""
         while self.alive:
             with contextlib.suppress(queue.Empty):
-                child, event = self.events.get(timeout=_TICK_SECONDS)
+                worker, event = self.events.get(timeout=_TICK_SECONDS)
                 if event is None:
-                    self.bury(child)
+                    self.ended(worker)
                 else:
-                    self.handle(child, event)
-            if (self.signalled or self.terms.stop()) and not self.stopping:
-                hint = "" if self.terms.patient else " (a second signal stops at once)"
+                    self.handle(worker, event)
+            if (self.signalled or self.stop_asked()) and not self.stopping:
+                hint = "" if self.policy.patient else " (a second signal stops at once)"
                 self.view.note(f"stopping: every worker saves a checkpoint first{hint}")
                 self.stop()
-            if self.signalled > 1 and not self.terms.patient:
+            if self.signalled > 1 and not self.policy.patient:
                 self.kill()
             if time.monotonic() > self.deadline and not self.overdue:
                 self.cut_off()
@@ -155,44 +146,44 @@ class _Runner:
 
     def stop(self) -> None:
         self.stopping = True
-        grace = min(self.terms.grace, _TERM_SECONDS) if self.signalled and self.terms.patient else self.terms.grace
+        grace = min(self.policy.grace, _TERM_SECONDS) if self.signalled and self.policy.patient else self.policy.grace
         self.deadline = time.monotonic() + grace
-        for child in self.alive.values():
-            child.stop()
+        for worker in self.alive.values():
+            worker.stop()
 
     def cut_off(self) -> None:
         """Workers that came to no step boundary in time: their runs go on from the last checkpoint."""
         self.overdue = True
-        for child in self.alive.values():
-            child.cut_off()
+        for worker in self.alive.values():
+            worker.cut_off()
 
     def give_up(self, code: int, message: str) -> None:
-        self.verdict = self.verdict or (code, message)
+        self.ending = self.ending or (code, message)
         self.stop()
 
     def kill(self) -> None:
-        for child in self.alive.values():
-            child.kill()
+        for worker in self.alive.values():
+            worker.kill()
         self.alive.clear()
 
-    def handle(self, child: Child, event: dict[str, Any]) -> None:
+    def handle(self, worker: WorkerProcess, event: dict[str, Any]) -> None:
         kind, run_id = event["event"], event.get("run_id")
         if kind == "ready":
-            child.ready = True
-            self.passed = self.passed or child.index == 0
+            worker.ready = True
+            self.passed = self.passed or worker.index == 0
             for each in self.alive.values():
                 if self.passed and each.ready and not self.stopping:
                     each.send("go")
         elif kind == "refused":
             self.give_up(USAGE, event["reason"])
         elif kind == "start":
-            child.run_id, child.claim = run_id, event["claim"]
-            child.runs += 1
+            worker.run_id, worker.claim = run_id, event["claim"]
+            worker.runs += 1
             self.view.started(run_id, event["step"])
         elif kind == "progress":
             self.view.progress(run_id, event)
         else:
-            child.run_id = None
+            worker.run_id = None
             self.close(kind, run_id, event)
 
     def close(self, kind: str, run_id: str, event: dict[str, Any]) -> None:
@@ -201,76 +192,76 @@ class _Runner:
         if kind == "postponed" and run_id not in self.postponed:
             self.postponed.append(run_id)
         if state == "failed":
-            self.told.setdefault(run_id, event["reason"])
+            self.reported.setdefault(run_id, event["reason"])
         if kind == "held":
             self.open.discard(run_id)
-        self.judge(kind, run_id, event)
+        self.count(kind, run_id, event)
         if state in ("done", "failed", "postponed") and run_id in self.open:
             self.open.discard(run_id)
             self.view.finished(run_id, state, event.get("reason"))
         elif kind in ("interrupted", "lost", "held"):
             self.view.released(run_id, "held by another process, and left to it" if kind == "held" else kind)
 
-    def judge(self, kind: str, run_id: str, event: dict[str, Any]) -> None:
-        """Tell the fuse what this command's own runs came to, and give up when it blows."""
+    def count(self, kind: str, run_id: str, event: dict[str, Any]) -> None:
+        """Count what this command's own runs came to, and give up when all of them fail alike."""
         if kind == "done":
-            self.fuse.succeeded()
+            self.stop_early.succeeded()
         elif kind == "failed":
-            self.fuse.failed(run_id, event.get("kind", "error"), event["reason"])
-            blown = self.fuse.blown()
-            if blown and not self.stopping:
-                self.give_up(SOME_FAILED, blown)
+            self.stop_early.failed(run_id, event.get("kind", "error"), event["reason"])
+            why = self.stop_early.reason()
+            if why and not self.stopping:
+                self.give_up(SOME_FAILED, why)
 
-    def bury(self, child: Child) -> None:
+    def ended(self, worker: WorkerProcess) -> None:
         """A worker has ended, by itself or not."""
-        if child.index not in self.alive:
+        if worker.index not in self.alive:
             return  # killed by this runner
-        cause = child.cause_of_death()
-        if child.run_id is not None and cause is not None:
+        cause = worker.cause_of_death()
+        if worker.run_id is not None and cause is not None:
             if self.overdue:
-                self.let_go(child)
+                self.end_claim(worker)
             else:
-                self.note_death(child, cause)
-        child.reap()  # from here on other workers may see that it is dead
-        del self.alive[child.index]
+                self.note_death(worker, cause)
+        worker.reap()  # from here on other workers may see that it is dead
+        del self.alive[worker.index]
         if self.stopping or cause is None:
             return
-        self.barren = 0 if child.runs else self.barren + 1
-        if self.barren >= _STARTS_WITHOUT_A_RUN:
-            self.give_up(SOME_FAILED, f"workers die before their first run ({cause}); the end of {child.log}:\n{child.last_words()}")
+        self.idle_deaths = 0 if worker.runs else self.idle_deaths + 1
+        if self.idle_deaths >= _IDLE_DEATHS:
+            self.give_up(SOME_FAILED, f"workers die before their first run ({cause}); the end of {worker.log}:\n{worker.last_words()}")
         elif len(self.alive) < len(self.open):  # else the workers that wait for its run take it over
             try:
-                self.start(child.index)
+                self.start(worker.index)
             except OSError as error:
                 self.give_up(SOME_FAILED, f"a worker that died ({cause}) cannot be started again: {error}")
 
-    def note_death(self, child: Child, cause: str) -> None:
-        self.view.released(child.run_id, f"worker died ({cause})")
+    def note_death(self, worker: WorkerProcess, cause: str) -> None:
+        self.view.released(worker.run_id, f"worker died ({cause})")
         try:
-            self.jobs.folder(child.run_id).note_death(child.claim, cause)
+            self.order.folder(worker.run_id).note_death(worker.claim, cause)
         except OSError as error:
-            self.view.note(f"{child.run_id}: its death could not be noted: {error}")
+            self.view.note(f"{worker.run_id}: its death could not be noted: {error}")
 
-    def let_go(self, child: Child) -> None:
+    def end_claim(self, worker: WorkerProcess) -> None:
         """End the claim of a worker that was cut off: its death is no fault of the run."""
-        self.view.released(child.run_id, "cut off")
+        self.view.released(worker.run_id, "cut off")
         with contextlib.suppress(ClaimLost, OSError):
-            Claim(self.jobs.folder(child.run_id), child.claim, self.jobs.session, 0).end("cut off")
+            Claim(self.order.folder(worker.run_id), worker.claim, str(self.policy.session), 0).end("cut off")
 
-    def outcome(self, run_ids: Sequence[str]) -> Outcome:
-        """From the files; a failure that could not be written (a full disk) from what the worker told."""
-        runs = [self.jobs.folder(run_id) for run_id in run_ids]
+    def outcome(self, order: Order) -> SweepOutcome:
+        """From the files; a failure that could not be written (a full disk) from what the worker reported."""
+        runs = order.folders()
         states = {run.run_id: run.state() for run in runs}
         failed = {run.run_id: run.failure().get("reason", "") for run in runs if states[run.run_id] == "failed"}
-        failed |= {run_id: reason for run_id, reason in self.told.items() if states[run_id] not in ("done", "failed")}
-        done = tuple(run_id for run_id in run_ids if states[run_id] == "done")
-        unfinished = tuple(run_id for run_id in run_ids if states[run_id] != "done" and run_id not in failed)
+        failed |= {run_id: reason for run_id, reason in self.reported.items() if states[run_id] not in ("done", "failed")}
+        done = tuple(run_id for run_id in order.runs if states[run_id] == "done")
+        unfinished = tuple(run_id for run_id in order.runs if states[run_id] != "done" and run_id not in failed)
         code, message = SOME_FAILED if failed else OK, ""
-        if self.verdict is not None:
-            code, message = self.verdict
+        if self.ending is not None:
+            code, message = self.ending
             message += f"; {len(unfinished)} runs were not run or not finished" if unfinished and code == SOME_FAILED else ""
-        elif self.signalled > 1 and not self.terms.patient:
+        elif self.signalled > 1 and not self.policy.patient:
             code, message = KILLED, "stopped at once; the same command resumes from the last checkpoints"
         elif unfinished:
             code, message = INTERRUPTED, f"{len(unfinished)} runs are not finished; the same command resumes them"
-        return Outcome(code, done, failed, unfinished, message)
+        return SweepOutcome(code, done, failed, unfinished, message)

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from benchmark.storage.run_folder import read_json, write_json
+from benchmark.storage.atomic import read_json, write_json
 
 
-class Fuse:
-    """Blows when the first ``limit`` runs to end have all failed alike and none is done. limit: None never blows.
+class StopEarly:
+    """Asks for a stop when the first ``limit`` runs to end have all failed alike and none is done. limit: None never asks.
 
     done: some run of the sweep is done already. folder: where the jobs of one submission share what they have seen; None for one process.
     """
@@ -30,7 +30,7 @@ class Fuse:
         if self._folder is not None and self._limit is not None and len(self._failures) <= self._limit:
             write_json(self._folder / f"{run_id}.json", self._failures[run_id], durable=False)
 
-    def blown(self) -> str | None:
+    def reason(self) -> str | None:
         """Why to stop, or None."""
         if self._limit is None or self._done:
             return None

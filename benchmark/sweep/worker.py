@@ -1,6 +1,6 @@
 """One process that carries out many runs: ``python -m benchmark.sweep.worker``, started by :mod:`benchmark.sweep.runner`.
 
-Standard input comes from the parent: first the :class:`Queue` as one line of JSON, then a line ``go`` that starts the runs. Its end (the
+Standard input comes from the parent: first an order and a policy as one line of JSON, then a line ``go`` that starts the runs. Its end (the
 parent closed it, or died) asks for a checkpoint and an orderly stop, as SIGTERM does. SIGINT and SIGUSR2 are the parent's business.
 Events go to the parent as JSON lines on the original standard output; everything printed goes to standard error.
 """
@@ -10,56 +10,39 @@ import gc
 import importlib
 import json
 import os
-import pkgutil
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmark.storage.run_folder import BEAT_SECONDS, Claim, ClaimLost, RunFolder, claim
 from benchmark.sweep.failures import describe, is_user_error
+from benchmark.sweep.order import Order, Policy
 from benchmark.training.session import Interrupted
 
+PROGRAM = "SMILEBENCH_PROGRAM"
+"""Environment variable by which tests name another module with ``load_run``, ``preflight`` and ``train``."""
 _TELL_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 _LONGEST_POLL = 5.0
 
 
-@dataclass(frozen=True)
-class Queue:
-    """What a worker is asked to do.
-
-    runs: run ids, longest first. session: one ``sweep`` command, or one task of a cluster's job. preflight: look at all configs before
-    the first run. alone: no other worker of this session runs, so running out of memory is final. wait: for runs that other sessions
-    hold. program: module with ``train`` and ``preflight``; load: reads a config.
-    """
-
-    sweep_dir: str
-    runs: list[str]
-    session: str
-    job: str | None = None
-    preflight: bool = False
-    alone: bool = False
-    wait: bool = True
-    program: str = "benchmark.training.run"
-    load: str = "benchmark.config.run_config:load_run"
-
-    def folder(self, run_id: str) -> RunFolder:
-        return RunFolder(Path(self.sweep_dir) / "runs" / run_id)
-
-
 class Parent:
-    """The line to the process that started this one. ``go`` and ``stop`` are plain flags, safe to set in a signal handler."""
+    """The line to the process that started this one. ``go`` and ``stop`` are plain flags, safe to set in a signal handler.
+
+    preflight: look at all configs before the first run. alone: no other worker of this session runs, so running out of memory is final.
+    """
 
     def __init__(self) -> None:
         self.go = False
         self.stop = False
-        self.queue = Queue(**json.loads(_read_line()))
+        told = json.loads(_read_line())
+        self.order = Order(**{**told["order"], "runs": tuple(told["order"]["runs"])})
+        self.policy = Policy(**told["policy"])
+        self.preflight, self.alone = told["preflight"], told["alone"]
         self._events = os.dup(1)
         os.dup2(2, 1)
         for number in (signal.SIGINT, signal.SIGUSR2):
@@ -88,7 +71,7 @@ class Parent:
             self.stop = True
 
 
-class Session:
+class RunSession:
     """What training sees of its claim (the protocol in ``benchmark.training.session``), and the heartbeat."""
 
     def __init__(self, own: Claim, parent: Parent) -> None:
@@ -102,7 +85,7 @@ class Session:
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "RunSession":
         self._heart.start()
         return self
 
@@ -139,22 +122,22 @@ class Session:
 
 
 class Worker:
-    """Goes through the queue until every run is finished, taking what is free; what others hold is looked at again."""
+    """Goes through the order until every run is finished, taking what is free; what others hold is looked at again."""
 
     def __init__(self, parent: Parent) -> None:
         self.parent = parent
-        self.queue = parent.queue
-        self.program = importlib.import_module(self.queue.program)
-        self.load = pkgutil.resolve_name(self.queue.load)
+        self.order = parent.order
+        self.policy = parent.policy
+        self.program = importlib.import_module(os.environ.get(PROGRAM, "benchmark.training.run"))
 
     def run(self) -> None:
-        """Until the queue is empty or the parent asks to stop."""
-        if self.queue.preflight and not self._preflight():
+        """Until no run is left or the parent asks to stop."""
+        if self.parent.preflight and not self._preflight():
             return
         self.parent.tell("ready")
         while not (self.parent.go or self.parent.stop):
             self.parent.wait(0.05)
-        waiting = list(self.queue.runs)
+        waiting = list(self.order.runs)
         pause = _POLL_SECONDS
         while waiting and not self.parent.stop:
             left = [run_id for run_id in waiting if self.parent.stop or not self._finished(run_id)]
@@ -165,7 +148,7 @@ class Worker:
 
     def _preflight(self) -> bool:
         try:
-            self.program.preflight([self.load(self.queue.folder(run_id).config_path) for run_id in self.queue.runs])
+            self.program.preflight([self.program.load_run(self.order.folder(run_id).config_path) for run_id in self.order.runs])
         except ValueError as error:
             if not is_user_error(error):
                 raise
@@ -175,16 +158,16 @@ class Worker:
 
     def _finished(self, run_id: str) -> bool:
         """Carry the run out if it is free; whether this worker need not look at it again."""
-        run = self.queue.folder(run_id)
+        run = self.order.folder(run_id)
         if run.record_path.exists() or run.failure_path.exists():
             self.parent.tell("seen", run_id=run_id, state=run.state(), reason=run.failure().get("reason"))
             return True
         own = None
         try:
-            if not self.queue.alone and self._postponed(run):
+            if not self.parent.alone and self._postponed(run):
                 self.parent.tell("postponed", run_id=run_id, reason="ran out of memory beside others")
                 return True
-            own = claim(run.path, self.queue.session, self.queue.job)
+            own = claim(run.path, self.policy.session, self.policy.job)
             if own is None:
                 return self._left_to_others(run)
             return self._carry_out(own)
@@ -199,10 +182,10 @@ class Worker:
             return True
 
     def _left_to_others(self, run: RunFolder) -> bool:
-        if self.queue.wait:
+        if self.policy.wait:
             return False
         last = run.last_claim()
-        if last is None or last.info.get("session") == self.queue.session or not last.alive():
+        if last is None or last.info.get("session") == self.policy.session or not last.alive():
             return False
         self.parent.tell("held", run_id=run.run_id)
         return True
@@ -210,15 +193,15 @@ class Worker:
     def _postponed(self, run: RunFolder) -> bool:
         last = run.last_claim()
         ended = last.ended if last else None
-        return ended is not None and ended["reason"] == "out_of_memory" and ended["session"] == self.queue.session
+        return ended is not None and ended["reason"] == "out_of_memory" and ended["session"] == self.policy.session
 
     def _carry_out(self, own: Claim) -> bool:
         run_id, started = own.run.run_id, time.monotonic()
         self.parent.tell("start", run_id=run_id, claim=own.n, step=own.start_step)
-        with Session(own, self.parent) as session:
+        with RunSession(own, self.parent) as session:
             try:
                 session.log(f"claim {own.n} by process {os.getpid()} on {socket.gethostname()}")
-                self.program.train(self.load(own.run.config_path), session)
+                self.program.train(self.program.load_run(own.run.config_path), session)
                 failure = None if own.run.record_path.exists() else describe(RuntimeError("training returned without a record"))
             except Interrupted:
                 session.log(f"interrupted at step {session.latest['step']}")
@@ -237,9 +220,9 @@ class Worker:
         self.parent.tell("done", run_id=run_id, seconds=time.monotonic() - started)
         return True
 
-    def _failed(self, own: Claim, session: Session, failure: Mapping[str, Any]) -> bool:
+    def _failed(self, own: Claim, session: RunSession, failure: Mapping[str, Any]) -> bool:
         release_memory()
-        if failure["kind"] == "out_of_memory" and not self.queue.alone:
+        if failure["kind"] == "out_of_memory" and not self.parent.alone:
             session.log(f"out of memory, to be tried again alone: {failure['reason']}")
             own.end("out_of_memory")
             self.parent.tell("postponed", run_id=own.run.run_id, reason=failure["reason"])

@@ -17,7 +17,7 @@ from datasets.base import cache_root
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-class Child:
+class WorkerProcess:
     """A running worker. run_id, claim: what it works on now. runs: how many it has begun. ready: it has imported what it needs.
 
     log: file for what it prints, appended to.
@@ -46,7 +46,7 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(value).encode() + b"\n")
 
-    def listen(self, put: Callable[["Child", dict[str, Any] | None], None]) -> None:
+    def listen(self, put: Callable[["WorkerProcess", dict[str, Any] | None], None]) -> None:
         """Hand every event to ``put`` from a thread of its own, and None after the last one."""
 
         def read() -> None:

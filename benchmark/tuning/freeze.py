@@ -19,28 +19,26 @@ from benchmark.config.tune_options import Dimension, Range, Tune
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import write_json
 from benchmark.tuning.search import leader, warnings
-from benchmark.tuning.trials import FOLDER, Cell, Outcome, Unfinished, cells, outcomes, tuned
+from benchmark.tuning.trials import FOLDER, TrialOutcome, TuningCell, Unfinished, cells, outcomes, tuned
 
 EDGE = 0.05
 """A winner this close to an end of its range (as a part of it) is on the edge: better settings may lie beyond."""
 
 
-def select(opened: grid.Opened, out: Path, console: Console) -> Path:
+def select(origin: grid.Origin, out: Path, console: Console) -> Path:
     """Choose the winners from the tuning records in ``out`` and write ``selection.json``; UsageError where trials are missing."""
-    tune, folder = tuned(opened), out / FOLDER
+    tune, folder = tuned(origin), out / FOLDER
     done, waiting = [], []
-    for cell in cells(opened, folder):
+    for cell in cells(origin):
         try:
-            if len(cell.trials) < tune.trials:
-                raise Unfinished(f"{cell.name}: {len(cell.trials)} of {tune.trials} trials were proposed so far")
-            done.append(_winner(cell, outcomes(cell, folder), tune.space(cell.method, opened.where)))
+            done.append(_winner(cell, outcomes(cell, folder), tune.space(cell.method, origin.where)))
         except Unfinished as error:
             waiting.append(str(error))
     if waiting:
         more = f"\nand {len(waiting) - 10} more" if waiting[10:] else ""
         raise UsageError("every method must have had its whole budget; run 'smilebench tune' first:\n" + "\n".join(waiting[:10]) + more)
     content = {
-        "sweep": opened.file.name,
+        "sweep": origin.file.name,
         "rule": rule(tune),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         **{key: getattr(tune, key) for key in ("search", "trials", "seeds", "val_fraction")},
@@ -49,7 +47,7 @@ def select(opened: grid.Opened, out: Path, console: Console) -> Path:
     path = out / FILE
     write_json(path, {**content, "digest": digest(content)})
     _show(done, console)
-    for line in warnings(opened):
+    for line in warnings(origin):
         console.print(line, style="yellow", highlight=False)
     console.print(f"selection: {path}", highlight=False)
     return path
@@ -65,7 +63,7 @@ def rule(tune: Tune) -> str:
     )
 
 
-def _winner(cell: Cell, found: Sequence[Outcome], space: dict[str, Dimension]) -> Winner:
+def _winner(cell: TuningCell, found: Sequence[TrialOutcome], space: dict[str, Dimension]) -> Winner:
     best = leader(found)
     if best is None:
         raise UsageError(f"{cell.name}: every trial failed ({found[0].failed}); change its space and run 'smilebench tune' again")

@@ -1,4 +1,4 @@
-"""``tune``: carries out the trials of a tuning sweep, round after round, and draws what each budget would have found."""
+"""``tune``: carries out the trials of a tuning sweep, and draws what each budget would have found."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,50 +9,43 @@ from rich.table import Table
 from benchmark.config import grid
 from benchmark.report.budget import write_budget
 from benchmark.sweep import carry_out
-from benchmark.tuning.tpe import check_installed
-from benchmark.tuning.trials import FOLDER, Outcome, Unfinished, cells, curves, order, outcomes, tuned
+from benchmark.tuning.trials import FOLDER, TrialOutcome, Unfinished, cells, curves, outcomes, runs_of, tuned
 
 
-def run(opened: grid.Opened, out: Path, workers: int | None, console: Console) -> int:
+def run(origin: grid.Origin, out: Path, workers: int | None, console: Console) -> int:
     """Carry out every trial that is missing, interrupted, or failed before this command; returns the exit code."""
-    tune, folder = tuned(opened), out / FOLDER
-    if tune.search == "tpe":
-        check_installed()
-    grid.expand(opened.file.model_copy(update={"selection": None}), opened.extra, opened.where)  # refuses overrides that hit no run
-    for line in warnings(opened):
+    tuned(origin)
+    grid.expand(origin.file.model_copy(update={"selection": None}), origin.extra, origin.where)  # refuses overrides that hit no run
+    for line in warnings(origin):
         console.print(line, style="yellow", highlight=False)
-    code, seen = 0, set()
-    while True:
-        found = cells(opened, folder, ask=True)
-        runs = tuple(config for config in order(found) if config.run_id not in seen)
-        if not runs:
-            break
-        seen |= {config.run_id for config in runs}
-        labels = tuple(dict.fromkeys(cell.method for cell in found))
-        batch = grid.Sweep(f"{opened.file.name} (tuning)", opened.file.baseline, opened.file.protocol, labels, runs)
-        code = max(code, carry_out.complete(batch, folder, workers, console))
-        if code not in (0, 1):
-            return code
-    show(opened, out, console)
+    folder = out / FOLDER
+    found = cells(origin)
+    labels = tuple(dict.fromkeys(cell.method for cell in found))
+    batch = grid.Sweep(
+        f"{origin.file.name} (tuning)", origin.file.baseline, origin.file.protocol, labels, tuple(runs_of(found)), origin=origin
+    )
+    code = carry_out.complete(batch, folder, workers, console)
+    if code in (0, 1):
+        show(origin, out, console)
     return code
 
 
-def warnings(opened: grid.Opened) -> list[str]:
+def warnings(origin: grid.Origin) -> list[str]:
     """What a reader of the final table would object to."""
-    file, tune = opened.file, tuned(opened)
+    file, tune = origin.file, tuned(origin)
     seeds = range(file.seeds) if isinstance(file.seeds, int) else file.seeds
     shared = sorted(set(seeds) & set(tune.seeds))
     text = "seeds {} are used both for tuning and in the final sweep: its numbers will flatter the choice (tune.seeds names others)"
     return [text.format(", ".join(map(str, shared)))] if shared else []
 
 
-def show(opened: grid.Opened, out: Path, console: Console) -> None:
+def show(origin: grid.Origin, out: Path, console: Console) -> None:
     """Print the best trial of every cell, and write the budget curves."""
     table = Table(
         "data set", "fraction", "method", "trials", "best val (%)", "with", title="tuning, on validation accuracy", title_justify="left"
     )
     folder = out / FOLDER
-    for cell in cells(opened, folder):
+    for cell in cells(origin):
         try:
             done = outcomes(cell, folder)
         except Unfinished as error:
@@ -64,11 +57,11 @@ def show(opened: grid.Opened, out: Path, console: Console) -> None:
         words = ", ".join(f"{key}={value}" for key, value in best.trial.settings.items()) if best else "-"
         table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, f"{100 * best.score:.1f}" if best else "-", words)
     console.print(table)
-    for path in write_budget(folder, curves(opened, out)):
+    for path in write_budget(folder, curves(origin, out)):
         console.print(f"budget: {path}", highlight=False)
 
 
-def leader(done: Sequence[Outcome]) -> Outcome | None:
+def leader(done: Sequence[TrialOutcome]) -> TrialOutcome | None:
     """The outcome with the highest score; of equal ones the earliest trial."""
     scored = [outcome for outcome in done if outcome.score is not None]
     return max(scored, key=lambda outcome: (outcome.score, -outcome.trial.number), default=None)

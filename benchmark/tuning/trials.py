@@ -10,17 +10,14 @@ from typing import Any
 from benchmark.config import grid
 from benchmark.config.entries import parse_dataset, parse_entry
 from benchmark.config.run_config import RunConfig
-from benchmark.config.selection import Reference, conditions
-from benchmark.config.tune_options import Range, Settings, Tune
+from benchmark.config.selection import Reference
+from benchmark.config.tune_options import Settings, Tune
 from benchmark.errors import UsageError
 from benchmark.report.budget import Tuned
-from benchmark.storage.run_folder import RunFolder, read_json, write_json
-from benchmark.tuning.tpe import propose
+from benchmark.storage.run_folder import RunFolder
 
 FOLDER = "tune"
 """Where the trials lie, inside the folder of the sweep's results."""
-
-PROPOSALS = "proposals.json"
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """All trials of one method on one data set at one fraction, as far as they are known: ``tpe`` proposes them round by round."""
+class TuningCell:
+    """All trials of one method on one data set at one fraction."""
 
     dataset: str
     fraction: float
@@ -47,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What one trial scored. score: mean validation accuracy over its runs, None where one failed (then ``failed`` says why)."""
 
     trial: Trial
@@ -61,90 +58,54 @@ class Unfinished(UsageError):
     """Trials are not carried out yet."""
 
 
-def tuned(opened: grid.Opened) -> Tune:
+def tuned(origin: grid.Origin) -> Tune:
     """The ``tune`` block of a sweep file; refused where there is none."""
-    if opened.file.tune is None:
-        raise UsageError(f"{opened.where}: tune: this key is missing: it says what to tune (sweeps/tune_quick.yaml is an example)")
-    return opened.file.tune
+    if origin.file.tune is None:
+        raise UsageError(f"{origin.where}: tune: this key is missing: it says what to tune (sweeps/tune_quick.yaml is an example)")
+    return origin.file.tune
 
 
-def cells(opened: grid.Opened, folder: Path, ask: bool = False) -> list[Cell]:
-    """Every cell with its trials, as far as the rounds before are done. ask: let ``tpe`` propose the next round where it can."""
-    tune = tuned(opened)
+def cells(origin: grid.Origin) -> list[TuningCell]:
+    """Every cell with its trials."""
+    tune = tuned(origin)
     found = []
-    for dataset in opened.file.datasets:
-        for fraction in opened.file.fractions:
-            for method in opened.file.methods:
-                place = _Place(opened, dataset, fraction, method)
-                if tune.search == "tpe":
-                    settings = _proposed(place, tune, folder, ask)
-                else:
-                    settings = tune.settings(place.label, opened.where)
-                found.append(place.cell(settings))
+    for dataset in origin.file.datasets:
+        for fraction in origin.file.fractions:
+            for method in origin.file.methods:
+                label = parse_entry(method, origin.where).label
+                settings = tune.settings(label, origin.where)
+                trials = tuple(Trial(n, each, _runs(origin, dataset, fraction, method, each)) for n, each in enumerate(settings))
+                found.append(TuningCell(parse_dataset(dataset, origin.where)[0], fraction, label, trials))
     return found
 
 
-@dataclass(frozen=True)
-class _Place:
-    opened: grid.Opened
-    dataset: str | Mapping[str, Any]
-    fraction: float
-    method: str | Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        return parse_entry(self.method, self.opened.where).label
-
-    def cell(self, settings: Sequence[Settings]) -> Cell:
-        trials = tuple(Trial(n, each, self.runs(each)) for n, each in enumerate(settings))
-        return Cell(parse_dataset(self.dataset, self.opened.where)[0], self.fraction, self.label, trials)
-
-    def runs(self, settings: Settings) -> tuple[RunConfig, ...]:
-        """The runs of one trial: the sweep's own, but for its seeds, what is held out, and what is evaluated."""
-        file, tune = self.opened.file, tuned(self.opened)
-        never = {"evaluation.test": False, "evaluation.snapshots": 0, "linearity.pairs": 0}
-        alone = {
-            "datasets": [self.dataset],
-            "fractions": [self.fraction],
-            "methods": [self.method],
-            "baseline": self.label,
-            "seeds": tune.seeds,
-            "overrides": [each.model_copy(update={"optional": True}) for each in (*file.overrides, *self.opened.extra)],
-            "tune": None,
-            "selection": None,
-        }
-        trial = grid.Override(set={**settings, "data.val_fraction": tune.val_fraction, **never})
-        return grid.expand(file.model_copy(update=alone), [trial], self.opened.where).runs
+def _runs(
+    origin: grid.Origin, dataset: str | Mapping[str, Any], fraction: float, method: str | Mapping[str, Any], settings: Settings
+) -> tuple[RunConfig, ...]:
+    """The runs of one trial: the sweep's own, but for its seeds, what is held out, and what is evaluated."""
+    file, tune = origin.file, tuned(origin)
+    never = {"evaluation.test": False, "evaluation.snapshots": 0, "linearity.pairs": 0}
+    alone = {
+        "datasets": [dataset],
+        "fractions": [fraction],
+        "methods": [method],
+        "baseline": parse_entry(method, origin.where).label,
+        "seeds": tune.seeds,
+        "overrides": [each.model_copy(update={"optional": True}) for each in (*file.overrides, *origin.extra)],
+        "tune": None,
+        "selection": None,
+    }
+    trial = grid.Override(set={**settings, "data.val_fraction": tune.val_fraction, **never})
+    return grid.expand(file.model_copy(update=alone), [trial], origin.where).runs
 
 
-def _proposed(place: _Place, tune: Tune, folder: Path, ask: bool) -> list[Settings]:
-    """The rounds that were proposed, kept in a file: another version of Optuna changes nothing in them. With ``ask``, one more."""
-    path = folder / PROPOSALS
-    kept = read_json(path) or {}
-    first = place.runs({})[0]
-    coordinates = (tune.seed, first.dataset, place.fraction, place.label)
-    space = tune.space(place.label, place.opened.where)
-    of = [{key: d.model_dump() if isinstance(d, Range) else d for key, d in space.items()}, tune.seeds, tune.val_fraction, tune.seed]
-    text = json.dumps([of, conditions(first, {})], sort_keys=True)
-    name = f"{place.label} on {first.dataset} at {place.fraction:g}, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    settings: list[Settings] = kept.get(name, [])[: tune.trials]
-    cell = place.cell(settings)
-    if not ask or len(settings) >= tune.trials or any(states(cell, folder).values()):
-        return settings
-    tried = [(o.trial.settings, o.score or 0.0) for o in outcomes(cell, folder)]
-    settings = settings + propose(space, tried, min(tune.round, tune.trials - len(settings)), coordinates)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**kept, name: settings})
-    return settings
-
-
-def states(cell: Cell, folder: Path) -> dict[str, str]:
+def states(cell: TuningCell, folder: Path) -> dict[str, str]:
     """run id -> state of those runs of a cell that are neither done nor failed."""
     found = {config.run_id: RunFolder(folder / "runs" / config.run_id).state() for trial in cell.trials for config in trial.runs}
     return {run_id: state for run_id, state in found.items() if state not in ("done", "failed")}
 
 
-def outcomes(cell: Cell, folder: Path) -> list[Outcome]:
+def outcomes(cell: TuningCell, folder: Path) -> list[TrialOutcome]:
     """What every trial of a cell scored, from its records; :class:`Unfinished` names what is not carried out yet.
 
     A failed run (a rate at which training diverges, say) fails its trial, which stays in the budget.
@@ -158,7 +119,7 @@ def outcomes(cell: Cell, folder: Path) -> list[Outcome]:
     return found
 
 
-def _outcome(trial: Trial, folder: Path) -> Outcome:
+def _outcome(trial: Trial, folder: Path) -> TrialOutcome:
     records, hashes, failed = [], set(), []
     for config in trial.runs:
         run = RunFolder(folder / "runs" / config.run_id)
@@ -180,7 +141,7 @@ def _outcome(trial: Trial, folder: Path) -> Outcome:
         )
         hashes.add((record["data_hash"], record["weights_hash"] if config.pretrained else "random"))
     score = sum(record.val_accuracy for record in records) / len(records) if records and not failed else None
-    return Outcome(trial, score, "; ".join(failed), tuple(records), frozenset(hashes))
+    return TrialOutcome(trial, score, "; ".join(failed), tuple(records), frozenset(hashes))
 
 
 def _checked(content: bytes, config: RunConfig, path: Path) -> dict[str, Any]:
@@ -200,18 +161,18 @@ def _checked(content: bytes, config: RunConfig, path: Path) -> dict[str, Any]:
     return record
 
 
-def order(found: Sequence[Cell]) -> Iterator[RunConfig]:
+def runs_of(found: Sequence[TuningCell]) -> Iterator[RunConfig]:
     """Every run of the cells."""
     return (config for cell in found for trial in cell.trials for config in trial.runs)
 
 
-def curves(opened: grid.Opened | None, out: Path) -> tuple[Tuned, ...]:
+def curves(origin: grid.Origin | None, out: Path) -> tuple[Tuned, ...]:
     """The scores of every cell that is finished, for the budget curves; a failed trial scores 0. None where nothing was tuned."""
     folder = out / FOLDER
-    if opened is None or opened.file.tune is None or not (folder / "runs").is_dir():
+    if origin is None or origin.file.tune is None or not (folder / "runs").is_dir():
         return ()
     done = []
-    for cell in cells(opened, folder):
+    for cell in cells(origin):
         try:
             scores = tuple(outcome.score or 0.0 for outcome in outcomes(cell, folder))
         except Unfinished:

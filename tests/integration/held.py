@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import RunConfig, load_run
 from benchmark.training import evaluate, record, run, setup_cache
 from benchmark.training.run import preflight
 from benchmark.training.session import Session
 
-__all__ = ["POINTS", "preflight", "train"]
+__all__ = ["POINTS", "load_run", "preflight", "train"]
 
 POINTS = {"setup": (setup_cache, "save_file"), "evaluation": (evaluate, "autocast"), "record": (record, "write_record")}
 

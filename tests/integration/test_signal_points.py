@@ -22,14 +22,14 @@ RUNNER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from benchmark.sweep import command, grid, plan
-from benchmark.sweep.carry_out import run_local
-from benchmark.sweep.view import View
+from benchmark.config import grid
+from benchmark.sweep import carry_out, plan
+from benchmark.sweep.order import Order
+from benchmark.sweep.progress import View
+from benchmark.sweep.runner import run_local
 made = plan.make(grid.load(sys.argv[1]), Path(sys.argv[2]))
-command.create_folders(made)
-order = [run.config.run_id for run in made.runs]
-view = View(Console())
-outcome = run_local(made.out, order, workers=1, threads=1, devices=["cpu"], view=view, program="tests.integration.held")
+carry_out.create_folders(made)
+outcome = run_local(Order(str(made.out), tuple(run.config.run_id for run in made.runs), "cpu", 1, 1), View(Console()))
 print(outcome.message)
 sys.exit(outcome.exit_code)
 """
@@ -52,7 +52,7 @@ def undisturbed(file: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def start(sweep: Sweep, **environment: str) -> subprocess.Popen:
     """The runs of the sweep in one worker, without its report."""
-    everything = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    everything = {**os.environ, "PYTHONPATH": str(ROOT), "SMILEBENCH_PROGRAM": "tests.integration.held", **environment}
     command = [sys.executable, "-c", RUNNER, sweep.file, str(sweep.out)]
     with (sweep.folder / "out.txt").open("a") as log:
         return subprocess.Popen(command, cwd=sweep.folder, env=everything, stdout=log, stderr=log)

@@ -22,10 +22,9 @@ def records(folder: Path) -> dict[str, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("search", [{"search": "random"}, {"search": "tpe", "round": 2}])
-def test_tune_select_sweep_report(search: dict, images: Path, backbone: str, tmp_path: Path) -> None:
+def test_tune_select_sweep_report(images: Path, backbone: str, tmp_path: Path) -> None:
     selection = "results/small/selection.json"
-    sweep = sweep_file(tmp_path, images, backbone, tune={**TUNE, **search}, selection=selection)
+    sweep = sweep_file(tmp_path, images, backbone, tune=TUNE, selection=selection)
     early = smilebench("sweep", sweep, cwd=tmp_path)
     assert early.returncode == 2
     assert "does not exist: run 'smilebench tune'" in " ".join(early.stderr.split())

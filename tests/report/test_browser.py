@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.config import grid
 from benchmark.report.build import build
-from benchmark.sweep import carry_out
+from benchmark.sweep import results
 from tests.report import fakes
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -161,7 +161,7 @@ def test_a_report_like_that_of_quick(tmp_path: Path, size: str) -> None:
 def test_the_committed_reference(tmp_path: Path) -> None:
     reference = ROOT / "results" / "reference" / "cifar10"
     shutil.copytree(reference / "runs", tmp_path / "sweep" / "runs")
-    report = carry_out.report(grid.load("cifar10"), tmp_path / "sweep").html
+    report = results.report(grid.load("cifar10"), tmp_path / "sweep").html
     check(probe(report, tmp_path / "browser"), 9, 10, 1)
 
 

@@ -48,7 +48,7 @@ ERRORS = {
 }
 
 
-def load(path: Path) -> dict[str, Any]:
+def load_run(path: Path) -> dict[str, Any]:
     return {**DEFAULTS, **json.loads(path.read_text())}
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from rich.console import Console
 
 from benchmark.storage.run_folder import RunFolder
+from benchmark.sweep.order import ATTENDED, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
-from benchmark.sweep.runner import Outcome, run_local
+from benchmark.sweep.runner import run_local
+from benchmark.sweep.worker import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,12 +30,13 @@ def make(folder: Path, configs: dict[str, dict[str, Any]]) -> list[str]:
     return list(configs)
 
 
-def sweep(folder: Path, run_ids: list[str], workers: int = 2) -> tuple[Outcome, str]:
-    """The outcome, and what the user saw."""
+def sweep(folder: Path, run_ids: list[str], workers: int = 2, policy: Policy = ATTENDED, **order: Any) -> tuple[SweepOutcome, str]:
+    """The outcome, and what the user saw. order: threads, device."""
     shown = io.StringIO()
     view = View(Console(file=shown, width=200))
-    names = {"program": "tests.sweep.fake", "load": "tests.sweep.fake:load"}
-    outcome = run_local(folder, run_ids, workers=workers, threads=1, devices=["cpu"], view=view, **names)
+    named = Order(**{"out": str(folder), "runs": tuple(run_ids), "device": "cpu", "workers": workers, "threads": 1, **order})
+    with mock.patch.dict(os.environ, {PROGRAM: "tests.sweep.fake"}):
+        outcome = run_local(named, view, policy)
     return outcome, shown.getvalue()
 
 

@@ -4,15 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from benchmark import devices
-from benchmark.config.run_config import Runtime
-from benchmark.devices import visible_gpus
-from benchmark.sweep.carry_out import places
-from benchmark.sweep.progress import View
-from benchmark.sweep.runner import run_local
-from tests.sweep.sweeping import make, run
+from benchmark.devices import default_workers, visible_gpus, worker_devices
+from tests.sweep.sweeping import make, run, sweep
 
 
 @pytest.mark.parametrize(
@@ -45,21 +40,23 @@ def test_without_a_list_devices_are_numbered_as_cuda_numbers_them(tmp_path: Path
 
 def test_every_gpu_gets_its_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
-    assert places(Runtime(device="cuda")) == (["GPU-a", "GPU-b", "GPU-c"], 3)
-    assert places(Runtime(device="cuda", workers_per_gpu=2)) == (["GPU-a", "GPU-b", "GPU-c"], 6)
-    monkeypatch.setattr("benchmark.sweep.carry_out.cpu_count", lambda: 8)
-    assert places(Runtime(device="cpu", threads=3, workers_per_gpu=4)) == (["cpu"], 2)
+    assert worker_devices("cuda") == ["GPU-a", "GPU-b", "GPU-c"]
+    assert default_workers("cuda", threads=1, workers_per_gpu=1) == 3
+    assert default_workers("cuda", threads=1, workers_per_gpu=2) == 6
+    monkeypatch.setattr("benchmark.devices.cpu_count", lambda: 8)
+    assert worker_devices("cpu") == ["cpu"]
+    assert default_workers("cpu", threads=3, workers_per_gpu=4) == 2
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_each_worker_sees_one_device_and_all_devices_are_used(tmp_path: Path, workers: int) -> None:
+def test_each_worker_sees_one_device_and_all_devices_are_used(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run takes long enough that each worker gets some, whatever the machine is busy with."""
     gpus = ["3", "MIG-GPU-8932f937/1/0"]
     show = {"steps": 4, "seconds": 0.1, "show": ["CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"]}
     runs = make(tmp_path, {f"r{n}": show for n in range(3 * workers)})
-    names = {"program": "tests.sweep.fake", "load": "tests.sweep.fake:load"}
-    quiet = View(Console(quiet=True))
-    assert run_local(tmp_path, runs, workers=workers, threads=2, devices=gpus, view=quiet, **names).exit_code == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(gpus))
+    outcome, shown = sweep(tmp_path, runs, workers=workers, threads=2, device="cuda")
+    assert outcome.exit_code == 0, shown
     seen: dict[int, set[str]] = {}
     for run_id in runs:
         line = next(line for line in run(tmp_path, run_id).log_path.read_text().splitlines() if "{" in line)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmark.cli import planning
 from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.perf import scale
@@ -39,7 +40,7 @@ def finish(out: Path, found: grid.Sweep, which: slice = slice(None), **changes: 
 
 def shown(found: plan.Plan) -> str:
     text = io.StringIO()
-    carry_out.show_plan(found, Console(file=text, width=1000))
+    planning.show_plan(found, Console(file=text, width=1000))
     return text.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.config import grid
 from benchmark.config.run_config import RunConfig
 from benchmark.storage import yamlio
-from benchmark.storage.files import file_sha256
+from benchmark.storage.atomic import file_sha256
 from benchmark.tuning.trials import FOLDER, cells
 
 SPACES = {"l2_sp": {"l2_sp.alpha": {"low": 0.001, "high": 1.0, "log": True}}, "mixup": {"mixup.alpha": [0.1, 0.2, 0.5, 1.0]}}
@@ -38,7 +38,7 @@ def sweep_file(folder: Path, tune: Mapping[str, Any] | None = TUNE, **changes: A
     return str(path)
 
 
-def opened(folder: Path, tune: Mapping[str, Any] = TUNE, **changes: Any) -> grid.Opened:
+def opened(folder: Path, tune: Mapping[str, Any] = TUNE, **changes: Any) -> grid.Origin:
     return grid.read(sweep_file(folder, tune, **changes))
 
 
@@ -70,9 +70,9 @@ def write_failure(config: RunConfig, out: Path, reason: str) -> None:
     (folder / "failure.json").write_text(json.dumps({"reason": reason, "kind": "nan"}))
 
 
-def carry_out(found: grid.Opened, out: Path, value: Callable[[RunConfig], float] = score) -> None:
+def carry_out(found: grid.Origin, out: Path, value: Callable[[RunConfig], float] = score) -> None:
     """Records for every run that the cells ask for by now."""
-    for cell in cells(found, out / FOLDER):
+    for cell in cells(found):
         for trial in cell.trials:
             for config in trial.runs:
                 write_record(config, out, value(config))

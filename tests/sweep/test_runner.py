@@ -5,14 +5,14 @@ import sys
 import pytest
 
 from benchmark.storage.run_folder import read_json
-from benchmark.sweep import runner
+from benchmark.sweep.order import SweepOutcome
 from tests.sweep.sweeping import ROOT, make, record, run, steps_done, sweep, total
 
 
 def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monkeypatch):
     runs = make(tmp_path, {f"r{n}": {} for n in range(6)})
     outcome, shown = sweep(tmp_path, runs)
-    assert outcome == runner.Outcome(0, done=tuple(runs))
+    assert outcome == SweepOutcome(0, done=tuple(runs))
     assert "6/6" in shown
     for run_id in runs:
         assert record(tmp_path, run_id) == {"run_id": run_id, "total": total(10)}
@@ -25,7 +25,7 @@ def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monk
             "claims",
         }
     assert not list((tmp_path / "logs").iterdir())
-    monkeypatch.setattr(runner, "Child", None)
+    monkeypatch.setattr("benchmark.sweep.runner.WorkerProcess", None)
     assert sweep(tmp_path, runs)[0] == outcome
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.config import grid
-from benchmark.config.run_config import validate
-from benchmark.config.slurm_options import Slurm, for_runs, gpu_count, minutes, resolve, workers_per_task
+from benchmark.config.run_config import Runtime, validate
+from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, gpu_count, minutes, resolve, workers_per_task
 from benchmark.errors import UsageError
 
 
@@ -103,10 +103,18 @@ def test_gpus_and_the_runs_device_must_agree():
 
 
 def test_workers_follow_gpus_or_cpus():
-    assert workers_per_task(Slurm(gpus=2, cpus=16), threads=1, asked=None) == 2
-    assert workers_per_task(Slurm(cpus=8), threads=2, asked=None) == 4
-    assert workers_per_task(Slurm(), threads=4, asked=None) == 1
-    assert workers_per_task(Slurm(gpus=2), threads=1, asked=5) == 5
+    assert workers_per_task(Slurm(gpus=2, cpus=16), Runtime(), None) == 2
+    assert workers_per_task(Slurm(cpus=8), Runtime(threads=2), None) == 4
+    assert workers_per_task(Slurm(), Runtime(threads=4), None) == 1
+    assert workers_per_task(Slurm(gpus=2), Runtime(), 5) == 5
+
+
+def test_workers_that_share_a_gpu_do_so_in_jobs_too_and_get_cpus():
+    assert workers_per_task(Slurm(gpus="a100:2"), Runtime(workers_per_gpu=3), None) == 6
+    assert cpus_per_task(Slurm(gpus=1), Runtime(), None) == 4
+    assert cpus_per_task(Slurm(gpus=2), Runtime(workers_per_gpu=2), None) == 16
+    assert cpus_per_task(Slurm(gpus=1, cpus=6), Runtime(), None) == 6
+    assert cpus_per_task(Slurm(), Runtime(threads=3), None) == 3
 
 
 def test_the_time_to_save_leaves_some_to_be_queued_again():

@@ -181,13 +181,13 @@ def test_a_process_paused_while_publishing_loses(run, checked_before):
 def test_a_record_published_during_the_take_over_counts(run, monkeypatch):
     own = take(run)
     move_owner(run, 1, 2 * run_folder.STALE_SECONDS)
-    settle = run_folder._settle
+    settle = run_folder._take_over
 
     def late(*args):
         write_record(run.path, {"by": "first"})
         return settle(*args)
 
-    monkeypatch.setattr(run_folder, "_settle", late)
+    monkeypatch.setattr(run_folder, "_take_over", late)
     assert claim(run.path, "other") is None
     assert run.state() == "done"
     with pytest.raises(ClaimLost):

@@ -16,11 +16,11 @@ from rich.console import Console
 from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.slurm import cancel as stopping
-from benchmark.slurm import queued, submit
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm import jobs, submit
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import identity
 from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
-from tests.cluster.slurm import FakeSlurm
+from tests.slurm.fake_slurm import FakeSlurm
 
 ROOT = Path(__file__).parents[2]
 RUNNER = """
@@ -51,7 +51,7 @@ class World:
 
     def status(self) -> str:
         shown = io.StringIO()
-        queued.show(self.out, Console(file=shown, width=300))
+        jobs.show_jobs(self.out, Console(file=shown, width=300))
         return shown.getvalue()
 
     @property
@@ -156,10 +156,10 @@ def test_waiting_ends_with_the_jobs_and_what_they_said(world, monkeypatch, code,
     world.slurm.set("live", "")
 
     def all_jobs_end(seconds):
-        ledger = Ledger(world.out)
-        for entry in ledger.submissions():
+        submitted = Submissions(world.out)
+        for entry in submitted.all():
             for n in range(len(entry.tasks)):
-                write_json(ledger.note_path(entry.id, n), {"ended": {"code": code, "message": said}})
+                write_json(submitted.note_path(entry.id, n), {"ended": {"code": code, "message": said}})
         if world.slurm.scripts():
             world.slurm.set("queue", "")
 
@@ -272,7 +272,8 @@ def test_without_any_answer_jobs_are_taken_to_be_there_until_they_are_cancelled(
     assert "neither squeue nor sacct answers" in shown
     assert len(world.slurm.scripts()) == 1
     assert "not known" in world.status()
-    Ledger(world.out).note_path(Ledger(world.out).submissions()[0].id, 1).write_text(json.dumps({"ended": {"code": 75, "message": "m"}}))
+    submitted = Submissions(world.out)
+    submitted.note_path(submitted.all()[0].id, 1).write_text(json.dumps({"ended": {"code": 75, "message": "m"}}))
     world.sweep()
     assert world.submissions[1]["tasks"] == [world.submissions[0]["tasks"][1]]
     world.slurm.set("refusal", "scancel: error: no controller")
@@ -392,7 +393,7 @@ def test_options_of_slurm_are_refused_for_the_local_backend(world):
 def test_logs_of_a_run_show_its_jobs(world):
     world.sweep()
     run_ids = [run for task in world.submissions[0]["tasks"] for run in task]
-    log = Ledger(world.out).log("100_0")
+    log = Submissions(world.out).log("100_0")
     log.write_text("\n".join(f"line {n}" for n in range(300)))
     found = smilebench(world, "logs", run_ids[0], "--results", str(world.out.parent)).stdout
     assert "its last 200 lines of 300" in found

@@ -12,7 +12,6 @@ from benchmark.config import grid
 from benchmark.config.tune_options import Range, Tune
 from benchmark.errors import UsageError
 from benchmark.storage import yamlio
-from benchmark.tuning import tpe
 from benchmark.tuning.search import warnings
 from benchmark.tuning.trials import cells
 from tests.tuning.made_up import SPACES, TUNE, opened
@@ -80,7 +79,7 @@ def test_a_grid_fills_the_budget_with_the_open_range() -> None:
     [
         ({"trials": 1}, ["tune.trials", "greater than or equal to 2"]),
         ({"trialz": 3}, ["tune.trialz", "unknown key 'trialz'"]),
-        ({"search": "bayes"}, ["tune.search", "'bayes'", "'tpe'"]),
+        ({"search": "bayes"}, ["tune.search", "'bayes'", "'random'"]),
         ({"seeds": []}, ["tune.seeds"]),
         ({"seeds": [1, 1]}, ["a seed is given twice"]),
         ({"val_fraction": 0.0}, ["tune.val_fraction", "greater than 0"]),
@@ -92,7 +91,7 @@ def test_a_grid_fills_the_budget_with_the_open_range() -> None:
         ({"shared": {"training.lr": [0.1, 0.01]}, "spaces": {}}, ["'fine_tuning' has only 2 settings, fewer than the budget of 6"]),
         ({"shared": {"training.lr": {"low": 0.1, "high": 0.1001}}}, ["widen its ranges"]),
         ({"spaces": {"l2sp": {"l2_sp.alpha": [1.0]}}}, ["tune.spaces", "did you mean 'l2_sp'"]),
-        ({"round": 3}, ["round is of search 'tpe' alone"]),
+        ({"search": "tpe"}, ["tune.search", "'tpe'", "'grid'"]),
         ({"search": "grid", "seed": 3}, ["it has no seed"]),
         ({"shared": {"training.lr": {"low": 0.1, "high": 1.0, "points": 3}}}, ["points are of search 'grid' alone"]),
         ({"search": "grid"}, ["method 'l2_sp'", "give points for all but one of training.lr, l2_sp.alpha"]),
@@ -109,46 +108,12 @@ def test_a_tune_block_is_refused_with_the_place_and_the_reason(changes: dict[str
 def test_an_option_that_does_not_exist_is_refused_before_any_run(tmp_path: Path) -> None:
     found = opened(tmp_path, {**TUNE, "spaces": {"mixup": {"mixup.alfa": [0.1, 0.2]}}})
     with pytest.raises(UsageError, match="did you mean 'alpha'"):
-        cells(found, tmp_path)
+        cells(found)
 
 
 def test_the_block_in_the_documentation_is_one() -> None:
-    text = (Path(tpe.__file__).parents[2] / "docs" / "tuning.md").read_text(encoding="utf-8")
+    text = (grid.SWEEPS.parent / "docs" / "tuning.md").read_text(encoding="utf-8")
     block = yamlio.parse(text.partition("```yaml\n")[2].partition("```")[0], "docs")
     file = grid.SweepFile.model_validate({"name": "x", "datasets": ["digits"], "methods": ["fine_tuning", "mixup"], **block})
     file.tune.check(["fine_tuning", "mixup"], "docs")
     assert yamlio.read(grid.SWEEPS / "tune_quick.yaml")["tune"].items() >= {k: v for k, v in block["tune"].items() if k != "spaces"}.items()
-
-
-def test_proposals_repeat_and_learn_and_never_repeat_themselves() -> None:
-    pytest.importorskip("optuna")
-    space = {"training.lr": Range(low=0.001, high=0.1, log=True), "kind": ["a", "b"], "k": Range(low=1, high=9)}
-    first = tpe.propose(space, [], 4, (0, "digits", 0.15, "x"))
-    assert first == tpe.propose(space, [], 4, (0, "digits", 0.15, "x"))
-    assert first != tpe.propose(space, [], 4, (1, "digits", 0.15, "x"))
-    tried = [(settings, -abs(math.log(settings["training.lr"] / 0.01)) - (settings["kind"] == "b")) for settings in first]
-    for _ in range(9):
-        tried += [
-            (s, -abs(math.log(s["training.lr"] / 0.01)) - (s["kind"] == "b"))
-            for s in tpe.propose(space, tried, 4, (0, "digits", 0.15, "x"))
-        ]
-    settings = [s for s, _ in tried]
-    assert all(settings.count(s) == 1 for s in settings)
-    late = [score for _, score in tried[-12:]]
-    assert sum(late) / 12 > sum(score for _, score in tried[:12]) / 12
-
-
-def test_a_small_space_is_gone_through_without_repeats_and_then_refused() -> None:
-    pytest.importorskip("optuna")
-    space = {"kind": ["a", "b", ["c", 1]]}
-    first = tpe.propose(space, [], 2, ("x",))
-    rest = tpe.propose(space, [(s, 0.5) for s in first], 1, ("x",))
-    assert sorted(map(str, first + rest)) == sorted(map(str, [{"kind": "a"}, {"kind": "b"}, {"kind": ["c", 1]}]))
-    with pytest.raises(UsageError, match="has no 1 further settings"):
-        tpe.propose(space, [(s, 0.5) for s in first + rest], 1, ("x",))
-
-
-def test_without_optuna_the_way_to_install_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(UsageError, match=r"pip install 'smilebench\[tune\]'"):
-        tpe.check_installed()

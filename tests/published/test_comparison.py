@@ -111,11 +111,11 @@ def made_up(folder: Path, accuracies: list[float], snapshots: list[float] | None
     return sweep, out
 
 
-def entry(**changes: Any) -> published_numbers.Entry:
-    return published_numbers.Entry.model_validate({**ENTRY, **changes})
+def entry(**changes: Any) -> published_numbers.PublishedNumber:
+    return published_numbers.PublishedNumber.model_validate({**ENTRY, **changes})
 
 
-def verdict(found: tuple[grid.Sweep, Path], *entries: published_numbers.Entry) -> comparison.Comparison:
+def verdict(found: tuple[grid.Sweep, Path], *entries: published_numbers.PublishedNumber) -> comparison.Comparison:
     (only,) = comparison.compare(*found, entries)
     return only
 

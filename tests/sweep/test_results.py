@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.config import grid
 from benchmark.config.grid import Sweep
-from benchmark.sweep import redo
+from benchmark.sweep import results
 
 
 def load(command: str) -> Sweep:
@@ -28,7 +28,7 @@ def load(command: str) -> Sweep:
 )
 def test_redoing_a_cell_gives_its_runs_and_no_others(command: str) -> None:
     sweep = load(command)
-    commands = redo.commands(sweep)
+    commands = results.redo_commands(sweep)
     cells = {(run.dataset, run.fraction, run.method) for run in sweep.runs}
     assert len(commands) == len(cells)
     for dataset, fraction, method in sorted(cells):
@@ -40,15 +40,15 @@ def test_redoing_a_cell_gives_its_runs_and_no_others(command: str) -> None:
 def test_one_run_can_be_redone_alone() -> None:
     sweep = grid.load("quick")
     run = next(r for r in sweep.runs if r.method == "smile_weak" and r.seed == 2)
-    (again,) = load(redo.command(sweep, run.dataset, run.fraction, run.method, [run.seed])).runs
+    (again,) = load(results.redo_command(sweep, run.dataset, run.fraction, run.method, [run.seed])).runs
     assert again.run_id == run.run_id
 
 
 def test_a_single_training_is_redone_by_its_own_command() -> None:
     sweep = load("smilebench train method=smile dataset=digits seed=4 fraction=0.15 smile.alpha=0.5")
-    (command,) = redo.commands(sweep).values()
+    (command,) = results.redo_commands(sweep).values()
     assert [run.run_id for run in load(command).runs] == [run.run_id for run in sweep.runs]
 
 
 def test_the_command_leaves_the_finished_records_alone() -> None:
-    assert redo.commands(grid.load("quick"))["digits/0.15/smile"].endswith("--out results/quick-redo")
+    assert results.redo_commands(grid.load("quick"))["digits/0.15/smile"].endswith("--out results/quick-redo")

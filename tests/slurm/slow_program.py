@@ -4,9 +4,9 @@ import os
 import time
 from pathlib import Path
 
-from tests.sweep.fake import load, preflight, train
+from tests.sweep.fake import load_run, preflight, train
 
-__all__ = ["load", "preflight", "train"]
+__all__ = ["load_run", "preflight", "train"]
 
 if name := os.environ.get("SMILEBENCH_TEST_IMPORT"):
     Path(name).touch()

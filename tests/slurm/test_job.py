@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.slurm import start_python
-from benchmark.slurm.submissions import Ledger
+from benchmark.slurm.submissions import Submissions
 from benchmark.storage.run_folder import STALE_SECONDS, claim, read_json
-from tests.cluster.jobbing import AGAIN, end, spec, start
+from tests.slurm.jobbing import AGAIN, end, spec, start
 from tests.sweep.sweeping import make, record, run, steps_done, total, wait_for
 
 
@@ -36,7 +36,7 @@ def test_a_job_carries_out_its_runs_and_notes_its_end(tmp_path):
     assert record(tmp_path, "a")["total"] == total(10)
     assert read_json(run(tmp_path, "a").claims / "1")["job"] == "77_0"
     assert run(tmp_path, "b").failure()["kind"] == "nan"
-    note = Ledger(tmp_path).note("entry", 0)
+    note = Submissions(tmp_path).note("entry", 0)
     assert (note["job"], note["starts"], note["ended"]["code"]) == ("77_0", [[0, 0]], 1)
 
 
@@ -57,7 +57,7 @@ def test_a_signal_while_training_saves_and_the_next_start_goes_on(tmp_path):
     assert set(steps_done(tmp_path, "a").values()) == {1}
     assert record(tmp_path, "a")["total"] == total(300)
     assert record(tmp_path, "b")["total"] == total(10)
-    assert Ledger(tmp_path).note("entry", 0)["starts"] == [[0, 0], [0, saved]]
+    assert Submissions(tmp_path).note("entry", 0)["starts"] == [[0, 0], [0, saved]]
 
 
 @pytest.mark.parametrize(("point", "resumes_at"), [("setup", 0), ("evaluate", 9), ("files", 9), ("link", 9)])
@@ -91,9 +91,9 @@ def test_a_signal_after_the_record_needs_no_other_start(tmp_path):
 
 def test_a_signal_during_import_has_the_job_queued_again(tmp_path):
     runs = make(tmp_path, {"a": {}})
-    task = spec(tmp_path, runs, program="tests.cluster.slow_program")
+    task = spec(tmp_path, runs)
     importing = tmp_path / "importing"
-    process = start(task, SMILEBENCH_TEST_IMPORT=str(importing))
+    process = start(task, SMILEBENCH_PROGRAM="tests.slurm.slow_program", SMILEBENCH_TEST_IMPORT=str(importing))
     wait_for(importing.exists)
     tell(process, signal.SIGUSR2)
     code, shown = end(process)
@@ -150,7 +150,7 @@ def test_being_cancelled_saves_and_asks_for_nothing(tmp_path):
     assert code == 75, shown
     assert run(tmp_path, "a").saved_step() >= 1
     assert read_json(run(tmp_path, "a").claims / "1.end")["reason"] == "interrupted"
-    assert Ledger(tmp_path).note("entry", 0)["ended"]["code"] == 75
+    assert Submissions(tmp_path).note("entry", 0)["ended"]["code"] == 75
 
 
 def test_runs_that_others_hold_are_left_to_them(tmp_path):
@@ -166,7 +166,7 @@ def test_runs_that_others_hold_are_left_to_them(tmp_path):
 def test_what_the_same_job_left_behind_on_a_lost_node_is_taken_over_when_stale(tmp_path):
     runs = make(tmp_path, {"a": {}})
     task = spec(tmp_path, runs)
-    claim(run(tmp_path, "a").path, task.session)
+    claim(run(tmp_path, "a").path, task.policy.session)
     first = run(tmp_path, "a").claims / "1"
     first.write_text(json.dumps({**json.loads(first.read_text()), "machine": "lost"}))
     process = start(task)
@@ -200,12 +200,12 @@ def test_tasks_of_one_submission_stop_when_all_fail_alike(tmp_path):
     runs = make(tmp_path, {f"r{n}": {"error": "bug"} for n in range(9)})
     first = spec(tmp_path, runs[:2], give_up_after=4)
     assert end(start(first))[0] == 1
-    code, _ = end(start(spec(tmp_path, runs[2:6], give_up_after=4, fuse=first.fuse, n=1)))
+    code, _ = end(start(spec(tmp_path, runs[2:6], give_up_after=4, shared=first.policy.shared, n=1)))
     assert code == 1
     assert [run(tmp_path, run_id).state() for run_id in runs[2:6]] == ["failed", "failed", "new", "new"]
-    code, _ = end(start(spec(tmp_path, runs[6:], give_up_after=4, fuse=first.fuse, n=2)))
+    code, _ = end(start(spec(tmp_path, runs[6:], give_up_after=4, shared=first.policy.shared, n=2)))
     assert code == 1
     assert [run(tmp_path, run_id).state() for run_id in runs[6:]] == ["new"] * 3
-    said = Ledger(tmp_path).note("entry", 2)["ended"]["message"]
+    said = Submissions(tmp_path).note("entry", 2)["ended"]["message"]
     assert "the first 4 runs all failed alike" in said
     assert "3 runs were not run" in said

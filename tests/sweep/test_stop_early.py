@@ -2,22 +2,23 @@
 
 import pytest
 
-from benchmark.sweep.stop_early import Fuse
+from benchmark.sweep.order import Policy
+from benchmark.sweep.stop_early import StopEarly
 from tests.sweep import sweeping
 from tests.sweep.sweeping import make, run
 
 
-def told(fuse, *failures):
+def told(rule, *failures):
     for n, (kind, reason) in enumerate(failures):
-        fuse.failed(f"r{n}", kind, reason)
-    return fuse.blown()
+        rule.failed(f"r{n}", kind, reason)
+    return rule.reason()
 
 
-def test_it_blows_at_the_limit_and_names_number_and_reason():
+def test_it_stops_at_the_limit_and_names_number_and_reason():
     same = ("error", "KeyError: 'x'")
-    assert told(Fuse(3), same, same) is None
-    assert told(Fuse(3), same, same, same) == ("stopped early: the first 3 runs all failed alike and none is done (KeyError: 'x')")
-    assert told(Fuse(None), *[same] * 50) is None
+    assert told(StopEarly(3), same, same) is None
+    assert told(StopEarly(3), same, same, same) == ("stopped early: the first 3 runs all failed alike and none is done (KeyError: 'x')")
+    assert told(StopEarly(None), *[same] * 50) is None
 
 
 @pytest.mark.parametrize(
@@ -34,35 +35,30 @@ def test_it_blows_at_the_limit_and_names_number_and_reason():
     ],
 )
 def test_alike_means_the_same_kind_and_words(failures, alike):
-    assert (told(Fuse(2), *failures) is not None) == alike
+    assert (told(StopEarly(2), *failures) is not None) == alike
 
 
 def test_one_run_that_is_done_keeps_it_whole(tmp_path):
     same = [("error", "x")] * 9
-    assert told(Fuse(3, done=True), *same) is None
-    fuse = Fuse(3)
-    fuse.succeeded()
-    assert told(fuse, *same) is None
+    assert told(StopEarly(3, done=True), *same) is None
+    rule = StopEarly(3)
+    rule.succeeded()
+    assert told(rule, *same) is None
 
 
 def test_processes_share_it_through_a_folder(tmp_path):
-    first, second = Fuse(3, folder=tmp_path), Fuse(3, folder=tmp_path)
+    first, second = StopEarly(3, folder=tmp_path), StopEarly(3, folder=tmp_path)
     assert told(first, ("error", "x"), ("error", "x")) is None
     second.failed("other", "error", "x")
-    assert "first 3 runs" in second.blown()
-    assert "first 3 runs" in Fuse(3, folder=tmp_path).blown()
+    assert "first 3 runs" in second.reason()
+    assert "first 3 runs" in StopEarly(3, folder=tmp_path).reason()
     first.succeeded()
-    assert Fuse(3, folder=tmp_path).blown() is None
+    assert StopEarly(3, folder=tmp_path).reason() is None
 
 
 def sweep(folder, runs, limit):
     """With one worker, so that the order is that of ``runs``."""
-    original = sweeping.run_local
-    sweeping.run_local = lambda *args, **named: original(*args, fuse=Fuse(limit), **named)
-    try:
-        return sweeping.sweep(folder, runs, workers=1)
-    finally:
-        sweeping.run_local = original
+    return sweeping.sweep(folder, runs, workers=1, policy=Policy(give_up_after=limit))
 
 
 def test_a_local_sweep_stops_and_says_what_was_not_run(tmp_path):

@@ -16,8 +16,8 @@ from benchmark.sweep import carry_out as local_sweep
 from benchmark.sweep import plan
 from benchmark.tuning import freeze as selecting
 from benchmark.tuning import search, trials
-from benchmark.tuning.trials import FOLDER, Unfinished, cells, outcomes
-from tests.tuning.made_up import SPACES, TUNE, carry_out, opened, score, sweep_file, write_failure, write_record
+from benchmark.tuning.trials import FOLDER, cells
+from tests.tuning.made_up import TUNE, carry_out, opened, score, sweep_file, write_failure, write_record
 
 QUIET = Console(quiet=True)
 
@@ -28,14 +28,14 @@ def chosen(out: Path) -> dict[tuple[str, float, str], dict]:
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> tuple[grid.Opened, Path]:
+def done(tmp_path: Path) -> tuple[grid.Origin, Path]:
     found, out = opened(tmp_path), tmp_path / "out"
     carry_out(found, out)
     return found, out
 
 
 def test_trials_are_ordinary_runs_with_equal_budgets_that_never_open_test(tmp_path: Path) -> None:
-    found = cells(opened(tmp_path), tmp_path)
+    found = cells(opened(tmp_path))
     assert [(c.method, c.fraction) for c in found] == [
         (m, f) for f in (0.15, 0.3) for m in ("fine_tuning", "l2_sp", "mixup", "l2_sp+mixup")
     ]
@@ -50,17 +50,17 @@ def test_trials_are_ordinary_runs_with_equal_budgets_that_never_open_test(tmp_pa
 
 
 def test_settings_of_a_component_stay_with_the_label_they_were_found_for(tmp_path: Path) -> None:
-    found = {(cell.method, cell.fraction): cell for cell in cells(opened(tmp_path), tmp_path)}
+    found = {(cell.method, cell.fraction): cell for cell in cells(opened(tmp_path))}
     assert "l2_sp.alpha" in found["l2_sp", 0.15].trials[0].settings
     composed = found["l2_sp+mixup", 0.15].trials[0]
     assert composed.settings.keys() == {"training.lr"}
     assert composed.runs[0].components[0].options["alpha"] == 0.01
 
 
-def test_the_winner_has_the_highest_mean_over_seeds(done: tuple[grid.Opened, Path]) -> None:
+def test_the_winner_has_the_highest_mean_over_seeds(done: tuple[grid.Origin, Path]) -> None:
     found, out = done
     selecting.select(found, out, QUIET)
-    for cell in cells(found, out / FOLDER):
+    for cell in cells(found):
         means = [sum(map(score, trial.runs)) / 2 for trial in cell.trials]
         winner = chosen(out)[cell.dataset, cell.fraction, cell.method]
         assert winner["trial"] == means.index(max(means))
@@ -80,11 +80,11 @@ def test_of_equal_trials_the_earlier_wins_and_the_tie_is_named(tmp_path: Path) -
     assert {(cell["trial"], tuple(cell["tied"])) for cell in chosen(out).values()} == {(0, (1, 2, 3, 4, 5))}
 
 
-def test_a_failed_trial_stays_in_the_budget_and_cannot_win(done: tuple[grid.Opened, Path]) -> None:
+def test_a_failed_trial_stays_in_the_budget_and_cannot_win(done: tuple[grid.Origin, Path]) -> None:
     found, out = done
     selecting.select(found, out, QUIET)
     before = chosen(out)["digits", 0.15, "mixup"]
-    cell = next(c for c in cells(found, out / FOLDER) if (c.method, c.fraction) == ("mixup", 0.15))
+    cell = next(c for c in cells(found) if (c.method, c.fraction) == ("mixup", 0.15))
     write_failure(cell.trials[before["trial"]].runs[1], out, "loss is not finite at step 3")
     selecting.select(found, out, QUIET)
     after = chosen(out)["digits", 0.15, "mixup"]
@@ -98,9 +98,9 @@ def test_a_failed_trial_stays_in_the_budget_and_cannot_win(done: tuple[grid.Open
         selecting.select(found, out, QUIET)
 
 
-def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Opened, Path]) -> None:
+def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Origin, Path]) -> None:
     found, out = done
-    cell = cells(found, out / FOLDER)[1]
+    cell = cells(found)[1]
     (out / "tune" / "runs" / cell.trials[2].runs[0].run_id / "record.json").unlink()
     with pytest.raises(UsageError, match=r"its whole budget.*\n.*l2_sp on digits at 0\.15: 1 tuning runs are not finished"):
         selecting.select(found, out, QUIET)
@@ -121,14 +121,14 @@ def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Opene
         ({"data_hash": "other"}, "different data or weights"),
     ],
 )
-def test_records_that_may_not_be_selected_on_are_refused(changes: dict, words: str, done: tuple[grid.Opened, Path]) -> None:
+def test_records_that_may_not_be_selected_on_are_refused(changes: dict, words: str, done: tuple[grid.Origin, Path]) -> None:
     found, out = done
-    write_record(cells(found, out / FOLDER)[0].trials[0].runs[0], out, 0.9, **changes)
+    write_record(cells(found)[0].trials[0].runs[0], out, 0.9, **changes)
     with pytest.raises(UsageError, match=words):
         selecting.select(found, out, QUIET)
 
 
-def test_a_selection_reads_records_alone(done: tuple[grid.Opened, Path]) -> None:
+def test_a_selection_reads_records_alone(done: tuple[grid.Origin, Path]) -> None:
     """Snapshots, predictions and curves beside a record change nothing in what is selected."""
     found, out = done
     selecting.select(found, out, QUIET)
@@ -155,7 +155,7 @@ def final(tmp_path: Path, out: Path, **changes) -> grid.Sweep:
     return grid.load(sweep_file(tmp_path, selection=str(out / "selection.json"), **changes))
 
 
-def test_the_final_sweep_takes_the_winners_as_ordinary_options(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+def test_the_final_sweep_takes_the_winners_as_ordinary_options(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
     found, out = done
     selecting.select(found, out, QUIET)
     sweep, winners = final(tmp_path, out), chosen(out)
@@ -176,7 +176,7 @@ def test_the_final_sweep_takes_the_winners_as_ordinary_options(done: tuple[grid.
     assert "Tuned with" not in sweep.selection
 
 
-def test_differences_between_tuning_and_the_final_sweep_are_said(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+def test_differences_between_tuning_and_the_final_sweep_are_said(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
     found, out = done
     selecting.select(found, out, QUIET)
     training = {"steps": 12, "batch_size": 8, "image_size": 32}
@@ -188,7 +188,7 @@ def test_differences_between_tuning_and_the_final_sweep_are_said(done: tuple[gri
     assert search.warnings(found) == []
 
 
-def test_what_the_selection_does_not_cover_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+def test_what_the_selection_does_not_cover_is_refused(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
     found, out = done
     selecting.select(found, out, QUIET)
     with pytest.raises(UsageError, match=r"chose nothing for rifle on digits at 0\.15, rifle on digits at 0\.3"):
@@ -209,7 +209,7 @@ def test_a_label_that_means_another_method_now_is_refused(tmp_path: Path) -> Non
         final(tmp_path, out, tune=None, methods=["fine_tuning", {"name": "mine", "use": "mixup"}])
 
 
-def test_a_changed_selection_or_record_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+def test_a_changed_selection_or_record_is_refused(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
     found, out = done
     selecting.select(found, out, QUIET)
     text = (out / "selection.json").read_text()
@@ -223,7 +223,7 @@ def test_a_changed_selection_or_record_is_refused(done: tuple[grid.Opened, Path]
         final(tmp_path, out)
     (out / "selection.json").write_text(text)
     used = json.loads(text)["cells"][2]
-    config = next(c for c in cells(found, out / FOLDER) if (c.method, c.fraction) == ("mixup", 0.15)).trials[used["trial"]].runs[0]
+    config = next(c for c in cells(found) if (c.method, c.fraction) == ("mixup", 0.15)).trials[used["trial"]].runs[0]
     write_record(config, out, 0.5)
     with pytest.raises(UsageError, match=r"record\.json is not the record that was used"):
         final(tmp_path, out)
@@ -231,7 +231,7 @@ def test_a_changed_selection_or_record_is_refused(done: tuple[grid.Opened, Path]
     assert final(tmp_path, out).selection  # committed alone, without the records
 
 
-def test_a_selection_made_with_other_data_or_weights_is_refused(done: tuple[grid.Opened, Path], tmp_path: Path) -> None:
+def test_a_selection_made_with_other_data_or_weights_is_refused(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
     found, out = done
     selecting.select(found, out, QUIET)
     sweep = final(tmp_path, out)
@@ -257,51 +257,14 @@ def test_a_sweep_that_is_not_ready_loads_and_says_what_to_do(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"evaluation\.test: false is for 'smilebench tune'"):
         local_sweep.run(untested, tmp_path / "out", 1, QUIET)
     with pytest.raises(UsageError, match="tune: this key is missing"):
-        cells(grid.read(sweep_file(tmp_path, tune=None)), tmp_path)
+        cells(grid.read(sweep_file(tmp_path, tune=None)))
 
 
-TPE = {**TUNE, "search": "tpe", "spaces": {"mixup": SPACES["mixup"]}}
-FEW = {"fractions": [0.15], "methods": ["fine_tuning", "mixup"]}
-
-
-def test_tpe_goes_round_by_round_and_keeps_its_proposals(tmp_path: Path) -> None:
-    pytest.importorskip("optuna")
-    found, out = (
-        opened(tmp_path, {**TPE, "round": 4}, **FEW),
-        tmp_path / "out",
-    )
-    assert [len(cell.trials) for cell in cells(found, out / FOLDER)] == [0, 0]
-    first = cells(found, out / FOLDER, ask=True)
-    assert [len(cell.trials) for cell in first] == [4, 4]
-    assert cells(found, out / FOLDER, ask=True) == first  # not finished: nothing more is proposed
-    carry_out(found, out)
-    with pytest.raises(UsageError, match="4 of 6 trials were proposed"):
-        selecting.select(found, out, QUIET)
-    second = cells(found, out / FOLDER, ask=True)
-    assert [len(cell.trials) for cell in second] == [6, 6]
-    assert [cell.trials[:4] for cell in second] == [cell.trials for cell in first]
-    with pytest.raises(Unfinished):
-        outcomes(second[0], out / FOLDER)
-    carry_out(found, out)
-    assert cells(found, out / FOLDER, ask=True) == second
-    selecting.select(found, out, QUIET)
-    kept = (out / "tune" / "proposals.json").read_text()
-    (out / "tune" / "proposals.json").unlink()
-    for _ in range(2):
-        assert [cell.trials for cell in cells(found, out / FOLDER, ask=True)]
-    assert (out / "tune" / "proposals.json").read_text() == kept  # asked again, the same answers
-    longer = cells(opened(tmp_path, {**TPE, "trials": 8}, **FEW), out / FOLDER, ask=True)
-    assert [cell.trials[:6] for cell in longer] == [cell.trials for cell in second]
-    assert [len(cell.trials) for cell in longer] == [8, 8]
-    other = opened(tmp_path, {**TPE, "seeds": [100]}, **FEW)
-    assert [len(cell.trials) for cell in cells(other, out / FOLDER)] == [0, 0]
-
-
-def test_a_tuning_record_is_no_result_of_an_ordinary_report(done: tuple[grid.Opened, Path]) -> None:
+def test_a_tuning_record_is_no_result_of_an_ordinary_report(done: tuple[grid.Origin, Path]) -> None:
     from benchmark.report.collect import Expected, SweepInfo
 
     found, out = done
-    config = cells(found, out / FOLDER)[0].trials[0].runs[0]
+    config = cells(found)[0].trials[0].runs[0]
     expected = [Expected(config.run_id, config.dataset, config.fraction, config.method, config.seed)]
     (absent,) = collect(out / FOLDER, expected).absent
     assert (absent.state, absent.reason) == ("unreadable", "record.json: it is of a tuning run, which is never scored on test")
