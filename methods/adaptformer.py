@@ -4,12 +4,12 @@ Chen, Ge, Tong, Wang, Song, Wang, Luo: AdaptFormer: Adapting Vision Transformers
 
     y = MLP(x) + s [U drop(relu(D x + a)) + b]
 
-x: the input of the block's MLP; D: k x d, from U(-1/sqrt(d), 1/sqrt(d)); U: d x k, and a, b, zero at the start, so that the network starts as
-the source; k: ``bottleneck``, 64; s: ``scale``, .1; drop: dropout with ``dropout``, .1. The MLPs are frozen, as everything else but the
+x: the input of the block's MLP; D: k x d, from U(-1/sqrt(d), 1/sqrt(d)); U: d x k, and a, b, zero at the start, so that the network starts
+as the source; k: ``bottleneck``, 64; s: ``scale``, .1; drop: dropout with ``dropout``, .1. The MLPs are frozen, as everything else but the
 classifier.
 
-Deviations from the authors' code: there D sees the block's tokens before the LayerNorm in front of the MLP; here, as the paper writes it (from
-memory), what the MLP sees. Learning rates for it are larger than for fine-tuning: set them per method in ``overrides``.
+Deviations from the authors' code: there D sees the block's tokens before the LayerNorm in front of the MLP; here what the MLP sees, as
+the paper, which we know from memory only, writes it. Learning rates for it are larger than for fine-tuning: set them per method in ``overrides``.
 """
 
 import math

@@ -33,16 +33,16 @@ def row_norms(u: Tensor) -> Tensor:
 
 
 class Ftp(Component):
-    """The projection. radius: c at the start (> 0; infinite: no projection). lr: of c. k: factor on what makes c smaller (>= 0)."""
+    """The projection. radius: c at the start (> 0; None: no projection). lr: of c. k: factor on what makes c smaller (>= 0)."""
 
     paper = "Tian et al., NeurIPS 2023"
     color = "#117733"
     marker = "v"
     pairs_parameters = True
-    neutral: ClassVar = {"radius": 1e999}
+    neutral: ClassVar = {"radius": None}
 
-    def __init__(self, *, radius: float = 1e-8, lr: float = 0.01, k: float = 1.0) -> None:
-        ensure(radius > 0, "radius must be > 0")
+    def __init__(self, *, radius: float | None = 1e-8, lr: float = 0.01, k: float = 1.0) -> None:
+        ensure(radius is None or radius > 0, "radius must be > 0")
         ensure(min(lr, k) >= 0, "lr and k must be >= 0")
         self.radius, self.lr, self.k = radius, lr, k
         self._pairs: list[tuple[torch.nn.Parameter, Tensor]] = []
@@ -51,7 +51,7 @@ class Ftp(Component):
         self._count = 0
 
     def setup(self, ctx: Context) -> None:
-        if self.radius < float("inf"):
+        if self.radius is not None:
             self._pairs = list(zip(ctx.net.body_parameters(), ctx.source.body_parameters(), strict=True))
             first = self._pairs[0][0]
             self._c = torch.full((len(self._pairs),), self.radius, dtype=first.dtype, device=first.device)

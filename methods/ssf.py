@@ -50,13 +50,18 @@ class Ssf(Component):
 
     def check(self, net: Net) -> None:
         missing = [name for name in ("patch_embed", "blocks") if not hasattr(net.body, name)]
-        ensure(not missing, f"ssf scales behind the patch embedding and in the blocks of a transformer, and of {missing} this backbone has none")
+        ensure(
+            not missing,
+            f"ssf scales behind the patch embedding and in the blocks of a transformer, and of {missing} this backbone has none",
+        )
 
     def surgery(self, net: Net) -> None:
         dim = net.body.patch_embed.proj.out_channels
 
         def wrap(base: nn.Module) -> Scaled:
-            channels = base.out_features if isinstance(base, nn.Linear) else base.normalized_shape[-1] if isinstance(base, nn.LayerNorm) else dim
+            channels = (
+                base.out_features if isinstance(base, nn.Linear) else base.normalized_shape[-1] if isinstance(base, nn.LayerNorm) else dim
+            )
             return Scaled(base, channels)
 
         self._adapters = adapt(net, _is_scaled, wrap)

@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from benchmark.training.loop import Fit
 
 CLASSES, SOURCE_CLASSES = 3, 7
+CROPS = {"test_resnet": 32, "test_vit": 160}
+"""Pixels of the images, by the architectures that the contract has been run on."""
 IMAGES = {"train": 12, "test": 6}
-SIDE, CROP, STEPS = 40, 32, 6
+SIDE, STEPS = 40, 6
 REFERENCE_STEPS = 4
 
 
@@ -120,7 +122,8 @@ def check_training(trial: Trial) -> None:
     _ensure(finite, f"a loss term is not finite: {fit.curves}")
     undeclared = logged_terms(fit) - declared_terms(trial)
     _ensure(not undeclared, f"loss terms {sorted(undeclared)} are not declared in 'terms'")
-    logits = fit.net.eval()(torch.zeros(2, 3, CROP, CROP)).logits
+    side = trial.run.training.image_size
+    logits = fit.net.eval()(torch.zeros(2, 3, side, side)).logits
     _ensure(logits.shape == (2, CLASSES), f"in eval mode the network gives logits of shape {tuple(logits.shape)}, not {(2, CLASSES)}")
     _ensure(bool(logits.isfinite().all()), "in eval mode the network's logits are not finite")
 
@@ -229,18 +232,18 @@ def tiny_images(folder: Path) -> Path:
     return root
 
 
-def tiny_backbone(folder: Path) -> str:
-    """timm's tiny ResNet with random weights and a 7-class source classifier, as a local checkpoint: the backbone's name in a sweep."""
-    file = folder / "tiny.safetensors"
+def tiny_backbone(folder: Path, architecture: str = "test_resnet") -> str:
+    """A tiny network of timm with random weights and a 7-class source classifier, as a checkpoint: the backbone's name in a sweep."""
+    file = folder / f"{architecture}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = timm.create_model("test_resnet", num_classes=SOURCE_CLASSES)
+        net = timm.create_model(architecture, num_classes=SOURCE_CLASSES)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, file)
-    return f"test_resnet@{file}"
+    return f"{architecture}@{file}"
 
 
 def tiny_run(images: Path, backbone: str, method: str | Mapping[str, Any] = "fine_tuning", **changes: Any) -> "RunConfig":
-    """The config of one run of ``method`` (an entry of a sweep file): 6 steps of 8 images at 32 px. ``changes``: keys of a sweep file."""
+    """The config of one run of ``method`` (an entry of a sweep file): 6 steps of 8 images. ``changes``: keys of a sweep file."""
     from benchmark.config import grid
 
     raw: dict[str, Any] = {
@@ -250,7 +253,7 @@ def tiny_run(images: Path, backbone: str, method: str | Mapping[str, Any] = "fin
         "seeds": [0],
         "methods": [method],
         "baseline": method if isinstance(method, str) else method["name"],
-        "training": {"steps": STEPS, "batch_size": 8, "image_size": CROP, "log_every": 2},
+        "training": {"steps": STEPS, "batch_size": 8, "image_size": CROPS[backbone.partition("@")[0]], "log_every": 2},
         "linearity": {"pairs": 4, "lambdas": 3},
         "runtime": {"device": "cpu"},
     }

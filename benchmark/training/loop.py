@@ -128,10 +128,9 @@ def _gradient(fit: Fit, i: int, batch: Batch, mixed: Mixed) -> tuple[Step, dict[
 def _buffers_kept(net: Net) -> Iterator[None]:
     """Put the network's buffers back afterwards."""
     buffers = list(net.buffers())
-    saved = [torch.empty_like(b) for b in buffers]
-    torch._foreach_copy_(saved, buffers)
+    saved = [b.clone() for b in buffers]
     yield
-    with torch.no_grad():
+    if buffers:
         torch._foreach_copy_(buffers, saved)
 
 
