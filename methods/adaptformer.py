@@ -9,7 +9,8 @@ as the source; k: ``bottleneck``, 64; s: ``scale``, .1; drop: dropout with ``dro
 classifier.
 
 Deviations from the authors' code: there D sees the block's tokens before the LayerNorm in front of the MLP; here what the MLP sees, as
-the paper, which we know from memory only, writes it. Learning rates for it are larger than for fine-tuning: set them per method in ``overrides``.
+the paper, which we know from memory only, writes it.
+Learning rates for it are larger than for fine-tuning: set them per method in ``overrides``.
 """
 
 import math

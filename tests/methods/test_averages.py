@@ -86,7 +86,8 @@ def test_statistics_are_the_means_over_the_batches_and_modes_stay() -> None:
     torch.testing.assert_close(first.running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0))
     torch.testing.assert_close(first.running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
     assert torch.equal(student.body.layer1[0].bn1.running_mean, kept)
-    assert first.training and student.training and not student.body.layer1[0].bn1.training and first.momentum == 0.1
+    assert [first.training, student.training, student.body.layer1[0].bn1.training] == [True, True, False]
+    assert first.momentum == 0.1
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])

@@ -55,7 +55,7 @@ def test_the_step_is_taken_from_the_old_weights_with_the_moved_gradient(name: st
     advance(run, 1)
     start = trained(trial.run, 0).net.parameters()
     lr = run.optimizer.param_groups[0]["lr"]
-    for found, p0, v, first in zip(run.net.parameters(), start, moved, g, strict=True):
+    for found, p0, v in zip(run.net.parameters(), start, moved, strict=True):
         torch.testing.assert_close(found, p0 - lr * v, rtol=1e-4, atol=1e-6)
     assert any(not torch.allclose(v, first) for v, first in zip(moved, g, strict=True))
     assert all(torch.allclose(a, b) for a, b in zip(run.net.buffers(), statistics, strict=True))
@@ -67,7 +67,9 @@ def test_both_passes_see_one_noise(images: Path, backbone: str) -> None:
     run.net.head.register_forward_pre_hook(lambda *_: drawn.append(torch.rand(4)))
     advance(run, 2)
     first, again, later, last = drawn
-    assert first.equal(again) and later.equal(last) and not first.equal(later)
+    assert first.equal(again)
+    assert later.equal(last)
+    assert not first.equal(later)
 
 
 def test_one_method_moves_the_weights() -> None:
