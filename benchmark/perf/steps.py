@@ -115,10 +115,7 @@ def configured(folder: Path, setting: Setting, names: Sequence[str]) -> tuple[Ru
 
 def started(config: RunConfig) -> Fit:
     """A run that is about to take its first step."""
-    fit = assemble(config)[0]
-    fit.net.train()
-    fit.pipeline.train_mode(fit.net)
-    return fit
+    return assemble(config)[0]
 
 
 def stepper(fit: Fit) -> Callable[[], None]:

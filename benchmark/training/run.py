@@ -179,7 +179,8 @@ def _optimizer(config: RunConfig, student: Net, pipeline: Pipeline, device: torc
     extra = pipeline.extra_modules()
     for module, _ in extra:
         module.to(device)
-    return build_optimizer(config.training, student.body_parameters(), student.head_parameters(), extra, pipeline.claimed_decay)
+    parts = student.body_parameters(), student.head_parameters(), extra
+    return build_optimizer(config.training, *parts, pipeline.claimed_decay, pipeline.lr_factors(student), pipeline.no_decay(student))
 
 
 def _outside_setup(name: str, options: object, compute: object) -> dict[str, torch.Tensor]:

@@ -59,8 +59,7 @@ class Run:
 
     def _step(self, i: int) -> dict[str, float]:
         batch = images(size=self.size, seed=i)._replace(extra_views=(images(size=self.size, seed=i + 100).x,))
-        self.net.train()
-        self.pipeline.train_mode(self.net)
+        self.pipeline.enter(i, self.ctx)
         mixed = self.pipeline.mix(batch, CLASSES, self.ctx, i)
         self.pipeline.before_forward(i, self.ctx)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
