@@ -6,6 +6,7 @@ on a device the split lies there as ``uint8`` and a batch is one gather, or, whe
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +31,16 @@ class Sample(NamedTuple):
     y: Tensor
     index: Tensor
     extra_views: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What becomes of an image before the network. crop: pixels, of a square. mean, std: per channel, of values in [0, 1]."""
+
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    device: torch.device
 
 
 class Streams(Protocol):
@@ -150,24 +161,20 @@ class Cutter:
 class TrainStream:
     """An endless stream of augmented batches over ``indices``, in a fresh order each epoch; an epoch's last, incomplete batch is dropped.
 
-    crop: pixels. flip: mirror with probability one half. resized: crops of random area and aspect ratio (:mod:`datasets.resized`)
-    instead of squares. mean, std: per channel, of values in [0, 1]. rng: stream ``order`` at the
-    epoch's number gives the order, stream ``augment`` at ``i`` the crops and flips, view after view. With fewer images than
-    ``batch_size`` a batch is all of them; a single image is refused. compile: where the split lies on the device, square crops are
-    cut, flipped and normalised by one compiled kernel.
+    flip: mirror with probability one half. resized: crops of random area and aspect ratio (:mod:`datasets.resized`) instead of
+    squares. rng: stream ``order`` at the epoch's number gives the order, stream ``augment`` at ``i`` the crops and flips, view after
+    view. With fewer images than ``batch_size`` a batch is all of them; a single image is refused. compile: where the split lies on the
+    device, square crops are cut, flipped and normalised by one compiled kernel.
     """
 
     def __init__(
         self,
         split: ArenaSplit,
         indices: np.ndarray,
+        preprocess: Preprocess,
         *,
-        crop: int,
         batch_size: int,
         flip: bool,
-        mean: Sequence[float],
-        std: Sequence[float],
-        device: torch.device | str,
         rng: Streams,
         views: int = 1,
         resized: bool = False,
@@ -175,13 +182,14 @@ class TrainStream:
     ) -> None:
         if len(indices) < 2:
             raise DataError(f"{len(indices)} training images are too few: at least 2 are needed; choose a larger fraction")
+        crop, self.device = preprocess.crop, preprocess.device
         check_size(split, indices, crop)
         self.split, self.indices, self.crop, self.flip, self.rng, self.views = split, indices, crop, flip, rng, views
         self.batch_size = min(batch_size, len(indices))
         self.steps_per_epoch = len(indices) // self.batch_size
-        self.device, self.resized = torch.device(device), resized
+        self.resized = resized
         self._cut = Cutter(split, crop, self.device, resident(split, self.device))
-        self._normalise = Normalise(mean, std, crop, self.device)
+        self._normalise = Normalise(preprocess.mean, preprocess.std, crop, self.device)
         fuses = compile and self._cut.pixels is not None and not resized
         self._fused = torch.compile(gather_normalised, dynamic=False) if fuses else None
         self._labels = torch.from_numpy(split.labels).to(self.device)
@@ -222,52 +230,37 @@ def augment(heights: np.ndarray, widths: np.ndarray, crop: int, flip: bool, resi
     return random_boxes(heights, widths, flip, rng) if resized else random_windows(heights, widths, crop, flip, rng)
 
 
-def eval_batches(
-    split: ArenaSplit,
-    indices: np.ndarray,
-    *,
-    crop: int,
-    batch_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device | str,
-) -> Iterator[Sample]:
+def eval_batches(split: ArenaSplit, indices: np.ndarray, preprocess: Preprocess, batch_size: int) -> Iterator[Sample]:
     """The images ``indices`` in the order given, centre-cropped; the last batch may be smaller."""
-    return _pass(split, indices, crop, batch_size, mean, std, device, center_windows)
+    return _pass(split, indices, preprocess, batch_size, center_windows)
 
 
 def train_batches(
     split: ArenaSplit,
     indices: np.ndarray,
+    preprocess: Preprocess,
     *,
-    crop: int,
     batch_size: int,
     flip: bool,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device | str,
     rng: np.random.Generator,
     batches: int | None = None,
     resized: bool = False,
 ) -> Iterator[Sample]:
     """One shuffled pass with random crops and flips: every image once (the last batch may be smaller), or the first ``batches`` batches."""
     order = rng.permutation(indices)[: None if batches is None else batches * batch_size]
-    return _pass(split, order, crop, batch_size, mean, std, device, lambda h, w, size: augment(h, w, size, flip, resized, rng))
+    return _pass(split, order, preprocess, batch_size, lambda h, w, size: augment(h, w, size, flip, resized, rng))
 
 
 def _pass(
     split: ArenaSplit,
     indices: np.ndarray,
-    crop: int,
+    preprocess: Preprocess,
     batch_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device | str,
     windows: Callable[[np.ndarray, np.ndarray, int], Windows | Boxes],
 ) -> Iterator[Sample]:
+    crop, device = preprocess.crop, preprocess.device
     check_size(split, indices, crop)
-    device = torch.device(device)
-    cutter, normalise = Cutter(split, crop, device, None), Normalise(mean, std, crop, device)
+    cutter, normalise = Cutter(split, crop, device, None), Normalise(preprocess.mean, preprocess.std, crop, device)
     for start in range(0, len(indices), batch_size):
         chosen = indices[start : start + batch_size]
         x = normalise(cutter(chosen, windows(split.heights[chosen], split.widths[chosen], crop)))

@@ -183,8 +183,9 @@ class Component:
     images, which is undefined beside ``mixes_inside``. needs_source_head: needs the source classifier. needs_val: needs
     ``val_fraction > 0``. neutral: the options at which training equals fine-tuning at the same weight decay. legacy: per later-added
     option, the value that reproduces earlier behaviour (left out of a run's hash). forwards, backwards: passes through the backbone
-    per step, fine-tuning's being 1 and 1. ``hard_labels`` and ``needs_source_head`` may be narrowed or widened on the instance, where
-    an option decides.
+    per step, fine-tuning's being 1 and 1. fast: the options that tests run with, where a default is missing or makes set-up long.
+    color, marker: how figures draw the method (``"#rrggbb"``, matplotlib's marker); variant_looks: the same pair per named variant.
+    ``hard_labels`` and ``needs_source_head`` may be narrowed or widened on the instance, where an option decides.
     """
 
     version: ClassVar[int] = 1
@@ -202,6 +203,10 @@ class Component:
     legacy: ClassVar[Mapping[str, Any]] = {}
     forwards: ClassVar[int] = 1
     backwards: ClassVar[int] = 1
+    fast: ClassVar[Mapping[str, Any]] = {}
+    color: ClassVar[str] = ""
+    marker: ClassVar[str] = ""
+    variant_looks: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def check(self, net: Net) -> None:
         """Refuse what is undefined for this network with :class:`MethodError`; called before any compute."""

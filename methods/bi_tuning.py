@@ -65,6 +65,8 @@ class BiTuning(Component):
     """
 
     paper = "Zhong et al., arXiv 2011.06182"
+    color = "#777777"
+    marker = "h"
     terms = ("bi_tuning_classifier", "bi_tuning_instance")
     views = 2
     hard_labels = True

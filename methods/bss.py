@@ -52,6 +52,8 @@ class BSS(Component):
     """The spectral penalty. eta: its weight (>= 0). k: how many singular values it shrinks (>= 1)."""
 
     paper = "Chen et al., NeurIPS 2019"
+    color = "#882255"
+    marker = "*"
     terms = ("bss",)
     neutral: ClassVar = {"eta": 0.0}
 

@@ -100,6 +100,9 @@ class CoTuning(Component):
     """The source-label term. weight: lambda (>= 0). relationship: how p(s | y) is found. calibration: factor on the source logits."""
 
     paper = "You et al., NeurIPS 2020"
+    color = "#332288"
+    marker = "<"
+    variant_looks: ClassVar = {"co_tuning_learned": ("#332288", "d")}
     terms = ("co_tuning",)
     needs_source_head = True
     neutral: ClassVar = {"weight": 0.0}

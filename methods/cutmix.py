@@ -24,6 +24,9 @@ class CutMix(Component):
     """A mixer. alpha: of the Beta law (>= 0; 0 pastes nothing). prob: share of the batches that are mixed, in [0, 1]."""
 
     paper = "Yun et al., ICCV 2019"
+    color = "#cc79a7"
+    marker = "X"
+    variant_looks: ClassVar = {"cutmix_smile": ("#cc79a7", "p")}
     mixer = True
     neutral: ClassVar = {"prob": 0.0}
 

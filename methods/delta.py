@@ -188,6 +188,10 @@ class Delta(Component):
     """
 
     paper = "Li et al., ICLR 2019"
+    color = "#56b4e9"
+    marker = "D"
+    variant_looks: ClassVar = {"delta_smile": ("#56b4e9", "X"), "delta_plain": ("#56b4e9", "s")}
+    fast: ClassVar = {"n_batches": 1, "batch_size": 8, "head_epochs": 1}
     terms = ("delta",)
     neutral: ClassVar = {"alpha": 0.0, "beta": 1e-4, "wd_backbone": 1e-4}
     compares_networks = True

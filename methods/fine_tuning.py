@@ -17,4 +17,6 @@ class FineTuning(Component):
     """The baseline: no hook, no option."""
 
     paper = "baseline"
+    color = "#222222"
+    marker = "o"
     neutral: ClassVar = {}

@@ -10,6 +10,8 @@ drifted (``bn_train=True``, variant ``linear_probe_bn_train``). There ``fe`` alo
 here the optimizer is the run's own, the same for every method.
 """
 
+from typing import ClassVar
+
 from methods.base import Component, Net
 
 
@@ -20,6 +22,9 @@ class LinearProbe(Component):
     """
 
     paper = "feature extraction, baseline"
+    color = "#6b4c1e"
+    marker = "s"
+    variant_looks: ClassVar = {"linear_probe_bn_train": ("#6b4c1e", "D")}
     backwards = 0
 
     def __init__(self, *, bn_train: bool = False) -> None:

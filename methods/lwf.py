@@ -39,6 +39,9 @@ class LwF(Component):
     """
 
     paper = "Li and Hoiem, ECCV 2016"
+    color = "#aa4499"
+    marker = "d"
+    variant_looks: ClassVar = {"lwf_tllib": ("#aa4499", "s")}
     terms = ("lwf",)
     needs_source_head = True
     compares_networks = True

@@ -28,6 +28,8 @@ class ManifoldMixup(Component):
     """A mixer. alpha: of the Beta law (>= 0; 0 mixes nothing). layers: where it may mix; 0 is the input, k the k-th of four stages."""
 
     paper = "Verma et al., ICML 2019"
+    color = "#999933"
+    marker = "h"
     mixer = True
     mixes_inside = True
     neutral: ClassVar = {"alpha": 0.0}

@@ -23,6 +23,8 @@ class Mixup(Component):
     """A mixer. alpha: of the Beta law (>= 0; 0 mixes nothing). fold: lam >= 1/2."""
 
     paper = "Zhang et al., ICLR 2018"
+    color = "#e69f00"
+    marker = "P"
     mixer = True
     neutral: ClassVar = {"alpha": 0.0}
 

@@ -102,6 +102,10 @@ class RegSL(Component):
     """
 
     paper = "Li and Zhang, NeurIPS 2021"
+    color = "#117733"
+    marker = "X"
+    variant_looks: ClassVar = {"reg_sl_penalty": ("#117733", "^"), "reg_sl_self_label": ("#117733", "s")}
+    fast: ClassVar = {"lambda_ext": 0.02, "lambda_head": 0.5, "gamma": 2.0}
     terms = ("reg_sl", "self_label")
     neutral: ClassVar = {"lambda_ext": 1e999, "lambda_head": 1e999, "gamma": 1.0}
 

@@ -44,6 +44,9 @@ class Rifle(Component):
     """
 
     paper = "Li et al., ICML 2020"
+    color = "#009e73"
+    marker = "v"
+    variant_looks: ClassVar = {"rifle_cyclic": ("#009e73", "d")}
     neutral: ClassVar = {"n_periods": 1}
 
     def __init__(

@@ -57,6 +57,17 @@ class Smile(Component):
     """
 
     paper = "Li et al., arXiv 2103.13941"
+    color = "#d55e00"
+    marker = "p"
+    variant_looks: ClassVar = {
+        "smile_cutmix": ("#d55e00", "X"),
+        "smile_no_feature": ("#0072b2", "<"),
+        "smile_no_source": ("#009e73", ">"),
+        "smile_no_target_mix": ("#cc79a7", "d"),
+        "smile_fixed_teacher": ("#56b4e9", "h"),
+        "smile_sq_mean": ("#332288", "s"),
+        "smile_code": ("#882255", "^"),
+    }
     terms = ("smile_feature", "smile_source")
     mixer = True
     needs_source_head = True

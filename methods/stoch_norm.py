@@ -57,6 +57,8 @@ class StochNorm(Component):
     """Replaces every BatchNorm layer of the student. p: probability of batch statistics, in [0, 1]."""
 
     paper = "Kou et al., NeurIPS 2020"
+    color = "#44aa99"
+    marker = ">"
     neutral: ClassVar = {"p": 1.0}
 
     def __init__(self, *, p: float = 0.5) -> None:

@@ -49,7 +49,8 @@ class ContractError(AssertionError):
 @dataclass(frozen=True)
 class Trial:
     """A method under test. method: as in a sweep file: a name, ``pkg.mod:Class``, or a composition ``a+b``. options: ``{option: value}``,
-    in a composition ``{component.option: value}``. images, backbone: see :func:`tiny_images` and :func:`tiny_backbone`.
+    in a composition ``{component.option: value}``; they go before what the method declares as ``fast``. images, backbone: see
+    :func:`tiny_images` and :func:`tiny_backbone`.
     """
 
     method: str
@@ -60,8 +61,20 @@ class Trial:
     @property
     def run(self) -> "RunConfig":
         """The run of this method that the checks train."""
-        entry = {"name": "method under test", "use": self.method, **self.options}
+        entry = {"name": "method under test", "use": self.method, **fast_options(self.method, self.options), **self.options}
         return tiny_run(self.images, self.backbone, entry, training={"log_every": 1})
+
+
+def fast_options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the components of ``method`` declare as ``fast``, ``{component.option: value}``, less what is ``given`` or a variant sets."""
+    from benchmark.config.method_options import method_info
+
+    options: dict[str, Any] = {}
+    for part in method.split("+"):
+        base, preset = methods.VARIANTS.get(part, (part, {}))
+        fast = {key: value for key, value in method_info(base).declarations["fast"].items() if key not in preset}
+        options |= {f"{part}.{key}": value for key, value in fast.items() if not {key, f"{part}.{key}"} & set(given)}
+    return options
 
 
 def check_method(method: str, options: Mapping[str, Any] | None = None) -> None:

@@ -72,6 +72,16 @@ def method_info(name: str) -> MethodInfo:
     return MethodInfo(name, target, types.MappingProxyType(_options(node, target)), types.MappingProxyType(declarations), doc)
 
 
+@functools.cache
+def method_looks() -> Mapping[str, tuple[str, str]]:
+    """Colour (``#rrggbb``) and marker (matplotlib's) of every built-in method and named variant, as the methods' classes declare them."""
+    looks: dict[str, tuple[str, str]] = {}
+    for name in methods.METHODS:
+        said = method_info(name).declarations
+        looks |= {name: (said["color"], said["marker"]), **said["variant_looks"]}
+    return types.MappingProxyType(looks)
+
+
 def _parse(module: str, target: str) -> ast.Module:
     origin = _origin(module)
     if origin is None:

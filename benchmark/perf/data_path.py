@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
@@ -21,7 +22,7 @@ from benchmark.perf.measure import Row, interleaved, own_cache, show, threads
 from datasets.arena import Decode, prepare
 from datasets.base import DataSet, open_dataset
 from datasets.decode import decode_items
-from datasets.stream import TrainStream
+from datasets.stream import Preprocess, TrainStream
 
 IMAGES = 256
 BATCH = 32
@@ -48,7 +49,7 @@ def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Row]:
     items = dataset.splits["train"]
     split = prepare(dataset, decode).split("train")
     stream = TrainStream(
-        split, np.arange(len(split)), crop=CROP, batch_size=BATCH, flip=True, mean=MEAN, std=STD, device="cpu", rng=_Streams()
+        split, np.arange(len(split)), Preprocess(CROP, MEAN, STD, torch.device("cpu")), batch_size=BATCH, flip=True, rng=_Streams()
     )
     resize = transforms.Resize(RESIZE)
     steps = len(split) // BATCH

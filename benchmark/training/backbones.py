@@ -1,5 +1,7 @@
 """Build networks from prepared weights; prepare timm tags."""
 
+import copy
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from benchmark.config.run_config import RunConfig
 from benchmark.config.weights import EMBEDDED, Weights, parse, store
 from benchmark.errors import UsageError, unknown
 from benchmark.storage.run_folder import write_json
 from benchmark.training.net import Net
 from benchmark.training.seeding import Streams
+from methods.shared import init_linear
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,28 @@ class Source:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     sha256: str
+
+
+def source_of(config: RunConfig, streams: Streams) -> Source:
+    """A copy of the run's source network that the run may tap; the weights are read once per process."""
+    if not config.pretrained:
+        return random_source(config.backbone, streams)
+    return copy.deepcopy(_pretrained(config.backbone))
+
+
+@functools.cache
+def _pretrained(name: str) -> Source:
+    return load_source(name)
+
+
+def student_of(source: Source, num_classes: int, streams: Streams) -> Net:
+    """A trainable copy of the source network, with a classifier of ``num_classes`` drawn from stream ``init``."""
+    body = copy.deepcopy(source.net.body)
+    with torch.random.fork_rng(devices=[]):
+        body.reset_classifier(num_classes)
+    net = Net(body).requires_grad_(True)
+    init_linear(net.head, streams.torch("init"))
+    return net
 
 
 def load_source(name: str) -> Source:

@@ -19,7 +19,7 @@ from benchmark.training.optim import lr_factor, set_lr
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.session import Interrupted, Session
 from benchmark.training.snapshots import Snapshots
-from datasets.stream import TrainStream
+from datasets.stream import Preprocess, TrainStream
 from methods.base import Batch, Context, Step
 
 
@@ -32,6 +32,7 @@ class Fit:
     """What training consists of, and how far it is. ``elapsed``: seconds in the loop over all claims; ``curves``: one row per log point."""
 
     config: Training
+    preprocess: Preprocess
     ctx: Context
     pipeline: Pipeline
     stream: TrainStream

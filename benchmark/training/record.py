@@ -1,17 +1,20 @@
-"""The files of a finished run. ``record.json`` comes last: its presence means done."""
+"""The files of a run: event files while it trains, the others when it is finished. ``record.json`` comes last: its presence means done."""
 
 import csv
 import datetime
 import functools
+import importlib.util
 import io
 import json
 import platform
+import shutil
 import socket
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,16 +22,15 @@ import torch
 from safetensors.torch import save
 
 from benchmark.config.run_config import RunConfig
-from benchmark.storage.run_folder import replacing, write_record, write_text
+from benchmark.errors import UsageError
+from benchmark.storage.run_folder import Check, replacing, write_record, write_text
 from benchmark.training import peak_memory
 from benchmark.training.backbones import Source
 from benchmark.training.evaluate import Evaluation
+from benchmark.training.images import Images
 from benchmark.training.linearity import MEASURES, summary
 from benchmark.training.loop import Fit
 from benchmark.training.session import Session
-
-if TYPE_CHECKING:
-    from benchmark.training.run import Images
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Results:
     """A trained network and what was measured of it. test: None in a tuning run. linearity: rows per split, empty when not measured."""
 
     fit: Fit
-    images: "Images"
+    images: Images
     source: Source
     train: Evaluation
     val: Evaluation | None
@@ -103,6 +105,51 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "started_at": results.started_at.isoformat(timespec="seconds"),
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+class Events:
+    """TensorBoard event files, ``tensorboard/`` in the run's folder, with the tags of ``curves.jsonl``; nothing unless ``wanted``.
+
+    The first write of a claim starts the folder afresh with every row so far, later ones add rows: a resumed run has each step once.
+    Closed at the end of a ``with`` block.
+    """
+
+    def __init__(self, folder: Path, wanted: bool, check: Check) -> None:
+        self._folder = folder / "tensorboard"
+        self._wanted = wanted
+        self._check = check
+        self._writer: Any = None
+        self._written = 0
+
+    def __enter__(self) -> "Events":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Add those of a run's log points that are not written yet; ``rows`` are all so far."""
+        if not self._wanted:
+            return
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._check()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._writer = SummaryWriter(self._folder)
+        for row in rows[self._written :]:
+            for tag, value in row.items():
+                if tag != "step":
+                    self._writer.add_scalar(tag, value, int(row["step"]))
+        self._written = len(rows)
+        self._writer.flush()
+
+
+def check_installed() -> None:
+    """Refuse ``runtime.tensorboard`` where its package is missing."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UsageError("runtime.tensorboard: tensorboard is not installed; run: pip install 'smilebench[tensorboard]'")
 
 
 @functools.cache

@@ -1,7 +1,5 @@
-"""What runs of one process share: decoded data sets, pre-trained networks, set-up passes. Loaded once, never changed."""
+"""Results of set-up passes, kept on disk for every run that would compute the same."""
 
-import copy
-import functools
 import hashlib
 import json
 import os
@@ -13,34 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmark.config.run_config import RunConfig
-from benchmark.training.backbones import Source, load_source, random_source
-from benchmark.training.seeding import Streams
-from datasets.arena import Arena, Decode, find, prepare
-from datasets.base import cache_root, open_dataset
-
-
-@functools.cache
-def arena(use: str, decode: Decode) -> Arena:
-    """The decoded data set, prepared before any run, without ``test``: what training code may hold."""
-    dataset = open_dataset(use)
-    found = find(dataset, decode, closed={"test"})
-    if found is None:
-        prepare(dataset, decode)
-        found = find(dataset, decode, closed={"test"})
-    assert found is not None
-    return found
-
-
-@functools.cache
-def _pretrained(backbone: str) -> Source:
-    return load_source(backbone)
-
-
-def source(config: RunConfig, streams: Streams) -> Source:
-    """A copy of the run's source network that the run may tap; the weights are read once per process."""
-    if not config.pretrained:
-        return random_source(config.backbone, streams)
-    return copy.deepcopy(_pretrained(config.backbone))
+from datasets.base import cache_root
 
 
 class SetupCache:

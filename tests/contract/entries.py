@@ -9,8 +9,6 @@ from benchmark.storage import yamlio
 from methods.testing import Trial
 
 PUBLISHED = ("l2_sp+mixup", "delta+mixup", "rifle+mixup", "bss+mixup", "co_tuning+mixup", "lwf+mixup", "l2_sp+cutmix", "smile+rifle")
-NEEDED = {"delta": {"n_batches": 1, "batch_size": 8, "head_epochs": 1}, "reg_sl": {"lambda_ext": 0.02, "lambda_head": 0.5, "gamma": 2.0}}
-"""Options that have no default or keep set-up passes short, by method."""
 
 
 def of_sweeps() -> set[str]:
@@ -22,11 +20,10 @@ def of_sweeps() -> set[str]:
 
 COMPOSITIONS = tuple(sorted({*PUBLISHED, *of_sweeps()}))
 ENTRIES = (*methods.METHODS, *methods.VARIANTS, *COMPOSITIONS)
+TEMPLATE = "methods.template:Template"
+"""What new methods are copied from: held to the contract, and in no table."""
 
 
 def trial(name: str, images: Path, backbone: str, **options: Any) -> Trial:
-    """The trial of an entry with the options that it needs."""
-    needed = {
-        f"{part}.{key}": value for part in name.split("+") for key, value in NEEDED.get(methods.VARIANTS.get(part, (part,))[0], {}).items()
-    }
-    return Trial(name, {**needed, **options}, images, backbone)
+    """The trial of an entry."""
+    return Trial(name, options, images, backbone)

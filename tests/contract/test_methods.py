@@ -1,12 +1,13 @@
 """Every method, variant and published composition, through the contract of :mod:`methods.testing`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import methods
-from benchmark.config.method_options import method_info
+from benchmark.config.method_options import method_info, method_looks
 from methods.base import Batch
 from methods.testing import (
     CHECKS,
@@ -23,13 +24,13 @@ from methods.testing import (
     logged_terms,
     trained,
 )
-from tests.contract.entries import ENTRIES, trial
+from tests.contract.entries import ENTRIES, TEMPLATE, trial
 
 NEVER_NEUTRAL = {"linear_probe": "it freezes the backbone"}
 CHECKED = [
     pytest.param(check, name, id=f"{check.__name__}-{name}")
     for check in CHECKS
-    for name in ENTRIES
+    for name in (*ENTRIES, TEMPLATE)
     if not (name in methods.VARIANTS and check in (check_source, check_neutral))  # checks of the class: the method's own
 ]
 
@@ -37,6 +38,13 @@ CHECKED = [
 @pytest.mark.parametrize(("check", "name"), CHECKED)
 def test_contract(check: Callable[[Trial], None], name: str, images: Path, backbone: str) -> None:
     check(trial(name, images, backbone))
+
+
+def test_every_name_has_a_colour_and_a_marker_of_its_own() -> None:
+    looks = method_looks()
+    assert set(looks) == {*methods.METHODS, *methods.VARIANTS}
+    assert len(set(looks.values())) == len(looks)
+    assert all(re.fullmatch("#[0-9a-f]{6}", color) and marker for color, marker in looks.values())
 
 
 def test_every_method_has_a_paper_and_only_these_are_never_neutral() -> None:

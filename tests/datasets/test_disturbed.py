@@ -126,12 +126,12 @@ if __name__ == "__main__":
     split = prepare(open_dataset("folder:" + sys.argv[1]), Decode(64, False), 2).split("train")
     prepared = highest
     import torch
-    from datasets.stream import TrainStream
+    from datasets.stream import Preprocess, TrainStream
     class Streams:
         def numpy(self, stream, step=None):
             return np.random.default_rng([len(stream), step or 0])
-    kwargs = dict(crop=56, batch_size=256, flip=True, mean=[.5] * 3, std=[.25] * 3, device="cpu", rng=Streams())
-    stream = TrainStream(split, np.arange(len(split)), **kwargs)
+    preprocess = Preprocess(56, (.5,) * 3, (.25,) * 3, torch.device("cpu"))
+    stream = TrainStream(split, np.arange(len(split)), preprocess, batch_size=256, flip=True, rng=Streams())
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 8, 8), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(2))
     optimizer = torch.optim.SGD([*net.parameters()][:2], lr=0.01)
     for i in range(stream.steps_per_epoch):

@@ -17,7 +17,7 @@ from datasets.base import open_dataset
 from datasets.resized import RATIO, SCALE, Boxes, cut_boxes, random_boxes
 from datasets.stream import Cutter, TrainStream
 from methods.testing import trained
-from tests.datasets.test_stream import MEAN, NORMAL, SIZES, STD, FakeRng
+from tests.datasets.test_stream import MEAN, SIZES, STD, FakeRng, normal
 from tests.runs import config
 
 CPU = torch.device("cpu")
@@ -34,8 +34,8 @@ def split(image_folder) -> tuple[Path, ArenaSplit]:
 
 
 def stream(split: ArenaSplit, **changes) -> TrainStream:
-    options = {"crop": 24, "batch_size": 6, "flip": True, "rng": FakeRng(), "resized": True, **NORMAL, **changes}
-    return TrainStream(split, np.arange(len(split)), **options)
+    options = {"batch_size": 6, "flip": True, "rng": FakeRng(), "resized": True, **changes}
+    return TrainStream(split, np.arange(len(split)), normal(24), **options)
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 383), (300, 200)])

@@ -16,6 +16,7 @@ from datasets.base import DataError, open_dataset
 from datasets.stream import (
     Cutter,
     Normalise,
+    Preprocess,
     Streams,
     TrainStream,
     center_windows,
@@ -26,7 +27,10 @@ from datasets.stream import (
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = ((40, 30), (33, 61), (32, 32), (100, 33))
-NORMAL = {"mean": MEAN, "std": STD, "device": "cpu"}
+
+
+def normal(crop: int) -> Preprocess:
+    return Preprocess(crop, MEAN, STD, torch.device("cpu"))
 
 
 class FakeRng(Streams):
@@ -50,8 +54,9 @@ def split(image_folder) -> ArenaSplit:
 
 
 def stream(split: ArenaSplit, indices: np.ndarray | None = None, **changes) -> TrainStream:
-    options = {"crop": 16, "batch_size": 6, "flip": True, "rng": FakeRng(), **NORMAL, **changes}
-    return TrainStream(split, np.arange(len(split)) if indices is None else indices, **options)
+    options = {"batch_size": 6, "flip": True, "rng": FakeRng(), **changes}
+    preprocess = normal(options.pop("crop", 16))
+    return TrainStream(split, np.arange(len(split)) if indices is None else indices, preprocess, **options)
 
 
 def torchvision_image(root: Path, decode: Decode, key: str) -> Image.Image:
@@ -80,7 +85,7 @@ def test_training_batches_equal_torchvision(photos) -> None:
 def test_evaluation_batches_equal_torchvision(photos) -> None:
     root, decode, split = photos
     indices = np.array([3, 15, 0, 7, 8])
-    samples = list(eval_batches(split, indices, crop=22, batch_size=2, **NORMAL))
+    samples = list(eval_batches(split, indices, normal(22), 2))
     assert [len(sample.y) for sample in samples] == [2, 2, 1]
     assert torch.cat([sample.index for sample in samples]).tolist() == indices.tolist()
     transform = Compose([CenterCrop(22), ToTensor(), Normalize(MEAN, STD)])
@@ -108,7 +113,7 @@ def test_every_value_is_normalised_as_by_torchvision(mean, std) -> None:
 
 
 def test_batches_are_channels_last(split) -> None:
-    for sample in (stream(split).batch(0), next(eval_batches(split, np.arange(4), crop=16, batch_size=4, **NORMAL))):
+    for sample in (stream(split).batch(0), next(eval_batches(split, np.arange(4), normal(16), 4))):
         assert sample.x.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -179,13 +184,13 @@ def test_an_image_smaller_than_the_crop_is_refused(split) -> None:
     with pytest.raises(DataError, match=message):
         stream(split, crop=21)
     with pytest.raises(DataError, match=message):
-        next(eval_batches(split, np.arange(3), crop=21, batch_size=2, **NORMAL))
+        next(eval_batches(split, np.arange(3), normal(21), 2))
 
 
 def test_a_set_up_pass_shows_every_image_once(split) -> None:
     def run(batches: int | None, seed: int = 0) -> list:
         rng = np.random.default_rng(seed)
-        return list(train_batches(split, np.arange(11), crop=16, batch_size=4, flip=True, rng=rng, batches=batches, **NORMAL))
+        return list(train_batches(split, np.arange(11), normal(16), batch_size=4, flip=True, rng=rng, batches=batches))
 
     assert [len(sample.y) for sample in run(None)] == [4, 4, 3]
     assert sorted(torch.cat([sample.index for sample in run(None)]).tolist()) == list(range(11))

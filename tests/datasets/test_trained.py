@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmark.cli import data
-from benchmark.training import setup_cache
+from benchmark.training.images import open_arena
 from benchmark.training.run import train
 from datasets.arena import Decode, find
 from datasets.base import open_dataset
@@ -24,7 +24,7 @@ CONSOLE = Console(quiet=True)
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
 def test_an_official_archive_is_prepared_and_trained_on(name: str, backbone: str, tmp_path: Path) -> None:
-    setup_cache.arena.cache_clear()
+    open_arena.cache_clear()
     WRITERS[name](tmp_path / "data")
     archive = releases.pack(tmp_path / "data", tmp_path / "official.tgz")
     data.prepare(name, archive, download=False, resize=36, keep_aspect=None, partial=True, console=CONSOLE)

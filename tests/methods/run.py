@@ -13,14 +13,13 @@ from benchmark.training.pipeline import Pipeline
 from methods.base import Component
 from tests.methods.tiny import CLASSES, SOURCE_CLASSES, context, images, pair, step
 
-REQUIRED = {"reg_sl": {"lambda_ext": 0.02, "lambda_head": 0.5, "gamma": 2.0}}
-
 
 def build(name: str, **overrides: Any) -> Component:
     """A method or variant, with the options that it cannot do without."""
     method, options = methods.VARIANTS.get(name, (name, {}))
     module, _, class_name = methods.METHODS[method].partition(":")
-    return getattr(importlib.import_module(module), class_name)(**{**REQUIRED.get(method, {}), **options, **overrides})
+    found = getattr(importlib.import_module(module), class_name)
+    return found(**{**found.fast, **options, **overrides})
 
 
 class Run:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.training import run as runs
+from benchmark.training import images as run_images
 from benchmark.training.run import assemble, assess, preflight, train
 from datasets.arena import ArenaSplit
 from datasets.seal import SealedError, check, sealed
@@ -46,9 +46,9 @@ class Spy(Component):
         prepare(open_dataset(USE), next(iter(decodings().values())))
 
     def _cache(self, ctx):
-        from benchmark.training import assets
+        from benchmark.training.images import open_arena
         from datasets.arena import decodings, open_split
-        arena = assets.arena(USE, next(iter(decodings().values())))
+        arena = open_arena(USE, next(iter(decodings().values())))
         assert "test" not in arena.splits
         open_split(arena, "test")
 
@@ -141,7 +141,7 @@ def test_a_tuning_run_never_opens_test(images: Path, backbone: str, tmp_path: Pa
     def opened(*_: object) -> None:
         raise AssertionError("test was opened")
 
-    monkeypatch.setattr(runs, "open_split", opened)
+    monkeypatch.setattr(run_images, "open_split", opened)
     preflight([run])
     train(run, Notebook(tmp_path / "tuned"))
     assert set(read) == {"train"}

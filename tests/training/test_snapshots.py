@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import RunFolder
-from benchmark.training import tensorboard
+from benchmark.training import record
 from benchmark.training.run import Interrupted, preflight, train
 from benchmark.training.snapshots import Snapshots
 from tests.runs import Notebook, config
@@ -146,7 +146,7 @@ def test_event_files_are_no_part_of_a_run_and_need_their_package(
 ) -> None:
     run = config(images, backbone, runtime={"tensorboard": True})
     assert run.run_id == config(images, backbone).run_id
-    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(record.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'smilebench\[tensorboard\]'"):
         preflight([run])
     preflight([config(images, backbone)])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.slurm.cluster import Cluster
+from tests.slurm.real.cluster import Cluster
 from tests.training.test_run import VARYING
 
 pytestmark = pytest.mark.slow

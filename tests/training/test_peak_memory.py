@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import torch
-from benchmark.training import memory
+from benchmark.training import peak_memory as memory
 memory.keep_pages()
 cpu = torch.device("cpu")
 memory.reset_peak()

@@ -13,7 +13,7 @@ import pytest
 from benchmark.slurm import start_python
 from benchmark.slurm.submissions import Ledger
 from benchmark.storage.run_folder import STALE_SECONDS, claim, read_json
-from tests.cluster.jobbing import AGAIN, end, spec, start
+from tests.slurm.jobbing import AGAIN, end, spec, start
 from tests.sweep.sweeping import make, record, run, steps_done, total, wait_for
 
 
@@ -91,7 +91,7 @@ def test_a_signal_after_the_record_needs_no_other_start(tmp_path):
 
 def test_a_signal_during_import_has_the_job_queued_again(tmp_path):
     runs = make(tmp_path, {"a": {}})
-    task = spec(tmp_path, runs, program="tests.cluster.slow_program")
+    task = spec(tmp_path, runs, program="tests.slurm.slow_program")
     importing = tmp_path / "importing"
     process = start(task, SMILEBENCH_TEST_IMPORT=str(importing))
     wait_for(importing.exists)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster
-from tests.slurm.test_sweep import SLOW, Sweep, steps, sweep_file, wait_for
+from tests.slurm.real.cluster import Cluster
+from tests.slurm.real.test_sweep import SLOW, Sweep, steps, sweep_file, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from benchmark.config.grid import find
-from tests.slurm.cluster import Cluster
-from tests.slurm.test_sweep import Sweep
+from tests.slurm.real.cluster import Cluster
+from tests.slurm.real.test_sweep import Sweep
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""A job's process without a cluster: ``python -m tests.cluster.jobbing SPEC``. Where submitit would queue it again, it exits with 99."""
+"""A job's process without a cluster: ``python -m tests.slurm.jobbing SPEC``. Where submitit would queue it again, it exits with 99."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def spec(folder: Path, runs: list[str], **changes: Any) -> job.TaskSpec:
 
 def start(task: job.TaskSpec, **variables: str) -> subprocess.Popen:
     """The job's process; it prints what a job's log would hold."""
-    command = [sys.executable, "-m", "tests.cluster.jobbing", json.dumps(dataclasses.asdict(task))]
+    command = [sys.executable, "-m", "tests.slurm.jobbing", json.dumps(dataclasses.asdict(task))]
     environment = {**os.environ, **variables}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

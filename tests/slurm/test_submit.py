@@ -20,7 +20,7 @@ from benchmark.slurm import queued, submit
 from benchmark.slurm.submissions import Ledger
 from benchmark.storage.liveness import identity
 from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
-from tests.cluster.slurm import FakeSlurm
+from tests.slurm.fake_slurm import FakeSlurm
 
 ROOT = Path(__file__).parents[2]
 RUNNER = """

@@ -1,4 +1,4 @@
-"""A real Slurm with accounting on this machine, for tests: ``python -m tests.slurm.cluster up|down FOLDER``.
+"""A real Slurm with accounting on this machine, for tests: ``python -m tests.slurm.real.cluster up|down FOLDER``.
 
 munged, MariaDB, slurmdbd, slurmctld and one slurmd per simulated node, all on loopback, every file of theirs under FOLDER. Needs root and
 Debian's packages (:data:`PACKAGES`). Clients need ``SLURM_CONF=FOLDER/etc/slurm.conf``.
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.slurm.settings import NODES, free_ports, slurm_conf, slurmdbd_conf
+from tests.slurm.real.settings import NODES, free_ports, slurm_conf, slurmdbd_conf
 
 PACKAGES = {
     "slurmctld": "slurmctld",

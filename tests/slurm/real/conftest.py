@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, unavailable
+from tests.slurm.real.cluster import Cluster, unavailable
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,11 @@ def cluster() -> Iterator[Cluster]:
 def environment(cluster: Cluster, cache: Path, tmp_path: Path) -> dict[str, str]:
     """Of commands: this cluster, the suite's cache, and a home without options of its own."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_"))}
-    root = Path(__file__).resolve().parents[2]
-    own = {"SLURM_CONF": str(cluster.conf), "PYTHONPATH": f"{root}:{root}/tests/slurm", "CUDA_VISIBLE_DEVICES": "", "HOME": str(tmp_path)}
+    root = Path(__file__).resolve().parents[3]
+    own = {
+        "SLURM_CONF": str(cluster.conf),
+        "PYTHONPATH": f"{root}:{root}/tests/slurm/real",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HOME": str(tmp_path),
+    }
     return {**kept, **own, "SMILEBENCH_CACHE": str(cache)}

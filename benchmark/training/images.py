@@ -1,0 +1,55 @@
+"""The images of one run: its subset of train, its validation part, and, once training is over, its test split."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.config.run_config import RunConfig
+from benchmark.training.seeding import Streams
+from datasets.arena import Arena, ArenaSplit, Decode, find, open_split, prepare
+from datasets.base import open_dataset
+from datasets.subsets import SAMPLERS, carve, limit, subset_hash, subset_listed
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one run that training code may hold: ``arena`` is without ``test``. Indices: int64, positions in their split."""
+
+    arena: Arena
+    train: ArenaSplit
+    train_index: np.ndarray
+    val: ArenaSplit | None
+    val_index: np.ndarray
+    subset_hash: str
+
+
+@functools.cache
+def open_arena(use: str, decode: Decode) -> Arena:
+    """The decoded data set, prepared before any run, without ``test``: what training code may hold. Opened once per process."""
+    dataset = open_dataset(use)
+    found = find(dataset, decode, closed={"test"})
+    if found is None:
+        prepare(dataset, decode)
+        found = find(dataset, decode, closed={"test"})
+    assert found is not None
+    return found
+
+
+def load_images(config: RunConfig, streams: Streams) -> Images:
+    """The run's subset and its validation part."""
+    arena = open_arena(config.data.use, config.data.decode)
+    split, data = arena.split("train"), config.data
+    if data.train_list is not None:
+        drawn = subset_listed(split.keys, Path(data.train_list))
+    else:
+        drawn = SAMPLERS[data.sampling](split.labels, config.fraction, streams.numpy("subset"))
+    train, val = carve(split.labels, drawn, data.val_fraction)
+    return Images(arena, split, train, split if len(val) else None, val, subset_hash([split.keys[i] for i in train]))
+
+
+def load_test(config: RunConfig) -> tuple[ArenaSplit, np.ndarray]:
+    """The test split and the positions of the images to evaluate. Opened anew, so that no later run of this process finds it in memory."""
+    split, wanted = open_split(open_arena(config.data.use, config.data.decode), "test"), config.data.test_images
+    return split, limit(split.labels, split.keys, wanted) if wanted else np.arange(len(split))
