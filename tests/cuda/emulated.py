@@ -153,7 +153,7 @@ class EmulatedDevice:
             made = func(*args, **kwargs)
             if not self._on_device or others:
                 return made
-            self.launches[name] += 1
+            self._count(func, name, args)
             return _mapped(DeviceTensor, made)
         self._check(func, name, args, kwargs, ours, others)
         values = lambda t: t.values if isinstance(t, DeviceTensor) else t
