@@ -208,10 +208,14 @@ MAX_BLOCKS, CHUNK = 320, 65536
 
 
 def _multi_tensor_launches(args: tuple[Any, ...]) -> int:
-    """Kernels of a ``_foreach`` operator, as ATen's ``multi_tensor_apply`` packs them: tensors and blocks of 65,536 elements."""
+    """Kernels of a ``_foreach`` operator, as ATen's ``multi_tensor_apply`` packs them: tensors and blocks of 65,536 elements; one for each
+    tensor where lists differ in shapes or strides.
+    """
     lists = [a for a in args if isinstance(a, (list, tuple)) and a and all(isinstance(t, Tensor) for t in a)]
     if not lists:
         return 1
+    if any(len(column) > 1 and len({(t.shape, t.stride()) for t in column}) > 1 for column in zip(*lists, strict=False)):
+        return len(lists[0])
     limit = MAX_TENSORS[min(max(len(lists), 1), 5)]
     launches, tensors, blocks = 0, 0, 0
     for t in lists[0]:
