@@ -214,7 +214,7 @@ def _multi_tensor_launches(args: tuple[Any, ...]) -> int:
     lists = [a for a in args if isinstance(a, (list, tuple)) and a and all(isinstance(t, Tensor) for t in a)]
     if not lists:
         return 1
-    if any(len(column) > 1 and len({(t.shape, t.stride()) for t in column}) > 1 for column in zip(*lists, strict=False)):
+    if any(len({_layout(t) for t in column}) > 1 for column in zip(*lists, strict=False)):
         return len(lists[0])
     limit = MAX_TENSORS[min(max(len(lists), 1), 5)]
     launches, tensors, blocks = 0, 0, 0
@@ -227,6 +227,11 @@ def _multi_tensor_launches(args: tuple[Any, ...]) -> int:
         if tensors == limit:
             launches, tensors, blocks = launches + 1, 0, 0
     return launches + bool(blocks)
+
+
+def _layout(t: Tensor) -> tuple[Any, ...]:
+    """Shape and strides, without those of sides of length 1, which kernels of the CPU and of CUDA write differently."""
+    return tuple(t.shape), tuple(stride for size, stride in zip(t.shape, t.stride(), strict=True) if size > 1)
 
 
 def _leaves(arguments: Any) -> Iterator[Any]:
