@@ -117,6 +117,9 @@ class BiTuning(Component):
         init_linear(self._projector, rng)
         self._key = nn.ModuleDict({"net": copy.deepcopy(ctx.net), "projector": copy.deepcopy(self._projector)})
         self._key.requires_grad_(False)
+        for module in self._key.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
+                module.num_batches_tracked = None  # a kernel per layer and step to count what nobody reads
         self._run_key = ctx.frozen(self._key["net"])
         noise, places = ctx.rng.torch("noise"), ctx.num_classes * self.queue_size + 1
         random = {
