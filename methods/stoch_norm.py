@@ -55,7 +55,8 @@ class StochNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            self.num_batches_tracked.add_(1)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
             x = stochastic_normalization(x, self, self.from_batch)
         else:
             x = super().forward(x)

@@ -1,6 +1,5 @@
 """The command line: ``smilebench`` and ``python -m benchmark``. Each command parses its arguments and calls one function."""
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,12 +7,11 @@ from typing import Annotated, Literal
 import typer
 
 from benchmark.cli import assets
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, os_error_words
 from benchmark.terminal import console, errors
 from datasets.base import DataError
 
 USAGE = 2
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(assets.data_app, name="data")
@@ -192,9 +190,10 @@ def main() -> None:
         errors.print(f"error: {error}", style="red", highlight=False, markup=False)
         sys.exit(USAGE)
     except OSError as error:
-        if error.errno not in _DISK:
+        words = os_error_words(error)
+        if words is None:
             raise
-        errors.print(f"error: {error.strerror}: {error.filename or 'results or cache folder'}", style="red", highlight=False, markup=False)
+        errors.print(f"error: {words}", style="red", highlight=False, markup=False)
         sys.exit(USAGE)
 
 

@@ -14,7 +14,6 @@ from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
 from benchmark.slurm.submissions import Submissions
-from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, check_writable
 from benchmark.sweep import carry_out, results
 from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
@@ -174,10 +173,7 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
 
 def _ready(plan: Plan, item: Planned) -> int:
     """Make the run's folder as for a new start; the step of its newest checkpoint."""
-    if item.state == "stale":
-        carry_out.set_aside(plan.out, item.folder)
-    run = RunFolder(item.folder)
-    run.create(yamlio.dump(item.config.model_dump(mode="json")))
+    run = carry_out.create_folder(plan, item)
     run.retry()
     return run.saved_step()
 

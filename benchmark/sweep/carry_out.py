@@ -1,6 +1,7 @@
 """What ``sweep``, ``tune`` and ``train`` do: prepare, run what is not done, report."""
 
-import contextlib
+import errno
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,15 +11,15 @@ from rich.progress import Progress
 
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
-from benchmark.devices import cpu_count, default_workers
+from benchmark.devices import cpu_count, default_workers, no_gpu, worker_devices
 from benchmark.errors import UsageError
 from benchmark.report.budget import Tuned
 from benchmark.storage import yamlio
-from benchmark.storage.atomic import check_writable
+from benchmark.storage.atomic import check_writable, remove_litter
 from benchmark.storage.run_folder import RunFolder
 from benchmark.sweep import results
 from benchmark.sweep.order import Order, Policy
-from benchmark.sweep.plan import Plan, data_sets, make, summary
+from benchmark.sweep.plan import Plan, Planned, data_sets, make, summary
 from benchmark.sweep.progress import open_view
 from datasets.arena import Decode, find, prepare, verify
 from datasets.base import Use, open_dataset
@@ -44,7 +45,10 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: 
 
 def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Carry out what is missing, failed, interrupted or stale in ``out``. Returns the exit code."""
+    if not worker_devices(sweep.runs[0].runtime.device):
+        raise UsageError(no_gpu())
     check_writable(out)
+    remove_litter([out, *(out / name for name in ("runs", "tables", "figures", "stale"))])
     prepare_data(sweep.runs, console)
     plan = make(sweep, out)
     if plan.missing:
@@ -76,18 +80,35 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
 def create_folders(plan: Plan) -> None:
     """A folder with its ``config.yaml`` for every run that is to do; a stale record is set aside with its folder first."""
     for item in plan.todo:
-        if item.state == "stale" and RunFolder(item.folder).record_path.exists():  # else another command was here since
-            set_aside(plan.out, item.folder)
-        RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
+        create_folder(plan, item)
+
+
+def create_folder(plan: Plan, item: Planned) -> RunFolder:
+    """The same for one run."""
+    run = RunFolder(item.folder)
+    if item.state == "stale" and run.record_path.exists():  # else another command was here since
+        set_aside(plan.out, item.folder)
+    run.create(yamlio.dump(item.config.model_dump(mode="json")))
+    return run
 
 
 def set_aside(out: Path, folder: Path) -> None:
-    """Move a stale run's folder to ``stale/``, under a number of its own."""
+    """Move a stale run's folder to ``stale/``, under the first number that is free."""
     target = out / "stale"
     target.mkdir(exist_ok=True)
-    taken = len(list(target.glob(f"{folder.name}.*")))
-    with contextlib.suppress(FileNotFoundError):  # another command has just done it
-        folder.rename(target / f"{folder.name}.{taken}")
+    for number in itertools.count():
+        place = target / f"{folder.name}.{number}"
+        if place.exists():
+            continue
+        try:
+            folder.rename(place)
+        except FileNotFoundError:  # another command has just done it
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # taken meanwhile
+                raise
+            continue
+        return
 
 
 def prepare_data(configs: Sequence[RunConfig], console: Console) -> None:

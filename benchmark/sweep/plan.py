@@ -6,7 +6,7 @@ Reads files only: no torch, nothing is changed.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from benchmark.config import weights
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
-from benchmark.storage.run_folder import RunFolder, clock, read_json
+from benchmark.storage.run_folder import RunFolder, clock
 from benchmark.sweep import cost
 from benchmark.sweep.changes import Earlier
 from benchmark.sweep.cost import Estimate, Sample, work
@@ -93,7 +93,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
     present = [f"{use} ({'decoded' if found.data_hash else 'is decoded first'})" for (use, _), found in arenas.items() if not found.missing]
     incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     folder = out / "runs"
-    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    names = set(_run_folders(folder))
     left = names - {config.run_id for config in sweep.runs}
     before = Earlier(folder, left)
     now = clock(folder) if names else 0.0
@@ -103,12 +103,12 @@ def make(sweep: Sweep, out: Path) -> Plan:
         run = RunFolder(folder / config.run_id)
         state, why = (run.state(now) if config.run_id in names else "new"), ""
         if state == "done":
-            record = read_json(run.record_path)
+            record = run.record()
             samples.append(cost.sample(config, record or {}, run.path))
             arena = arenas[config.data.source, config.data.decode].data_hash
             why = _freshness(record, arena, hashes.get(config.backbone) if config.pretrained else None)
         elif state == "failed":
-            why = run.failure().get("reason", "failure.json is damaged").splitlines()[0]
+            why = run.failure().get("reason", "failed").strip().splitlines()[0]
         elif state == "new":
             why = before.change(config)
         runs.append(Planned(config, run.path, "stale" if why and state != "failed" else state, why))
@@ -156,6 +156,14 @@ def cost_words(plan: Plan) -> str:
     scaled = found.unmeasured([run.config for run in plan.todo])
     by = f"by {found.basis}" + (f", scaled for {', '.join(scaled)}" if scaled else "")
     return ", ".join([*parts, by])
+
+
+def _run_folders(folder: Path) -> Iterator[str]:
+    """Names of the folders in ``runs/``; files and hidden names are of processes that died, or of a file manager."""
+    try:
+        yield from (entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def _freshness(record: Mapping[str, Any] | None, data_hash: str | None, weights_hash: str | None) -> str:
