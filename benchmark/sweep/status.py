@@ -22,7 +22,7 @@ _YEAR = 3e7
 
 
 @dataclass(frozen=True)
-class Row:
+class StatusRow:
     """A run that is neither queued nor done.
 
     host: with the job, on a cluster. step, total, phase, images_per_second: of its last sign of life. seconds_left: by its rate since it
@@ -47,7 +47,7 @@ class Status:
     """counts: runs per state of :data:`benchmark.storage.run_folder.STATES`. rows: running, then interrupted, then failed ones."""
 
     counts: dict[str, int]
-    rows: tuple[Row, ...]
+    rows: tuple[StatusRow, ...]
 
     @property
     def finished(self) -> bool:
@@ -67,28 +67,32 @@ def collect(sweep_dir: Path, run_ids: Iterable[str]) -> Status:
         state = "failed" if damaged else state
         counts[state] += 1
         if damaged:
-            rows.append(Row(run.run_id, state, reason="record.json is damaged; the sweep command does the run again", log=run.log_path))
+            rows.append(
+                StatusRow(run.run_id, state, reason="record.json is damaged; the sweep command does the run again", log=run.log_path)
+            )
         elif state not in ("new", "done"):
             rows.append(_row(run, state, now))
     rows.sort(key=lambda row: (STATES.index(row.state), row.run_id))
     return Status({state: counts[state] for state in STATES}, tuple(rows))
 
 
-def _row(run: RunFolder, state: str, now: float) -> Row:
+def _row(run: RunFolder, state: str, now: float) -> StatusRow:
     if state == "failed":
         failure = run.failure()
-        return Row(run.run_id, state, step=failure.get("step"), reason=failure.get("reason"), log=run.log_path)
+        return StatusRow(run.run_id, state, step=failure.get("step"), reason=failure.get("reason"), log=run.log_path)
     last, progress = run.last_claim(), read_json(run.progress_path) or {}
     if last is None:  # removed since its state was asked for
-        return Row(run.run_id, state)
+        return StatusRow(run.run_id, state)
     if state == "interrupted":
         reason = last.how_ended or "its process is gone"
-        return Row(run.run_id, state, host=_where(last), step=run.saved_step(), total=whole(progress.get("total")) or None, reason=reason)
+        return StatusRow(
+            run.run_id, state, host=_where(last), step=run.saved_step(), total=whole(progress.get("total")) or None, reason=reason
+        )
     step, total = whole(progress.get("step")), whole(progress.get("total"))
     gained = step - last.start_step
     worked = _number(progress.get("updated")) - _number(last.info.get("time"))
     phase, age = progress.get("phase"), now - last.beat
-    return Row(
+    return StatusRow(
         run.run_id,
         state,
         host=_where(last),
@@ -128,7 +132,7 @@ def render(status: Status) -> RenderableType:
     return Group(line, table, *([f"and {hidden} more"] if hidden > 0 else []))
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: StatusRow) -> list[str]:
     reason = row.reason.splitlines()[0] if row.reason else ""
     return [
         row.run_id,

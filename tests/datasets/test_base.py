@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.base import DataError, open_dataset, recorded_place, remember
+from datasets.base import DataError, cache_root, open_dataset, recorded_place, remember
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
@@ -176,3 +176,28 @@ def test_listing_and_preparing_import_no_torch(tmp_path: Path) -> None:
         "prepare(open_dataset('digits'), Decode(16, False)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_a_tilde_is_the_home_folder(image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SMILEBENCH_CACHE", "~/decoded")
+    image_folder("pets")
+    assert open_dataset("folder:~/pets").classes == ("cat", "dog")
+    assert cache_root() == tmp_path / "decoded"
+
+
+@pytest.mark.parametrize("use", ["folder:~nobody-of-this-name/pets", "csv:~nobody-of-this-name/list.csv"])
+def test_a_home_folder_that_is_none_is_said(use: str) -> None:
+    with pytest.raises(DataError, match="no such home folder"):
+        open_dataset(use)
+
+
+def test_without_a_home_folder_the_cache_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("SMILEBENCH_CACHE")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(DataError, match="set SMILEBENCH_CACHE"):
+        cache_root()

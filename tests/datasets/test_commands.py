@@ -170,3 +170,14 @@ def test_a_sheet_that_cannot_be_written_is_an_error_of_usage(data, image_folder,
 @pytest.mark.parametrize("command", ["prepare", "show"])
 def test_help_says_the_defaults(data, command: str) -> None:
     assert "(default: " in data(command, "--help")[1]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_without_images_is_refused_even_where_part_is_enough(data, tmp_path: Path, split: str) -> None:
+    releases.flowers102(tmp_path / "flowers")
+    for item in open_dataset(f"flowers102:{tmp_path / 'flowers'}").splits[split]:
+        item.path.unlink()
+    code, shown = data("prepare", "flowers102", "--from", tmp_path / "flowers", "--resize", 16, "--partial")
+    assert code == 2
+    assert f"the {split} split of 'flowers102:" in shown
+    assert "holds no image" in shown
