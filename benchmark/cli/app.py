@@ -8,7 +8,7 @@ import typer
 
 from benchmark.cli import assets
 from benchmark.errors import UsageError, os_error_words
-from benchmark.terminal import console, errors
+from benchmark.terminal import accept_any_text, console, errors, say
 from datasets.base import DataError
 
 USAGE = 2
@@ -100,6 +100,8 @@ def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
     from benchmark.tuning.trials import curves
 
     found, folder = _load(sweep, assignments, out)
+    if not (folder / "runs").is_dir():
+        raise UsageError(f"no run of '{found.name}' under {folder} yet (run 'smilebench sweep', or name another folder with --out)")
     results.show(results.report(found, folder, curves(found.origin, folder)), console)
 
 
@@ -182,18 +184,19 @@ def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
 
 
 def main() -> None:
-    """Entry point: errors that are the user's to mend, those of a disk among them, are printed and exit with 2."""
+    """Entry point: errors that are the user's to mend, those of files and disks among them, are printed and exit with 2."""
+    accept_any_text()
     try:
         _check_package()
         app(standalone_mode=True)
     except (UsageError, DataError) as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        say(errors, f"error: {error}", "red")
         sys.exit(USAGE)
-    except OSError as error:
+    except OSError as error:  # a place that the user named, a disk, or a machine
         words = os_error_words(error)
         if words is None:
             raise
-        errors.print(f"error: {words}", style="red", highlight=False, markup=False)
+        say(errors, f"error: {words}", "red")
         sys.exit(USAGE)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.terminal import console
+from benchmark.terminal import console, say
 
 data_app = typer.Typer(no_args_is_help=True, help="Prepare data sets and look at them.")
 backbones_app = typer.Typer(no_args_is_help=True, help="Prepare pre-trained weights and look at them.")
@@ -25,10 +25,10 @@ def describe(method: str) -> None:
 
 
 def doctor() -> None:
-    """Check that this installation can run: packages, folders, embedded weights, devices."""
-    from benchmark.cli import listing
+    """Say what a run would find on this machine: packages, GPUs, compiler, folders, clock, weights, console, Slurm."""
+    from benchmark.cli import doctor as looking
 
-    raise typer.Exit(listing.doctor(console))
+    raise typer.Exit(looking.doctor(console))
 
 
 @list_app.command("methods")
@@ -62,7 +62,7 @@ def prepare_backbone(name: str, source: Annotated[Path | None, typer.Option("--f
     from benchmark.training.backbones import prepare
 
     weights = prepare(name, source)
-    console.print(f"{name}: prepared, sha256 {weights.sha256}", highlight=False)
+    say(console, f"{name}: prepared, sha256 {weights.sha256}")
 
 
 @backbones_app.command("verify")
@@ -70,7 +70,7 @@ def verify_backbone(name: str) -> None:
     """Check prepared weights against their recorded sha256, and load them."""
     from benchmark.training.backbones import verify
 
-    console.print(f"{name}: intact, sha256 {verify(name)}", highlight=False)
+    say(console, f"{name}: intact, sha256 {verify(name)}")
 
 
 @data_app.command("prepare")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 import datasets
 from benchmark.errors import UsageError
+from benchmark.terminal import say
 from datasets import counts
 from datasets.arena import Decode, changed, copies, decodings, verify
 from datasets.base import DataError, DataSet, Use, cache_root, data_class, open_dataset, recorded_place, remember
@@ -40,12 +41,12 @@ def prepare(
     if wrong and not partial:
         raise UsageError(f"'{name}' is not complete: {'; '.join(wrong)} (--partial takes it as it is; its results compare with no others)")
     for line in wrong:
-        console.print(f"not complete: {line}", style="yellow", highlight=False, markup=False)
+        say(console, f"not complete: {line}", "yellow")
     decode_with_progress(use, Decode(resize, dataset.keep_aspect if keep_aspect is None else keep_aspect), console, partial)
     if source and not dataset.own:
         remember(name, source, partial)
     summary = f"{name}: {sizes(dataset)} images, {len(dataset.classes)} classes; licence: {dataset.licence}"
-    console.print(summary, highlight=False, markup=False)
+    say(console, summary)
 
 
 def fetch(name: str, console: Console) -> Path:
@@ -57,13 +58,13 @@ def fetch(name: str, console: Console) -> Path:
     if not offered:
         raise UsageError(f"nobody offers '{name}' for download; say where your copy lies: smilebench data prepare {name} --from PATH")
     folder = cache_root() / "downloads" / name
-    console.print(f"{name}: {cls.licence}; {cls.homepage}", highlight=False)
+    say(console, f"{name}: {cls.licence}; {cls.homepage}")
     with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bar:
         for file in offered:
             task = bar.add_task(file.file, total=None)
             fetch_file(file, folder, lambda _, done, total, task=task: bar.update(task, completed=done, total=total))
             if not file.md5:
-                console.print(f"{file.file}: its authors publish no checksum; the counts below are the check", highlight=False)
+                say(console, f"{file.file}: its authors publish no checksum; the counts below are the check")
     return folder
 
 
@@ -87,7 +88,7 @@ def table(console: Console) -> None:
         state = "prepared" if arenas else "present"
         out.add_row(name, state, decoded, sizes(found), str(len(found.classes)), found.licence)
     console.print(out)
-    console.print("missing: smilebench data prepare NAME --from PATH, or --download where it can be fetched", highlight=False)
+    say(console, "missing: smilebench data prepare NAME --from PATH, or --download where it can be fetched")
 
 
 def check(name: str, console: Console, split: float | None = None, test_from: str | None = None) -> None:
@@ -98,14 +99,14 @@ def check(name: str, console: Console, split: float | None = None, test_from: st
     if not arenas:
         raise UsageError(f"data set '{name}' is not decoded yet; run 'smilebench data prepare {name}'")
     for line in counts.differences(dataset):
-        console.print(f"not complete: {line}", style="yellow", highlight=False, markup=False)
+        say(console, f"not complete: {line}", "yellow")
     for arena in arenas:
         verify(arena)
         if files := changed(dataset, arena):
             raise DataError(f"{len(files)} images are no longer what was decoded, among them {files[0]}; get them again")
-        console.print(f"{name}: {arena.path} is intact", highlight=False, markup=False)
+        say(console, f"{name}: {arena.path} is intact")
         for line in (*dataset.notes, *arena.notes):
-            console.print(line, style="yellow", highlight=False, markup=False)
+            say(console, line, "yellow")
 
 
 def show(name: str, split: str, out: Path | None, console: Console, share: float | None = None, test_from: str | None = None) -> None:
@@ -118,10 +119,10 @@ def show(name: str, split: str, out: Path | None, console: Console, share: float
     facts["known defects"] = cls.defects
     for fact, text in facts.items():
         if text:
-            console.print(f"{fact}: {text}", highlight=False, markup=False)
+            say(console, f"{fact}: {text}")
     dataset = open_dataset(Use(name, share, test_from))
     for line in dataset.notes:
-        console.print(line, style="yellow", highlight=False, markup=False)
+        say(console, line, "yellow")
     if split not in dataset.splits:
         raise UsageError(f"no split '{split}' (the data set has: {', '.join(dataset.splits)})")
     file = out or Path(f"{kind}-{split}.png")
@@ -132,7 +133,7 @@ def show(name: str, split: str, out: Path | None, console: Console, share: float
         raise UsageError(f"--out {file}: the name must end in that of an image format, such as .png") from error
     except OSError as error:
         raise UsageError(f"--out {file}: {error.strerror or error}") from error
-    console.print(f"{file}: {split} images of {name}", highlight=False, markup=False)
+    say(console, f"{file}: {split} images of {name}")
 
 
 def _plain(text: str | None) -> str:

@@ -1,8 +1,4 @@
-"""What there is to choose from: methods, backbones, sweeps; and whether this machine can run."""
-
-import platform
-import shutil
-from importlib import metadata
+"""What there is to choose from: methods, backbones, sweeps."""
 
 from rich.console import Console
 from rich.table import Table
@@ -12,13 +8,9 @@ from benchmark.config import weights
 from benchmark.config.entries import WrittenComponent, parse_entry
 from benchmark.config.grid import SWEEPS
 from benchmark.config.method_options import MethodInfo, check_composition, method_info
-from benchmark.devices import cpu_count, visible_gpus
-from benchmark.slurm import login_node
 from benchmark.storage import yamlio
-from benchmark.sweep.order import USAGE
-from datasets.base import cache_root
+from benchmark.terminal import say
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "submitit")
 _COST = "passes through the backbone per step, fine-tuning's being 1; a backward pass counts two forwards"
 
 
@@ -45,14 +37,14 @@ def describe(name: str, console: Console) -> None:
     for n, (component, info) in enumerate(zip(entry.components, infos, strict=True)):
         if n:
             console.rule(f"+ {component.name}")
-        console.print(info.doc or f"{info.target} has no docstring", markup=False, highlight=False)
+        say(console, info.doc or f"{info.target} has no docstring")
         if info.options:
             console.print(_options(component, info))
-        console.print(_facts(info), markup=False, highlight=False)
+        say(console, _facts(info))
     if len(infos) > 1:
         cost = 1 + sum(info.cost - 1 for info in infos)
         console.rule()
-        console.print(f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})", highlight=False)
+        say(console, f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})")
 
 
 def _options(component: WrittenComponent, info: MethodInfo) -> Table:
@@ -107,30 +99,3 @@ def sweeps_table(console: Console) -> None:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         table.add_row(str(yamlio.read(path)["name"]), first.lstrip("# ") if first.startswith("#") else "")
     console.print(table)
-
-
-def doctor(console: Console) -> int:
-    """Print what a run would find here; 0 when everything is in order, 2 otherwise: all that can be wrong is the user's to mend."""
-    problems = []
-    console.print(
-        f"python {platform.python_version()}, {cpu_count()} CPU cores, GPUs: {', '.join(visible_gpus()) or 'none'}", highlight=False
-    )
-    for package in _PACKAGES:
-        try:
-            console.print(f"{package} {metadata.version(package)}", highlight=False)
-        except metadata.PackageNotFoundError:
-            problems.append(f"{package} is not installed")
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True)
-    console.print(f"cache: {root}, {shutil.disk_usage(root).free / 2**30:.1f} GiB free", highlight=False)
-    if not weights.parse(weights.EMBEDDED).prepared:
-        problems.append("the embedded weights are missing")
-    if login_node.is_meant():
-        why = login_node.why_not()
-        problems += [why] if why else []
-        console.print(f"Slurm: {'as below' if why else 'jobs can be submitted'}", highlight=False)
-    else:
-        console.print("Slurm: not on this machine", highlight=False)
-    for problem in problems:
-        console.print(f"problem: {problem}", style="red", highlight=False)
-    return USAGE if problems else 0

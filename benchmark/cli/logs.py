@@ -7,6 +7,7 @@ from rich.console import Console
 from benchmark.errors import UsageError
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.run_folder import RunFolder
+from benchmark.terminal import say
 
 _LINES = 200
 """Of a job's log, which tells of other runs, too."""
@@ -14,18 +15,18 @@ _LINES = 200
 
 def show(run_id: str, results: Path, console: Console) -> None:
     """Print the logs of every run under ``results`` whose id begins with ``run_id``."""
-    folders = sorted(results.glob(f"*/runs/{run_id}*"))
+    folders = sorted(folder for folder in results.glob("*/runs/*") if folder.name.startswith(run_id)) if run_id else []
     if not folders:
         raise UsageError(f"no run '{run_id}' under {results}")
     for folder in folders:
         run = RunFolder(folder)
-        console.print(f"{folder}: {run.state()}", highlight=False)
+        say(console, f"{folder}: {run.state()}")
         if run.log_path.is_file():
-            console.print(run.log_path.read_text(encoding="utf-8"), markup=False, highlight=False)
+            say(console, run.log_path.read_text(encoding="utf-8"))
         if failure := run.failure():
-            console.print(f"{failure['reason']}\n{failure['traceback'] or ''}", markup=False, highlight=False)
+            say(console, f"{failure['reason']}\n{failure['traceback'] or ''}")
         for log in Submissions(folder.parents[1]).logs_of(run):
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             left_out = f" (its last {_LINES} lines of {len(lines)})" if len(lines) > _LINES else ""
-            console.print(f"job log {log}{left_out}:", highlight=False, soft_wrap=True)
-            console.print("\n".join(lines[-_LINES:]), markup=False, highlight=False)
+            say(console, f"job log {log}{left_out}:")
+            say(console, "\n".join(lines[-_LINES:]))

@@ -8,6 +8,7 @@ from benchmark.config.grid import Sweep
 from benchmark.slurm import submit
 from benchmark.sweep.carry_out import warn
 from benchmark.sweep.plan import Plan, make, summary
+from benchmark.terminal import say
 
 
 def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
@@ -22,17 +23,20 @@ def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print what a sweep would do."""
-    console.print(f"{plan.sweep.name} ({plan.sweep.origin.shown if plan.sweep.origin else 'no file'}) -> {plan.out}", highlight=False)
-    console.print(summary(plan), highlight=False)
+    origin = plan.sweep.origin
+    say(console, f"{plan.sweep.name} ({origin.shown if origin else 'no file'}) -> {plan.out}")
+    if origin is not None and (line := origin.about_auto()):
+        say(console, line, "yellow")
+    say(console, summary(plan))
     for reason, count in plan.reasons("stale"):
-        console.print(f"stale: {count} done with {reason}", highlight=False, markup=False)
+        say(console, f"stale: {count} done with {reason}")
     for reason, count in plan.reasons("failed"):
-        console.print(f"failed: {count}: {reason}", style="red", highlight=False, markup=False)
+        say(console, f"failed: {count}: {reason}", "red")
     if plan.leftover:
-        console.print(f"{plan.leftover} folders of earlier settings are left as they are", highlight=False)
+        say(console, f"{plan.leftover} folders of earlier settings are left as they are")
     if plan.present:
-        console.print(f"prepared: {', '.join(plan.present)}", highlight=False, markup=False)
+        say(console, f"prepared: {', '.join(plan.present)}")
     for line in plan.missing:
-        console.print(f"missing: {line}", style="yellow", highlight=False)
+        say(console, f"missing: {line}", "yellow")
     warn(plan, console)
     submit.describe(plan, console)

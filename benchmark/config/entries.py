@@ -1,5 +1,7 @@
 """The rows of a sweep file's ``methods`` and ``datasets``, as they are written."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +10,9 @@ import datasets
 import methods
 from benchmark.errors import UsageError, unknown
 from datasets.base import data_class
+
+LONGEST_NAME = 100
+"""Bytes of a label or of a data set's name: both, and more, stand in a run folder's name, of which file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,14 @@ class Entry:
 def parse_entry(item: str | Mapping[str, Any], where: str) -> Entry:
     """A row of ``methods``: ``a+b``, a named variant, ``pkg.mod:Class``, or ``{name, use, option: value}``."""
     if isinstance(item, str):
-        return Entry(item, _components(item, {}, where))
+        return Entry(checked_name(item, where), _components(item, {}, where))
     given = dict(item)
     label, use = given.pop("name", None), given.pop("use", None)
     if not isinstance(label, str) or not isinstance(use, str):
         raise UsageError(f"{where}: an entry with options needs 'name' (a label of its own) and 'use' (a method)")
     if label in methods.METHODS or label in methods.VARIANTS:
         raise UsageError(f"{where}: name '{label}' is that of a built-in method; give the entry a name of its own")
-    return Entry(label, _components(use, given, where))
+    return Entry(checked_name(label, where), _components(use, given, where))
 
 
 def _components(use: str, given: Mapping[str, Any], where: str) -> tuple[WrittenComponent, ...]:
@@ -77,11 +82,29 @@ def parse_dataset(item: str | Mapping[str, Any], where: str) -> tuple[str, dict[
         raise UsageError(f"{where}.{options[0]}: data set '{kind}' comes with its splits; this is for your own images (folder:, csv:)")
     if ":" in name:
         raise UsageError(f"{where}: '{name}' needs a name that is no path: {{name: my_images, use: '{use}'}}")
-    return name, {"use": use, **keys}
+    return checked_name(name, where), {"use": use, **keys}
+
+
+def checked_name(name: str, where: str) -> str:
+    """A label or the name of a data set as it may stand in tables and in the names of folders; refused otherwise."""
+    if not name.strip():
+        raise UsageError(f"{where}: a name is empty")
+    if unprintable := sorted({letter for letter in name if not letter.isprintable()}):
+        raise UsageError(f"{where}: name {name!r:.80} holds {unprintable[0]!r}: write it on one line, in letters that can be printed")
+    if name != name.strip():
+        raise UsageError(f"{where}: name {name!r} begins or ends with a space")
+    if len(name.encode()) > LONGEST_NAME:
+        raise UsageError(f"{where}: name '{name[:40]}...' is longer than {LONGEST_NAME} bytes: folders are called by it")
+    return name
+
+
+def in_folders(name: str) -> str:
+    """How a name is spelled in the names of run folders."""
+    return re.sub(r"[^A-Za-z0-9_.+]", "_", name)
 
 
 def unique(names: Sequence[str], where: str) -> None:
     """Refuse a name that is given twice."""
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise UsageError(f"{where}: '{name}' is given twice")

@@ -1,5 +1,6 @@
 """A sweep file, and the runs it stands for: lists are a cross product, overrides change the cells they match."""
 
+import functools
 import itertools
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import weights
-from benchmark.config.entries import Entry, WrittenComponent, parse_dataset, parse_entry, unique
+from benchmark.config.entries import Entry, WrittenComponent, in_folders, parse_dataset, parse_entry, unique
 from benchmark.config.method_options import check_composition, method_info
 from benchmark.config.run_config import (
     PROTOCOLS,
@@ -18,18 +19,22 @@ from benchmark.config.run_config import (
     RunConfig,
     Runtime,
     Training,
-    check_evaluation,
+    check_together,
     validate,
     with_defaults,
 )
 from benchmark.config.selection import NOTHING_CHOSEN, Winners, winners_in
 from benchmark.config.slurm_options import Slurm
 from benchmark.config.sweep_file import Override, SweepFile
-from benchmark.devices import resolve_auto
+from benchmark.devices import resolve_auto, visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
+from benchmark.storage.atomic import read_json, write_json
 from datasets.base import cache_root
 
+MOST_RUNS = 1_000_000
+AUTO = "auto.json"
+"""In a sweep's results: the device that ``runtime.device: auto`` stands for in its runs."""
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
 _SCALARS = ("precision", "compile", "fold_bn", "pretrained")
@@ -70,6 +75,25 @@ class Origin:
         """The results folder."""
         return self.out or Path("results") / self.file.name
 
+    @functools.cached_property
+    def auto(self) -> str | None:
+        """The device that ``auto`` meant when the sweep's first runs were made, on whatever machine; None before that."""
+        found = read_json(self.folder / AUTO) if self.name else None
+        kept = found.get("device") if isinstance(found, dict) else None
+        return kept if kept in ("cpu", "cuda") else None
+
+    def about_auto(self) -> str:
+        """What to say where this machine has other devices than the one on which the sweep began; else ''."""
+        here = "cuda" if visible_gpus() else "cpu"
+        if self.auto in (None, here) or self.file.runtime.get("device", "auto") != "auto":
+            return ""
+        return f"runtime.device auto means {self.auto} here, as when this sweep began (runtime.device={here} makes runs of their own)"
+
+    def keep_auto(self, runs: Sequence[RunConfig]) -> None:
+        """Keep with the results what device ``auto`` means: a machine with other devices then reads, and goes on with, the same runs."""
+        if self.name and self.auto is None and self.file.runtime.get("device", "auto") == "auto":
+            write_json(self.folder / AUTO, {"device": runs[0].runtime.device})
+
     def command(self, verb: str = "sweep", *more: str) -> str:
         """A line for a shell that calls ``verb`` for this sweep and its results folder; ``train`` where there is no file."""
         out = [] if self.out is None else ["--out", str(self.out)]
@@ -100,7 +124,7 @@ class Sweep:
 def load(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Sweep:
     """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
     origin = read(name, assignments, out)
-    sweep = expand(origin.file, origin.extra, origin.where)
+    sweep = expand(origin.file, origin.extra, origin.where, origin.auto)
     if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
         raise UsageError(
             f"{origin.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
@@ -132,8 +156,9 @@ def find(name: str) -> Path:
     return path
 
 
-def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
-    """The cross product of the file's lists, overrides applied in order (those of the command line last)."""
+def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: str | None = None) -> Sweep:
+    """The cross product of the file's lists, overrides applied in order (those of the command line last). auto: what device ``auto`` is."""
+    auto = auto or ("cuda" if visible_gpus() else "cpu")
     entries = [parse_entry(item, f"{where}: methods.{i}") for i, item in enumerate(file.methods)]
     unique([entry.label for entry in entries], f"{where}: methods")
     labels = tuple(entry.label for entry in entries)
@@ -145,7 +170,11 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     unique([name for name, _ in sets], f"{where}: datasets")
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
     unique(list(map(str, seeds)), f"{where}: seeds")
-    unique(list(map(str, file.fractions)), f"{where}: fractions")
+    unique([f"{fraction:g}" for fraction in file.fractions], f"{where}: fractions")
+    for kind, names in (("methods", labels), ("datasets", [name for name, _ in sets])):
+        _apart(names, f"{where}: {kind}")
+    if (count := len(sets) * len(file.fractions) * len(entries) * len(seeds)) > MOST_RUNS:
+        raise UsageError(f"{where}: {count} runs are more than the {MOST_RUNS} that a sweep may have: fewer seeds, or several sweeps")
     winners = winners_in(file.selection, file.tune is not None, where)
     frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
     overrides = [*file.overrides, *extra, *frozen]
@@ -158,7 +187,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
             chosen = tuple(n for n, override in enumerate(overrides) if _matches(override, cell, entry, where))
             if chosen not in resolved:
                 hits.update(chosen)
-                resolved[chosen] = _resolve(file, cell, dataset[1], entry, [overrides[n] for n in chosen], where)
+                resolved[chosen] = _resolve(file, cell, dataset[1], entry, [overrides[n] for n in chosen], where, auto)
                 _ = resolved[chosen].canonical  # shared by the copies
             runs.append(resolved[chosen].model_copy(update={"seed": seed}))
     for n, override in enumerate(overrides):
@@ -170,19 +199,34 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str) -> Sweep:
     return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, winners=winners, **settings)
 
 
+def _apart(names: Sequence[str], where: str) -> None:
+    """Refuse two names that are one in the names of run folders."""
+    found: dict[str, str] = {}
+    for name in names:
+        other = found.setdefault(in_folders(name), name)
+        if other != name:
+            raise UsageError(f"{where}: '{other}' and '{name}' would share folders ('{in_folders(name)}'): give one of them another name")
+
+
 def _matches(override: Override, cell: Mapping[str, Any], entry: Entry, where: str) -> bool:
     for key, wanted in override.match.items():
         if key not in _MATCHES:
             raise UsageError(f"{where}: overrides: match.{key}: " + unknown("key", key, _MATCHES))
         values = wanted if isinstance(wanted, list) else [wanted]
         names = {entry.label, *(c.name for c in entry.components)} if key == "method" else {entry.label if key == "label" else cell[key]}
-        if names.isdisjoint(values):
+        if not any(name in values for name in names):
             return False
     return True
 
 
 def _resolve(
-    file: SweepFile, cell: Mapping[str, Any], dataset: Mapping[str, Any], entry: Entry, overrides: Sequence[Override], where: str
+    file: SweepFile,
+    cell: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    entry: Entry,
+    overrides: Sequence[Override],
+    where: str,
+    auto: str,
 ) -> RunConfig:
     given = {name: dict(getattr(file, name)) for name in _SECTIONS}
     given["data"].update(dataset)
@@ -196,17 +240,25 @@ def _resolve(
                 raise UsageError(
                     f"{where}: overrides: set.{path}: " + unknown("section or component", owner or key, [*given, *options, *scalars])
                 )
+            if path == "data.use":
+                raise UsageError(
+                    f"{where}: overrides: set.{path}: a data set is chosen by 'datasets': datasets: [{{name: NAME, use: USE}}]"
+                )
             target[key] = value
     sections = {name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()}
+    device = auto if sections["runtime"].device == "auto" else sections["runtime"].device
     asked = [scalars[name] for name in ("precision", "compile", "fold_bn")]
-    settings = resolve_auto(sections["runtime"].device, *asked, sections["training"].steps, cache_root())
-    sections["runtime"] = sections["runtime"].model_copy(update={"device": settings.device})
+    settings = resolve_auto(device, *asked, sections["training"].steps, cache_root())
+    sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
-    check_evaluation(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
+    check_together(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
-    backbone = weights.parse(file.backbone)
+    try:
+        backbone = weights.parse(file.backbone)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
     values = {
         "sweep": file.name,
         **cell,
@@ -239,7 +291,10 @@ def _assign(raw: dict[str, Any], assignment: str) -> Override | None:
     if not dot:
         raw[key] = value
     elif owner in (*_SECTIONS, "slurm"):
-        raw[owner] = {**(raw.get(owner) or {}), option: value}
+        section = raw.get(owner) or {}
+        if not isinstance(section, dict):
+            raise UsageError(f"'{assignment}': {owner} is no mapping of keys in the sweep file")
+        raw[owner] = {**section, option: value}
     else:
         return Override(match={"method": owner}, set={key: value})
     return None

@@ -41,7 +41,7 @@ def class_chain(target: str) -> list[ClassSource]:
     found = _find(module, name, where)
     if found is None:
         raise UsageError(f"{where}: {module} defines no class '{name}'")
-    chain = [source for kind in _dummy(found, where, ()).__mro__ if (source := getattr(kind, "source", None)) and "source" in vars(kind)]
+    chain = [source for kind in _dummy(found, where, {}).__mro__ if (source := getattr(kind, "source", None)) and "source" in vars(kind)]
     if chain[-1].target != BASE:
         raise UsageError(f"{where}: it is no method: derive it from methods.base.Component")
     for source in chain[:-1]:
@@ -79,10 +79,16 @@ def literal(node: ast.expr, where: str) -> Any:
     return value
 
 
-def _dummy(source: ClassSource, where: str, below: tuple[str, ...]) -> type:
-    """An empty class with empty bases: Python itself then says in which order a class looks for what it inherits."""
-    if source.target in below:
-        raise UsageError(f"{where}: class {source.target} is derived from itself")
+def _dummy(source: ClassSource, where: str, known: dict[str, type | None]) -> type:
+    """An empty class with empty bases: Python itself then says in which order a class looks for what it inherits.
+
+    known: those made so far, None for one whose bases are being looked at.
+    """
+    if source.target in known:
+        if (made := known[source.target]) is None:
+            raise UsageError(f"{where}: class {source.target} is derived from itself")
+        return made
+    known[source.target] = None
     bases: list[type] = []
     module = source.target.partition(":")[0]
     for base in source.node.bases:
@@ -95,11 +101,13 @@ def _dummy(source: ClassSource, where: str, below: tuple[str, ...]) -> type:
                 f"{where}: base class '{written}' of {source.target} cannot be read: derive the method from "
                 "methods.base.Component, or from a class that does and that is written or imported by name"
             )
-        bases.append(_dummy(found, where, (*below, source.target)))
+        bases.append(_dummy(found, where, known))
     try:
-        return type(source.node.name, tuple(dict.fromkeys(bases)), {"source": source})
+        made = type(source.node.name, tuple(dict.fromkeys(bases)), {"source": source})
     except TypeError as error:
         raise UsageError(f"{where}: the bases of {source.target} have no consistent order") from error
+    known[source.target] = made
+    return made
 
 
 @functools.cache

@@ -77,14 +77,14 @@ class Data(Section):
     use: str = ""
     split: Annotated[float, Field(gt=0, lt=1)] | None = None
     test_from: str | None = None
-    resize: Annotated[int, Field(ge=8)] | None = None
+    resize: Annotated[int, Field(ge=8, le=8192)] | None = None
     keep_aspect: bool = False
     fast_decode: bool = False
     exif: bool = False
     sampling: Literal["stratified", "smile"] = "stratified"
     train_list: str | None = None
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    test_images: Annotated[int, Field(ge=1)] | None = None
+    test_images: Annotated[int, Field(ge=2, le=10**9)] | None = None
 
     @field_validator("test_from")
     @classmethod
@@ -114,9 +114,9 @@ class Training(Section):
     area and aspect ratio ``resized`` to it (:mod:`datasets.resized`).
     """
 
-    steps: Annotated[int, Field(ge=1)] = 9000
-    batch_size: Annotated[int, Field(ge=2)] = 48
-    image_size: Annotated[int, Field(ge=8)] = 224
+    steps: Annotated[int, Field(ge=1, le=10**9)] = 9000
+    batch_size: Annotated[int, Field(ge=2, le=10**6)] = 48
+    image_size: Annotated[int, Field(ge=8, le=8192)] = 224
     crop: Literal["random", "resized"] = "random"
     flip: bool = True
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -127,7 +127,7 @@ class Training(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     schedule: Literal["step", "cosine", "exp", "constant"] = "step"
     milestone: Annotated[float, Field(gt=0, lt=1)] | None = None
-    log_every: Annotated[int, Field(ge=1)] = 50
+    log_every: Annotated[int, Field(ge=1, le=10**9)] = 50
 
     @model_validator(mode="before")
     @classmethod
@@ -141,6 +141,12 @@ class Training(Section):
             raise ValueError("optimizer 'adamw' has no Nesterov momentum")
         return value
 
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "Training":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("Nesterov's momentum needs momentum above 0: write nesterov: false beside momentum: 0")
+        return self
+
     @field_validator("milestone")
     @classmethod
     def _milestone_is_of_step(cls, value: float | None, info: ValidationInfo) -> float | None:
@@ -152,8 +158,8 @@ class Training(Section):
 class Linearity(Section):
     """Pairs measured per split (0: not measured) and points on [0, 1], both ends included."""
 
-    pairs: Annotated[int, Field(ge=0)] = 512
-    lambdas: Annotated[int, Field(ge=3)] = 11
+    pairs: Annotated[int, Field(ge=0, le=10**8)] = 512
+    lambdas: Annotated[int, Field(ge=3, le=10**4)] = 11
 
 
 class Evaluation(Section):
@@ -163,7 +169,7 @@ class Evaluation(Section):
     record is settled, beside it: the best of them shows what the best epoch on ``test`` would have claimed.
     """
 
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1, le=10**6)] = 64
     test: bool = True
     snapshots: Annotated[int, Field(ge=0)] = 0
 
@@ -175,8 +181,8 @@ class Runtime(Section):
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[int, Field(ge=1)] = 1
-    workers_per_gpu: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    workers_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
     keep_weights: Literal[False, "last"] = False
     tensorboard: bool = False
@@ -287,8 +293,10 @@ def validate(model: type[Model], value: Any, where: str, section: str = "") -> M
         raise UsageError("\n".join(dict.fromkeys(lines))) from error
 
 
-def check_evaluation(evaluation: Evaluation, data: Data, training: Training, linearity: Linearity, where: str) -> None:
-    """Refuse a run that would score nothing, or snapshots that would not be snapshots."""
+def check_together(evaluation: Evaluation, data: Data, training: Training, linearity: Linearity, where: str) -> None:
+    """Refuse a crop that is larger than the images, a run that would score nothing, or snapshots that would not be snapshots."""
+    if data.resize is not None and data.resize < training.image_size:
+        raise UsageError(f"{where}: data.resize: {data.resize} is less than training.image_size ({training.image_size})")
     count = evaluation.snapshots
     if count == 1 or count > training.steps:
         raise UsageError(f"{where}: evaluation.snapshots: {count}: give 0, or 2 to training.steps ({training.steps})")
@@ -308,13 +316,23 @@ _KIND = re.compile(r"int$|str$|float$|bool$|constrained-|.*\[")
 
 
 def _explain(model: type[BaseModel], item: Mapping[str, Any], where: str, section: str) -> str:
-    loc = [part for part in item["loc"] if not (isinstance(part, str) and _KIND.match(part))]
-    path = ".".join(str(part) for part in (section, *loc) if part != "")
+    *outer, last = item["loc"] or ("",)
+    loc = [part for part in outer if not (isinstance(part, str) and _KIND.match(part))]
     if item["type"] == "extra_forbidden":
-        return f"{where}: {path}: " + unknown("key", loc[-1], _keys(model, loc[:-1]))
+        return f"{where}: {_path(section, *loc, last)}: " + unknown("key", last, _keys(model, loc))
+    path = _path(section, *loc, *([] if isinstance(last, str) and _KIND.match(last) else [last]))
+    place = f"{where}: {path}" if path else where
     if item["type"] == "missing":
-        return f"{where}: {path}: this key is missing"
-    return f"{where}: {path}: {item['input']!r}: {item['msg']}"
+        return f"{place}: this key is missing"
+    said = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], BaseModel) or (isinstance(item["input"], dict) and item["type"] == "value_error"):
+        return f"{place}: {said}"  # of several keys together
+    shown = repr(item["input"])
+    return f"{place}: {shown if len(shown) < 80 else shown[:77] + '...'}: {said}"
+
+
+def _path(*parts: object) -> str:
+    return ".".join(str(part) for part in parts if part != "")
 
 
 def _keys(model: type[BaseModel], loc: list[Any]) -> list[str]:

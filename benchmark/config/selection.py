@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmark.config.run_config import RunConfig, Section, validate
 from benchmark.errors import UsageError
+from benchmark.storage import yamlio
 from benchmark.storage.atomic import file_sha256
 
 FILE = "selection.json"
@@ -151,9 +152,9 @@ def winners_in(path: str | None, tunes: bool, where: str) -> Winners:
     if not file.is_file():
         return Winners(path, missing=(f"selection {path} does not exist: {AGAIN}",))
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{where}: selection: {path} is not JSON: {error}; {AGAIN}") from error
+        content = yamlio.read_json_mapping(file)
+    except UsageError as error:
+        raise UsageError(f"{where}: selection: {error}; {AGAIN}") from error
     found = validate(Selection, content, path)
     if digest(content) != found.digest:
         raise UsageError(f"{where}: selection: {path} was changed after it was frozen; {AGAIN}")

@@ -20,7 +20,24 @@ _FIELDS = {
     "qos": "qos",
     "time": "time",
 }
-_OURS = ("array", "error", "job-name", "nodes", "no-requeue", "ntasks", "ntasks-per-node", "open-mode", "output", "requeue", "signal")
+_OURS = (
+    "array",
+    "error",
+    "parsable",
+    "test-only",
+    "wrap",
+    "job-name",
+    "nodes",
+    "no-requeue",
+    "ntasks",
+    "ntasks-per-node",
+    "open-mode",
+    "output",
+    "requeue",
+    "signal",
+)
+_MEM = re.compile(r"(\d{1,12})([KMGTkmgt]?)[Bb]?")
+_LONG_OPTION = re.compile(r"[a-z][a-z0-9-]+")
 _TIME = re.compile(r"(?:(?P<d>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+))?(?::\d+)?|(?P<h>\d+):(?P<hm>\d+):\d+|(?P<m>\d+)(?::\d+)?)")
 _LOOK_SECONDS = 30
 """Slurm looks at time limits this often, so a job's signal may come this much earlier than asked for."""
@@ -33,23 +50,28 @@ _CPUS_OF_A_GPU_WORKER = 4
 """One issues the kernels; pixels that are sent ahead, checkpoints and evaluation's results keep others busy."""
 
 
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+/-]*$", max_length=200)]
+"""A name of the cluster's. It becomes a line of a shell script, so it holds nothing else."""
+
+
 class Slurm(Section):
     """Options of jobs, each of one task on one node. Keys that are left out are the cluster's defaults.
 
-    time: limit of a job, in minutes or as Slurm writes it (``4:00:00``, ``1-12``). gpus, cpus: per job; gpus may name a type (``a100:2``).
-    mem: per job (``16G``). setup: lines of shell before a job starts. sbatch: any other option of sbatch (``constraint: a100``; true for a
-    flag). array_parallelism: jobs of an array that run at once. runs_per_task: runs in one job (null: as fits the time). signal_seconds:
-    how long before the limit a job saves and asks to be queued again. retries: how often a run is submitted again whose job ended without
-    progress. max_array_size, max_submit_jobs: the cluster's limits (null: what ``scontrol show config`` says).
+    time: limit of a job, in minutes or as Slurm writes it (``4:00:00``, ``1-12``). gpus, cpus: per job; gpus may name a type
+    (``a100:2``). mem: per job (``16G``; a bare number is megabytes). setup: lines of shell before a job starts. sbatch: any other
+    option of sbatch (``constraint: a100``; true for a flag). array_parallelism: jobs of an array that run at once. runs_per_task: runs
+    in one job (null: as fits the time). signal_seconds: how long before the limit a job saves and asks to be queued again. retries: how
+    often a run is submitted again whose job ended without progress. max_array_size, max_submit_jobs: the cluster's limits (null: what
+    ``scontrol show config`` says).
     """
 
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
+    partition: Word | None = None
+    account: Word | None = None
+    qos: Word | None = None
     time: int | str = 240
-    gpus: int | str | None = None
+    gpus: int | Word | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
-    mem: Annotated[str, Field(pattern=r"^\d+[KMGT]?B?$")] | None = None
+    mem: int | str | None = None
     setup: list[str] = []
     sbatch: dict[str, bool | int | float | str] = {}
     array_parallelism: Annotated[int, Field(ge=1)] = 64
@@ -70,11 +92,28 @@ class Slurm(Section):
         gpu_count(value)
         return value
 
+    @field_validator("mem")
+    @classmethod
+    def _as_slurm_writes_it(cls, value: int | str | None) -> str | None:
+        if value is None:
+            return None
+        found = _MEM.fullmatch(str(value).strip())
+        if found is None or int(found[1]) == 0:
+            raise ValueError("write a number of megabytes, or a number with K, M, G or T: 16G")
+        return found[1] + (found[2] or "").upper()
+
     @field_validator("sbatch")
     @classmethod
     def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
         named = {key.removeprefix("--").replace("_", "-"): item for key, item in value.items()}
-        for key in named:
+        for key, item in named.items():
+            if not _LONG_OPTION.fullmatch(key):
+                raise ValueError(f"'{key}' is no long option of sbatch: write the long name of one (constraint, not C)")
+            if isinstance(item, str) and not item.isprintable():
+                raise ValueError(f"the value of {key} holds a line break or another control character")
+            meant = [name for name in (*_FIELDS, *_OURS) if name.startswith(key)]
+            if meant and key not in (*_FIELDS, *_OURS):
+                raise ValueError(f"'{key}' is short for sbatch's {meant[0]}: write options in full")
             if key in _FIELDS:
                 raise ValueError(f"sbatch's {key} is written as slurm.{_FIELDS[key]}")
             if key in _OURS:
@@ -115,20 +154,20 @@ def gpu_count(value: int | str | None) -> int:
     return int(count)
 
 
-def user_file() -> Path:
-    """Where a user keeps the options that hold for all sweeps on this cluster."""
-    return Path.home() / ".config" / "smilebench" / "slurm.yaml"
+def user_file() -> Path | None:
+    """Where a user keeps the options that hold for all sweeps on this cluster; None for a user without a home."""
+    try:
+        return Path.home() / ".config" / "smilebench" / "slurm.yaml"
+    except RuntimeError:
+        return None
 
 
 def resolve(block: Slurm) -> Slurm:
     """A sweep's block over the user's file; what belongs together is checked together."""
     path = user_file()
     user = Slurm()
-    if path.is_file():
-        raw = yamlio.read(path)
-        if not isinstance(raw, dict):
-            raise UsageError(f"{path}: a mapping of keys is needed")
-        user = validate(Slurm, raw, str(path))
+    if path is not None and path.is_file():
+        user = validate(Slurm, yamlio.read_mapping(path), str(path))
     given = {**user.model_dump(exclude_unset=True), **block.model_dump(exclude_unset=True)}
     merged = Slurm(**{**given, "sbatch": {**user.sbatch, **block.sbatch}})
     usable = merged.limit_seconds - merged.signal_seconds - _LOOK_SECONDS

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from benchmark.config import weights
 from benchmark.config.run_config import Fraction, Section
 from benchmark.config.slurm_options import Slurm
 from benchmark.config.tune_options import Tune
+
+MOST_SEEDS = 100_000
 
 
 class Override(Section):
@@ -28,12 +30,12 @@ class SweepFile(Section):
     give_up_after: this many runs that all fail alike, before any is done, stop the sweep (null: never). slurm: how jobs are submitted.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
     backbone: str = weights.EMBEDDED
     pretrained: bool = True
     datasets: list[str | dict[str, Any]] = Field(min_length=1)
     fractions: list[Fraction] = Field([1.0], min_length=1)
-    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 5
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] = 5
     baseline: str = "fine_tuning"
     methods: list[str | dict[str, Any]] = Field(min_length=1)
     protocol: str = "smile"
@@ -50,3 +52,17 @@ class SweepFile(Section):
     selection: str | None = None
     give_up_after: Annotated[int, Field(ge=1)] | None = 5
     slurm: Slurm = Slurm()
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_below_results(cls, value: str) -> str:
+        if not value.strip("."):
+            raise ValueError("this names no folder of its own: use a letter or digit")
+        return value
+
+    @field_validator("data")
+    @classmethod
+    def _data_sets_are_named_by_datasets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "use" in value:
+            raise ValueError("a data set is chosen by 'datasets', not by data.use: datasets: [{name: NAME, use: 'folder:PATH'}]")
+        return value

@@ -34,6 +34,8 @@ class Range(Section):
     def _in_order(self) -> "Range":
         if not self.low < self.high:
             raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if not math.isfinite(float(self.high) - float(self.low)):
+            raise ValueError(f"from {self.low} to {self.high} is too far")
         if self.log and self.low <= 0:
             raise ValueError(f"a range with log needs low above 0, not {self.low}")
         return self
@@ -64,7 +66,7 @@ class Tune(Section):
     of the sweep, what is tuned in addition or instead. seed: of the search's own draws.
     """
 
-    trials: Annotated[int, Field(ge=2)]
+    trials: Annotated[int, Field(ge=2, le=1000)]
     search: Literal["grid", "random"] = "random"
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000, 1001, 1002]
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -74,7 +74,10 @@ def parse(name: str) -> Weights:
         return Weights(name, "tf_efficientnet_lite0", Path(spec.origin).parent / _EMBEDDED_FILE, EMBEDDED)
     architecture, at, path = name.partition("@")
     if at:
-        file = Path(path).expanduser()
+        try:
+            file = Path(path).expanduser()
+        except RuntimeError as error:  # ~NAME of nobody, or no home
+            raise UsageError(f"backbone '{name}': {error}: write the whole path") from error
         if not file.is_file():
             raise UsageError(f"backbone '{name}': no weight file {file}")
         return Weights(name, architecture, file, None)

@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmark.devices import cpu_count
 from benchmark.errors import UsageError, unknown
 from benchmark.storage.run_folder import read_json, write_json, write_text
-from benchmark.terminal import errors
+from benchmark.terminal import errors, say
 from benchmark.training import peak_memory
 from benchmark.training.record import cpu_name, git_commit
 
@@ -64,7 +64,7 @@ def carry_out(part: str, place: str) -> dict[str, Any]:
     module, _, name = place.partition(":")
     report = getattr(importlib.import_module(module), name or "report")
     facts = machine()
-    console.print(f"{part}: {'; '.join(map(str, facts.values()))}", highlight=False)
+    say(console, f"{part}: {'; '.join(map(str, facts.values()))}")
     begun = time.monotonic()
     rows = report(console) or []
     seconds = round(time.monotonic() - begun, 1)
@@ -88,5 +88,5 @@ if __name__ == "__main__":
     try:
         typer.run(main)
     except UsageError as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        say(errors, f"error: {error}", "red")
         raise SystemExit(2) from error

@@ -25,6 +25,7 @@ from benchmark.storage.run_folder import RunFolder, read_json
 from benchmark.sweep.order import Order
 from benchmark.sweep.plan import data_sets, work
 from benchmark.sweep.runner import run_local
+from benchmark.terminal import say
 from benchmark.training.loop import Fit
 from datasets.arena import prepare
 from datasets.base import open_dataset
@@ -142,7 +143,7 @@ def workers(console: Console, setting: steps.Setting, counts: Sequence[int] = WO
     rows = [Measured(f"{count} {what}", rate / alone, details=(f"{rate:,.0f}",)) for count, rate in rates.items()]
     show(console, setting.title, rows, ("images/s",))
     best = max(rates, key=lambda count: rates[count])
-    console.print(f"best number of workers on one device, {setting.architecture}: {best}", highlight=False)
+    say(console, f"best number of workers on one device, {setting.architecture}: {best}")
     return rows
 
 

@@ -26,6 +26,7 @@ from benchmark.report.collect import Collected, Expected, Run, collect
 from benchmark.report.intervals import LEVEL, Interval, spread, t_interval
 from benchmark.report.text import csv_text, markdown_table
 from benchmark.storage.run_folder import write_text
+from benchmark.terminal import say
 
 MIN_SEEDS = 3
 LAST, BRIDGED = "last iterate", "best of {} snapshots on test"
@@ -134,7 +135,7 @@ def publish(sweep: Sweep, out: Path, entries: Sequence[PublishedNumber], console
     (out / "tables").mkdir(parents=True, exist_ok=True)
     write_text(out / "tables" / "compare.md", "\n".join([*table, "", *(f"- {line}" for line in lines)]) + "\n", durable=False)
     write_text(out / "tables" / "compare.csv", to_csv(found), durable=False)
-    console.print(f"comparison: {out / 'tables' / 'compare.md'}", highlight=False)
+    say(console, f"comparison: {out / 'tables' / 'compare.md'}")
     return found
 
 
@@ -150,11 +151,11 @@ def _print(sweep: Sweep, found: Sequence[Comparison], lines: Sequence[str], cons
         shown.add_row(*texts, f"{verdict} ({marks})" if marks else verdict)
     console.print(shown)
     for n, text in enumerate(why, start=1):
-        console.print(f"({n}) {text}", highlight=False)
+        say(console, f"({n}) {text}")
     for n, text in enumerate(sources):
-        console.print(f"({chr(97 + n)}) {text}", highlight=False)
+        say(console, f"({chr(97 + n)}) {text}")
     for line in lines:
-        console.print(f"- {line}", highlight=False)
+        say(console, f"- {line}")
 
 
 COLUMNS = ("Data set", "Fraction", "Method", "Ours (%)", "Seeds", "Published (%)", "Δ (points)", "Chance ±", "Verdict", "Why", "Source")

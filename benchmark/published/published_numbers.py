@@ -3,6 +3,7 @@
 ``null`` says that a fact is not known here; it is never guessed. They are numbers whose source could be read, and no others.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,7 +52,7 @@ def load(folder: Path = PUBLISHED) -> list[PublishedNumber]:
         for n, entry in enumerate(file.entries):
             found.append(validate(PublishedNumber, {**file.common, **entry}, str(path), f"entries.{n}"))
     keys = [(e.source, e.dataset, e.fraction, e.method, e.backbone, e.selection) for e in found]
-    for key in keys:
-        if keys.count(key) > 1:
+    for key, count in Counter(keys).items():
+        if count > 1:
             raise UsageError(f"{folder}: {key[0]} gives {key[3]} on {key[1]} at {key[2]:g} twice")
     return found

@@ -12,6 +12,7 @@ from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import living_parent, machine
 from benchmark.storage.run_folder import RunFolder, whole
 from benchmark.sweep.order import OK, SOME_FAILED
+from benchmark.terminal import say
 
 
 def cancel(sweep: Sweep, out: Path, console: Console) -> int:
@@ -20,16 +21,16 @@ def cancel(sweep: Sweep, out: Path, console: Console) -> int:
     runners = _local_runners(sweep, out)
     for (host, here, pid), runs in runners.items():
         if not here:
-            console.print(f"{runs} runs are worked on by process {pid} on {host}: press Ctrl-C there, or kill -INT {pid}", highlight=False)
+            say(console, f"{runs} runs are worked on by process {pid} on {host}: press Ctrl-C there, or kill -INT {pid}")
             continue
         try:
             os.kill(pid, signal.SIGTERM)
-            console.print(f"told process {pid}, which works on {runs} runs here, to save and stop", highlight=False)
+            say(console, f"told process {pid}, which works on {runs} runs here, to save and stop")
         except (ProcessLookupError, PermissionError) as error:
-            console.print(f"process {pid}, which works on {runs} runs here, could not be signalled: {error}", style="red", highlight=False)
+            say(console, f"process {pid}, which works on {runs} runs here, could not be signalled: {error}", "red")
             code = SOME_FAILED
     if not runners and not any(task.entry.cancelled or task.active for task in find_jobs(Submissions(out)).tasks):
-        console.print("nothing of this sweep waits or runs", highlight=False)
+        say(console, "nothing of this sweep waits or runs")
     return code
 
 
@@ -41,17 +42,17 @@ def _cancel_jobs(out: Path, console: Console) -> int:
         tasks = [task for task in found.tasks if task.entry.path == entry.path]
         waiting, running = (sum(task.state == state for task in tasks) for state in ("waiting", "running"))
         if entry.job is None:
-            console.print(f"{entry.name} is being submitted just now: cancel again", style="yellow", highlight=False)
+            say(console, f"{entry.name} is being submitted just now: cancel again", "yellow")
             continue
         problem = scancel([entry.job])
         if problem is not None and found.answered:
-            console.print(f"job {entry.job} could not be cancelled: {problem}", style="red", highlight=False)
+            say(console, f"job {entry.job} could not be cancelled: {problem}", "red")
             return SOME_FAILED
         submissions.update(entry, cancelled=True)
         words = f"{len(tasks)} tasks, of which {waiting} waited and {running} ran"
         if problem is not None:  # Slurm answers nothing: only what this sweep remembers can be changed
             words = f"Slurm does not answer ({problem}), so the job is only forgotten"
-        console.print(f"cancelled job {entry.job}: {words}; its runs keep their checkpoints", highlight=False)
+        say(console, f"cancelled job {entry.job}: {words}; its runs keep their checkpoints")
     return OK
 
 

@@ -11,7 +11,7 @@ from benchmark.storage.run_folder import claim, write_json
 from benchmark.sweep.order import INTERRUPTED, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
 from benchmark.sweep.runner import run_local
-from benchmark.terminal import console
+from benchmark.terminal import accept_any_text, console, say
 
 RESTARTS = 3
 """Starts of a job without progress after its first, and then its run has failed. Progress: a newer checkpoint, or a finished run."""
@@ -53,6 +53,7 @@ def carry_out(task: JobTask, job: str) -> SweepOutcome:
 
     Told to stop by the signal, it does not return but has the job queued again.
     """
+    accept_any_text()
     notice = Notice()
     note = _Note(task, job)
     stuck = note.begin()
@@ -61,7 +62,7 @@ def carry_out(task: JobTask, job: str) -> SweepOutcome:
         note.forget_starts()
     outcome = run_local(task.order, View(console), replace(task.policy, job=job), notice.asked)
     if notice.given and outcome.exit_code == INTERRUPTED:
-        console.print(f"{len(outcome.unfinished)} runs are not finished: to be queued again", highlight=False)
+        say(console, f"{len(outcome.unfinished)} runs are not finished: to be queued again")
         try:
             notice.pass_on()
         except Exception as error:

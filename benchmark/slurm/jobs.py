@@ -19,6 +19,7 @@ from benchmark.config.slurm_options import Slurm
 from benchmark.slurm.layout import Limits
 from benchmark.slurm.submissions import Submission, Submissions, tasks_of
 from benchmark.sweep.order import USAGE
+from benchmark.terminal import say
 
 ACTIVE = ("waiting", "running", "unknown")
 _SECONDS = 30
@@ -154,9 +155,9 @@ def show_jobs(out: Path, console: Console) -> None:
             continue
         states = Counter(task.state if found.answered else "not known: neither squeue nor sacct answers" for task in tasks)
         words = ", ".join(f"{count} {state}" for state, count in states.items())
-        console.print(f"job {tasks[0].entry.job or 'being submitted'}: {len(tasks)} tasks: {words}", highlight=False)
+        say(console, f"job {tasks[0].entry.job or 'being submitted'}: {len(tasks)} tasks: {words}")
     for job, why in why_ended(_left_unfinished(found, str(out / "runs"))).items():
-        console.print(f"job {job} ended, and left runs unfinished: {why} ({submissions.log(job)})", highlight=False, soft_wrap=True)
+        say(console, f"job {job} ended, and left runs unfinished: {why} ({submissions.log(job)})")
 
 
 def _left_unfinished(found: Jobs, runs: str) -> list[SubmittedTask]:

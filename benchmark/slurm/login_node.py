@@ -23,7 +23,8 @@ def why_not() -> str | None:
 
 def is_meant() -> bool:
     """Whether this machine is one to submit from: some of Slurm's programs are here, or the user's options for it."""
-    return user_file().is_file() or any(shutil.which(name) for name in _SIGNS)
+    options = user_file()
+    return (options is not None and options.is_file()) or any(shutil.which(name) for name in _SIGNS)
 
 
 def check() -> None:

@@ -19,6 +19,7 @@ from benchmark.storage.run_folder import RunFolder, check_writable
 from benchmark.sweep import carry_out, results
 from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
 from benchmark.sweep.plan import Plan, Planned, make, summary
+from benchmark.terminal import say
 from benchmark.tuning.trials import curves
 
 _FIRST_POLL, _LONGEST_POLL = 1.0, 30.0
@@ -59,14 +60,17 @@ def split(plan: Plan, found: Jobs, retries: int) -> Split:
 def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Console) -> int:
     """Submit, say what was submitted, and follow if asked to. Returns the exit code."""
     options = for_runs(resolve(sweep.slurm), sweep.runs)
+    _check_place(out)
     login_node.check()
     check_writable(out)
     carry_out.prepare_data(sweep.runs, console)
     plan = make(sweep, out)
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
+    if sweep.origin is not None:
+        sweep.origin.keep_auto(sweep.runs)
     carry_out.warn(plan, console)
-    console.print(f"{sweep.name}: {summary(plan)}")
+    say(console, f"{sweep.name}: {summary(plan)}")
     submissions = Submissions(out)
     found = find_jobs(submissions, mend=True)
     parts = split(plan, found, options.retries)
@@ -83,26 +87,30 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     return _conclude(sweep, out, options, console)
 
 
+def _check_place(out: Path) -> None:
+    """Refuse a results folder whose name would mean something else in a line of a job script."""
+    path = str(out.resolve())
+    if not path.isprintable() or "%" in path:
+        raise UsageError(f"results folder {path!r}: Slurm reads '%' and line breaks in a path as something else: choose another --out")
+
+
 def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Print the scripts that :func:`run` would submit; nothing is changed."""
     from benchmark.slurm import sbatch
 
     options = for_runs(resolve(sweep.slurm), sweep.runs)
+    _check_place(out)
     plan = make(sweep, out)
     found = find_jobs(Submissions(out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, workers)
     for line in plan.missing:
-        console.print(f"# missing: {line}", highlight=False, soft_wrap=True)
-    console.print(f"# {layout.words(options.array_parallelism)}", highlight=False, soft_wrap=True)
+        say(console, f"# missing: {line}")
+    say(console, f"# {layout.words(options.array_parallelism)}")
     for chunk in layout.chunks:
         text = sbatch.script(
-            len(chunk),
-            f"smilebench-{sweep.name}",
-            Submissions(out.resolve()).jobs,
-            options,
-            _cpus(plan, options, workers),
+            len(chunk), f"smilebench-{sweep.name}", Submissions(out.resolve()).jobs, options, _cpus(plan, options, workers)
         )
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(console, text)
     return OK
 
 
@@ -117,13 +125,13 @@ def describe(plan: Plan, console: Console) -> None:
     try:
         options = for_runs(options, plan.sweep.runs)
     except UsageError as error:
-        console.print(f"not on Slurm as it is: {error}", style="yellow", highlight=False)
+        say(console, f"not on Slurm as it is: {error}", "yellow")
         return
     if login_node.is_meant():
         login_node.check()
     found = find_jobs(Submissions(plan.out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, None)
-    console.print(f"on Slurm: {layout.words(options.array_parallelism)}", highlight=False)
+    say(console, f"on Slurm: {layout.words(options.array_parallelism)}")
 
 
 def _layout(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, workers: int | None) -> JobLayout:
@@ -153,7 +161,7 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
         entry = submissions.open(plan.sweep.name, chunk, steps)
         if submissions.rival(entry, {task.entry.path for task in found.tasks}):
             submissions.drop(entry)
-            console.print(f"{len(steps)} runs are being submitted by another command just now, and left to it", highlight=False)
+            say(console, f"{len(steps)} runs are being submitted by another command just now, and left to it")
             continue
         count = workers_per_task(options, runtime, workers)
         policy = Policy(
@@ -170,12 +178,10 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
         ]
         job = sbatch.submit(tasks, entry.name, submissions.jobs, options, _cpus(plan, options, workers))
         entry = submissions.update(entry, job=job)
-        console.print(f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs", highlight=False)
-    console.print(layout.words(options.array_parallelism), highlight=False)
+        say(console, f"submitted job {entry.job}: {len(chunk)} tasks, {len(steps)} runs")
+    say(console, layout.words(options.array_parallelism))
     if layout.left:
-        console.print(
-            f"{len(layout.left)} runs do not fit below the limit of jobs: repeat the command when some have ended", highlight=False
-        )
+        say(console, f"{len(layout.left)} runs do not fit below the limit of jobs: repeat the command when some have ended")
 
 
 def _ready(plan: Plan, item: Planned) -> int:
@@ -189,19 +195,19 @@ def _tell(parts: Split, found: Jobs, console: Console) -> None:
     """What is not submitted now, and why; what failed before and is."""
     if parts.queued:
         jobs = list(dict.fromkeys(task.entry.job or "?" for item in parts.queued for task in [found.active[item.config.run_id]]))
-        console.print(f"{len(parts.queued)} runs are in jobs that wait or run: {', '.join(jobs)}", highlight=False)
+        say(console, f"{len(parts.queued)} runs are in jobs that wait or run: {', '.join(jobs)}")
         if not found.answered:
-            console.print("neither squeue nor sacct answers: these jobs are taken to be still there", style="yellow", highlight=False)
+            say(console, "neither squeue nor sacct answers: these jobs are taken to be still there", "yellow")
     if parts.held:
-        console.print(f"{len(parts.held)} runs are in the hands of other processes, and left to them", highlight=False)
+        say(console, f"{len(parts.held)} runs are in the hands of other processes, and left to them")
     again = [item for item in parts.ready if item.config.run_id in found.ended]
     ends = why_ended([found.ended[item.config.run_id][-1] for item in again])
     for item in again[:20]:
         task = found.ended[item.config.run_id][-1]
         why = RunFolder(item.folder).failure().get("reason") or f"job {task.job} ended: {ends.get(task.job or '', '')}"
-        console.print(f"again: {item.config.run_id}: {why.splitlines()[0]}", highlight=False)
+        say(console, f"again: {item.config.run_id}: {why.splitlines()[0]}")
     if len(again) > 20:
-        console.print(f"and {len(again) - 20} more", highlight=False)
+        say(console, f"and {len(again) - 20} more")
 
 
 def _how_to_follow(sweep: Sweep, console: Console) -> None:
@@ -213,7 +219,7 @@ def _how_to_follow(sweep: Sweep, console: Console) -> None:
         "report, or submit again what did not finish": sweep.origin.command("sweep", "--backend", "slurm"),
     }
     for what, line in lines.items():
-        console.print(f"{what}: {line}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"{what}: {line}")
 
 
 def _follow(submissions: Submissions, out: Path, sweep: Sweep, console: Console) -> bool:
@@ -230,13 +236,13 @@ def _follow(submissions: Submissions, out: Path, sweep: Sweep, console: Console)
             line = ", ".join(f"{count} {status.WORDS.get(state, state)}" for state, count in counts.items() if count)
             if line != before:
                 before, pause = line, _FIRST_POLL
-                console.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False)
+                say(console, f"{time.strftime('%H:%M:%S')} {line}")
             if wanted.isdisjoint(found.active):
                 return True
             time.sleep(max(pause, _IDLE_SHARE * (time.monotonic() - started)))
             pause = min(1.5 * pause, _LONGEST_POLL)
     except KeyboardInterrupt:
-        console.print("the jobs go on; the same command follows them again")
+        say(console, "the jobs go on; the same command follows them again")
         return False
 
 
@@ -249,28 +255,26 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
     last: dict[str, SubmittedTask] = {item.config.run_id: found.ended[item.config.run_id][-1] for item in given_up}
     ends = why_ended(list(last.values()))
     for item in failed:
-        console.print(f"failed: {item.config.run_id}: {RunFolder(item.folder).failure().get('reason', '')}", style="red", highlight=False)
+        say(console, f"failed: {item.config.run_id}: {RunFolder(item.folder).failure().get('reason', '')}", "red")
     for item in given_up:
         job = last[item.config.run_id].job or ""
-        console.print(
-            f"not finished: {item.config.run_id}: job {job} ended: {ends.get(job, '')} ({Submissions(out).log(job)})", style="red"
-        )
+        say(console, f"not finished: {item.config.run_id}: job {job} ended: {ends.get(job, '')} ({Submissions(out).log(job)})", "red")
     if parts.exhausted:
         most = max(found.attempts(item.config.run_id, RunFolder(item.folder).saved_step()) for item in parts.exhausted)
-        console.print(
+        say(
+            console,
             f"{len(parts.exhausted)} runs were submitted up to {most} times without progress, and are not submitted again: mend the cause, "
             f"then add slurm.retries={most} to the command, or run them with --backend local",
-            highlight=False,
         )
     closed = {item.config.run_id for item in [*failed, *given_up]}
     left = [item.config.run_id for item in plan.todo if item.config.run_id not in closed]
     ended = [found.ended[run_id][-1] for run_id in left if run_id in found.ended]
     for words in dict.fromkeys(task.said for task in ended if task.said):
-        console.print(words, highlight=False)
+        say(console, words)
     if not closed and any(task.refused for task in ended):
         return USAGE
     if left:
-        console.print(f"{len(left)} runs are not finished; the same command resumes them", highlight=False)
+        say(console, f"{len(left)} runs are not finished; the same command resumes them")
     if left and not closed:
         return INTERRUPTED
     results.show(results.report(sweep, out, curves(sweep.origin, out)), console)

@@ -21,6 +21,7 @@ from benchmark.sweep import results
 from benchmark.sweep.order import Order, Policy
 from benchmark.sweep.plan import Plan, Planned, data_sets, make, summary
 from benchmark.sweep.progress import open_view
+from benchmark.terminal import clean, say
 from datasets.arena import Decode, find, prepare, verify
 from datasets.base import Use, open_dataset
 
@@ -38,7 +39,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: 
     try:
         results.show(results.report(sweep, out, tuning()), console)
     except OSError as error:  # the disk that stopped the runs stops the report
-        console.print(f"the report could not be written: {error.strerror}", style="red", highlight=False)
+        say(console, f"the report could not be written: {error.strerror}", "red")
         return 1
     return code
 
@@ -53,11 +54,13 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
     plan = make(sweep, out)
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
+    if sweep.origin is not None:
+        sweep.origin.keep_auto(sweep.runs)
     warn(plan, console)
     if not plan.todo:
         return 0
     verify_data([item.config for item in plan.todo], console)
-    console.print(f"{sweep.name}: {summary(plan)}")
+    say(console, f"{sweep.name}: {summary(plan)}")
     return _carry_out(plan, workers, console)
 
 
@@ -71,9 +74,9 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     order = Order(str(plan.out), run_ids, runtime.device, count, runtime.threads)
     outcome = run_local(order, open_view(console), Policy(give_up_after=plan.sweep.give_up_after))
     for run_id, reason in outcome.failed.items():
-        console.print(f"failed: {run_id}: {reason}", style="red", highlight=False)
+        say(console, f"failed: {run_id}: {reason}", "red")
     if outcome.message:
-        console.print(outcome.message, highlight=False)
+        say(console, outcome.message)
     return outcome.exit_code
 
 
@@ -132,13 +135,13 @@ def decode_with_progress(use: Use, decode: Decode, console: Console, partial: bo
     """Decode one data set into its arena, with a progress bar, and say what listing and decoding came upon."""
     dataset = open_dataset(use, partial)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"decoding {escape(str(use))}", total=sum(len(items) for items in dataset.splits.values()))
+        task = bar.add_task(escape(f"decoding {clean(str(use))}"), total=sum(len(items) for items in dataset.splits.values()))
         arena = prepare(dataset, decode, cpu_count(), lambda done, total: bar.update(task, completed=done, total=total))
     for line in (*dataset.notes, *arena.notes):
-        console.print(f"{use}: {line}", style="yellow", highlight=False, markup=False)
+        say(console, f"{use}: {line}", "yellow")
 
 
 def warn(plan: Plan, console: Console) -> None:
     """Say which data sets are not what their name promises."""
     for line in plan.incomplete:
-        console.print(f"not a complete copy, its results compare with no others: {line}", style="yellow", highlight=False)
+        say(console, f"not a complete copy, its results compare with no others: {line}", "yellow")

@@ -3,17 +3,20 @@
 Reads files only: no torch, nothing is changed.
 """
 
+import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.config import weights
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
+from benchmark.errors import UsageError
 from benchmark.storage.run_folder import RunFolder, clock
 from benchmark.sweep import cost
 from benchmark.sweep.changes import Earlier
@@ -87,6 +90,7 @@ class Plan:
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
+    _check_subsets(sweep.runs, {key: found.train for key, found in arenas.items()})
     _check_lists(config for config in sweep.runs if not arenas[config.data.source, config.data.decode].missing)
     hashes, lines = _weights(sweep.runs)
     missing = [*sweep.winners.missing, *(found.missing for found in arenas.values() if found.missing), *lines]
@@ -175,11 +179,13 @@ def _freshness(record: Mapping[str, Any] | None, data_hash: str | None, weights_
 
 
 class _Found(NamedTuple):
-    """A data set as it is here: hash of its arena if decoded, what is missing, how it differs from a complete copy."""
+    """A data set as it is here: hash of its arena if decoded, what is missing, how it differs from a complete copy; training images of
+    each class."""
 
     data_hash: str | None = None
     missing: str | None = None
     differences: tuple[str, ...] = ()
+    train: tuple[int, ...] = ()
 
 
 def _look(use: Use, decode: Decode) -> _Found:
@@ -188,7 +194,24 @@ def _look(use: Use, decode: Decode) -> _Found:
     except DataError as error:
         return _Found(missing=str(error))
     arena = find(dataset, decode)
-    return _Found(arena.data_hash if arena else None, None, tuple(differences(dataset)))
+    train = Counter(item.label for item in dataset.splits.get("train", ()))
+    return _Found(arena.data_hash if arena else None, None, tuple(differences(dataset)), tuple(train.values()))
+
+
+def _check_subsets(configs: Iterable[RunConfig], train: Mapping[tuple[Use, Decode], Sequence[int]]) -> None:
+    """Refuse a fraction that leaves nothing to train on, or no class with an image to hold out."""
+    for use, decode, fraction, held_out, sampling in dict.fromkeys(
+        (c.data.source, c.data.decode, c.fraction, c.data.val_fraction, c.data.sampling) for c in configs if c.data.train_list is None
+    ):
+        share, counts = Fraction(str(fraction)), train[use, decode]
+        of_each = [math.ceil(share * count) for count in counts]
+        if counts and sum(of_each) < 2:
+            raise UsageError(f"{use} at fraction {fraction:g}: {sum(of_each)} training images are too few: choose a larger fraction")
+        if counts and held_out and sampling == "stratified" and max(of_each) < 2:
+            raise UsageError(
+                f"{use} at fraction {fraction:g}: no class has two training images, so none can be held out (val_fraction {held_out:g}): "
+                "choose a larger fraction"
+            )
 
 
 def _check_lists(configs: Iterable[RunConfig]) -> None:

@@ -16,6 +16,7 @@ from benchmark.report.build import Report, build, print_table
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Expected, SweepInfo, cell_name, collect
 from benchmark.storage.atomic import write_text
+from benchmark.terminal import say
 
 _AXES = ("methods", "datasets", "fractions", "seeds", "baseline")
 
@@ -48,7 +49,7 @@ def explain(sweep: Sweep, out: Path, text: str, console: Console) -> None:
 def show(found: Report, console: Console) -> None:
     """Print the main tables and the path of the report."""
     print_table(found, console)
-    console.print(f"report: {found.html}", highlight=False)
+    say(console, f"report: {found.html}")
 
 
 def redo_commands(sweep: Sweep) -> dict[str, str]:

@@ -18,6 +18,7 @@ from benchmark.config.selection import FILE, Winner, components, conditions, dig
 from benchmark.config.tune_options import Dimension, Range, Tune
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import write_json
+from benchmark.terminal import say
 from benchmark.tuning.search import leader, warnings
 from benchmark.tuning.trials import FOLDER, TrialOutcome, TuningCell, Unfinished, cells, outcomes, tuned
 
@@ -48,8 +49,8 @@ def select(origin: grid.Origin, out: Path, console: Console) -> Path:
     write_json(path, {**content, "digest": digest(content)})
     _show(done, console)
     for line in warnings(origin):
-        console.print(line, style="yellow", highlight=False)
-    console.print(f"selection: {path}", highlight=False)
+        say(console, line, "yellow")
+    say(console, f"selection: {path}")
     return path
 
 
@@ -114,4 +115,4 @@ def _show(done: Sequence[Winner], console: Console) -> None:
     console.print(table)
     for winner in done:
         for text in winner.warnings:
-            console.print(f"{winner.method} on {winner.dataset} at {winner.fraction:g}: {text}", style="yellow", highlight=False)
+            say(console, f"{winner.method} on {winner.dataset} at {winner.fraction:g}: {text}", "yellow")

@@ -11,15 +11,18 @@ from benchmark.report.budget import CSV, budget_csv
 from benchmark.report.collect import Tuned
 from benchmark.storage.atomic import write_text
 from benchmark.sweep import carry_out
+from benchmark.terminal import say
 from benchmark.tuning.trials import FOLDER, TrialOutcome, Unfinished, cells, curves, outcomes, runs_of, tuned
 
 
 def run(origin: grid.Origin, out: Path, workers: int | None, console: Console) -> int:
     """Carry out every trial that is missing, interrupted, or failed before this command; returns the exit code."""
     tuned(origin)
-    grid.expand(origin.file.model_copy(update={"selection": None}), origin.extra, origin.where)  # refuses overrides that hit no run
+    grid.expand(
+        origin.file.model_copy(update={"selection": None}), origin.extra, origin.where, origin.auto
+    )  # refuses overrides that hit no run
     for line in warnings(origin):
-        console.print(line, style="yellow", highlight=False)
+        say(console, line, "yellow")
     folder = out / FOLDER
     found = cells(origin)
     labels = tuple(dict.fromkeys(cell.method for cell in found))
@@ -60,7 +63,7 @@ def show(origin: grid.Origin, out: Path, console: Console) -> None:
         table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, f"{100 * best.score:.1f}" if best else "-", words)
     console.print(table)
     for path in write_budget(folder, curves(origin, out)):
-        console.print(f"budget: {path}", highlight=False)
+        say(console, f"budget: {path}")
 
 
 def write_budget(folder: Path, found: Sequence[Tuned]) -> list[Path]:

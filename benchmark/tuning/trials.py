@@ -96,7 +96,7 @@ def _runs(
         "selection": None,
     }
     trial = grid.Override(set={**settings, "data.val_fraction": tune.val_fraction, **never})
-    return grid.expand(file.model_copy(update=alone), [trial], origin.where).runs
+    return grid.expand(file.model_copy(update=alone), [trial], origin.where, origin.auto).runs
 
 
 def states(cell: TuningCell, folder: Path) -> dict[str, str]:

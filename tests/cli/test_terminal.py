@@ -1,0 +1,129 @@
+"""What is printed is what was meant: brackets, escapes, and streams that cannot show everything."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.cli import doctor, logs
+from benchmark.config import grid
+from benchmark.errors import UsageError
+from benchmark.terminal import Terminal, say
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = {"name": "x", "datasets": ["digits"], "methods": ["fine_tuning"], "seeds": 1, "runtime": {"device": "cpu"}}
+
+
+def smilebench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    whole = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run([sys.executable, "-m", "benchmark", *arguments], cwd=cwd, env=whole, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("text", ["[v2]", "[/v2]", "[red]x", "no such files: [/data/a, /data/b]", ":smile:", "x" * 500])
+def test_text_is_printed_as_it_is(text: str) -> None:
+    for console in (Console(file=io.StringIO(), width=80), Terminal(file=io.StringIO(), width=80)):
+        say(console, text)
+        assert console.file.getvalue() == text + "\n"
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x1b]0;title\x07", "a\rb", "\x9b31m", "\u202eabc"])
+def test_what_would_steer_a_terminal_is_shown_instead(text: str) -> None:
+    console = Terminal(file=io.StringIO(), width=80)
+    say(console, text)
+    console.print(Table(text))
+    shown = console.file.getvalue()
+    assert not set(shown) & set("\x1b\x07\r\x9b\u202e")
+    assert "\\" in shown
+
+
+def test_tables_show_brackets_in_their_cells_and_headings() -> None:
+    console = Terminal(file=io.StringIO(), width=80)
+    table = Table("[a]", title="[/t]")
+    table.add_row("photo [final].jpg")
+    console.print(table)
+    assert all(text in console.file.getvalue() for text in ("[a]", "[/t]", "photo [final].jpg"))
+
+
+@pytest.mark.parametrize("name", ["[v2]", "[/v2]"])
+def test_a_folder_with_brackets_is_planned_by_its_name(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name.replace("/", "_")
+    folder.mkdir()
+    (folder / "x.yaml").write_text(yaml.safe_dump(SWEEP))
+    done = smilebench("plan", str(folder / "x.yaml"), "--out", name.strip("/"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert folder.name in done.stdout.decode()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_stream_that_cannot_show_a_character_gets_another(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump({**SWEEP, "methods": ["fine_tuning", {"name": "日本−1", "use": "l2_sp"}]}))
+    done = smilebench("plan", "x.yaml", "--out", "日−本", cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert b"?-?" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "x.yaml"),
+        ("figures", "x.yaml", "--out", "nowhere"),
+        ("logs", "**"),
+        ("logs", "../../../x"),
+        ("plan", "x" * 300 + ".yaml"),
+        ("plan", "x.yaml", "training.lr=[", "--out", "y"),
+    ],
+)
+def test_what_is_not_there_is_said_in_a_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(SWEEP))
+    done = smilebench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.decode().startswith("error: ")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_logs_takes_the_beginning_of_a_run_id_and_no_pattern(tmp_path: Path) -> None:
+    (tmp_path / "x" / "runs" / "digits-1-a-s0").mkdir(parents=True)
+    logs.show("digits-1", tmp_path, Terminal(file=io.StringIO()))
+    for wrong in ("*", "", "../runs/digits"):
+        with pytest.raises(UsageError, match="no run"):
+            logs.show(wrong, tmp_path, Terminal(file=io.StringIO()))
+
+
+def test_a_printed_command_does_what_it_says(tmp_path: Path) -> None:
+    origin = grid.read("quick", ["seeds=1", "methods=[fine_tuning]", "overrides=[]"], tmp_path / "a folder")
+    line = origin.command("cancel")
+    words = subprocess.run(["sh", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words == [
+        "smilebench",
+        "cancel",
+        "quick",
+        "seeds=1",
+        "methods=[fine_tuning]",
+        "overrides=[]",
+        "--out",
+        str(tmp_path / "a folder"),
+    ]
+    plain = grid.read("quick").command("status", "--watch")
+    assert plain == "smilebench status quick --watch"
+
+
+def test_doctor_tells_what_is_wrong_and_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "_ASK_TORCH", "import sys; sys.exit('driver too old')")
+    monkeypatch.setattr(doctor, "_PACKAGES", ("torch", "not-a-package"))
+    monkeypatch.setattr(doctor, "clock", lambda folder: 0.0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("SMILEBENCH_CACHE", "~nobody_here/x")
+    console = Terminal(file=io.StringIO(), width=200)
+    assert doctor.doctor(console) in (0, 2)  # 2 where Slurm's programs are here in part
+    shown = console.file.getvalue()
+    for word in ("numbers 0", "driver too old", "not installed: not-a-package", "the clock", "set SMILEBENCH_CACHE", "Slurm", "to look at"):
+        assert word in shown
+    assert shown.count("\n") < 25

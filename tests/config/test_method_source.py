@@ -1,0 +1,126 @@
+"""What is read of a method from its source text is what Python sees, or the class is refused with the reason."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmark.config import method_source
+from benchmark.config.method_options import method_info
+from benchmark.errors import UsageError
+
+Write = Callable[..., str]
+PLAIN = "from methods.base import Component\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a module with the given text to the import path; returns its name."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(text: str | bytes, name: str = "my") -> str:
+        path = tmp_path / f"{name.replace('.', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return name
+
+    def forget() -> None:
+        for cached in (method_info, method_source._parse, method_source._class_of):
+            cached.cache_clear()
+        sys.path_importer_cache.clear()
+
+    forget()
+    yield write
+    forget()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'from methods.smile import Smile\nclass M(Smile):\n    """mine"""\n',
+        "import methods.smile\nclass M(methods.smile.Smile): pass\n",
+        "from methods.smile import Smile as Base\nclass Between(Base): pass\nclass M(Between): pass\n",
+        "from methods.smile import *\nclass M(Smile): pass\n",
+        "from methods.smile import Smile as M\n",
+    ],
+)
+def test_a_class_has_what_its_bases_declare(write: Write, text: str) -> None:
+    write(text)
+    mine, smile = method_info("my:M"), method_info("smile")
+    assert mine.options.keys() == smile.options.keys()
+    assert {key: mine.declarations[key] for key in ("mixer", "terms", "version")} == {
+        key: smile.declarations[key] for key in ("mixer", "terms", "version")
+    }
+    assert mine.cost == smile.cost
+
+
+def test_two_bases_are_asked_in_pythons_order(write: Write) -> None:
+    write(
+        PLAIN + "class A(Component):\n    views = 2\n    def __init__(self, *, a: int = 1): pass\n"
+        "class B(Component):\n    views = 3\n    mixer = True\n    def __init__(self, *, b: int = 1): pass\nclass M(A, B): pass\n"
+    )
+    info = method_info("my:M")
+    assert (info.declarations["views"], info.declarations["mixer"], list(info.options)) == (2, True, ["a"])
+
+
+def test_a_package_that_passes_its_class_on_is_followed(write: Write) -> None:
+    write(PLAIN + "class M(Component):\n    def __init__(self, *, w: float = 1.0): pass\n", "pack.inner")
+    write("from .inner import M\n", "pack.__init__")
+    assert list(method_info("pack:M").options) == ["w"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("class M: pass\n", "it is no method: derive it from methods.base.Component"),
+        ("import collections\nclass M(collections.OrderedDict): pass\n", "cannot be read"),
+        ("class M(nowhere.Base): pass\n", "base class 'nowhere.Base'"),
+        (PLAIN + "class M(type('X', (Component,), {})): pass\n", "cannot be read"),
+        (PLAIN + "from dataclasses import dataclass\n@dataclass\nclass M(Component):\n    w: float = 1.0\n", "'dataclass'"),
+        (PLAIN + "class M(Component, metaclass=type): pass\n", "metaclass"),
+        (PLAIN + "import os\nclass M(Component):\n    if os.sep:\n        mixer = True\n", "'mixer'"),
+        (PLAIN + "class M(Component):\n    views = 1\n    views += 1\n", "'views'"),
+        (PLAIN + "class M(Component):\n    @property\n    def views(self): return 2\n", "'views'"),
+        (PLAIN + "class M(Component):\n    pass\nM.mixer = True\n", "M.mixer"),
+        (PLAIN + "class M(Component):\n    def __init__(self, *, w: float = 'x'): pass\n", "its default 'x'"),
+        (PLAIN + "class M(Component):\n    def __init__(self, *, w: float = 1e999): pass\n", "no finite number"),
+        (PLAIN + "class M(Component):\n    def __init__(self, *, w: [].append(1) = 1): pass\n", "no type of an option"),
+        (PLAIN + "class M(Component):\n    def __init__(self, *, w: __import__('os').system('true') = 1): pass\n", "no type of an option"),
+        (PLAIN + "class M(Component):\n    def __init__(self, **options): pass\n", "keyword-only"),
+        ("class M(M): pass\n", "derived from itself"),
+        ("x = " + "(" * 500, "cannot be read as Python source"),
+    ],
+)
+def test_what_the_text_cannot_tell_is_refused(write: Write, text: str, words: str) -> None:
+    write(text)
+    with pytest.raises(UsageError) as error:
+        method_info("my:M")
+    assert words in str(error.value)
+    assert "my:M" in str(error.value)
+
+
+def test_annotations_are_read_without_being_run(write: Write, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    write(PLAIN + f"class M(Component):\n    def __init__(self, *, w: open({str(mark)!r}, 'w') = 1): pass\n")
+    with pytest.raises(UsageError):
+        method_info("my:M")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + (PLAIN + "class M(Component):\n    def __init__(self, *, w: int = 1): pass\n").encode(),
+        b"# -*- coding: latin-1 -*-\n# caf\xe9\n" + (PLAIN + "class M(Component):\n    def __init__(self, *, w: int = 1): pass\n").encode(),
+    ],
+)
+def test_a_file_is_read_in_the_encoding_that_python_reads_it_in(write: Write, content: bytes) -> None:
+    write(content)
+    assert list(method_info("my:M").options) == ["w"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_options_are_finite(value: float) -> None:
+    with pytest.raises(UsageError, match="not a valid value"):
+        method_info("smile").resolve({"feature_weight": value}, "here")

@@ -1,0 +1,207 @@
+"""What cannot work is refused before any run, in a line that names the place; what should work does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmark.config import grid, run_config, slurm_options
+from benchmark.config.slurm_options import Slurm
+from benchmark.errors import UsageError
+from benchmark.storage import yamlio
+from benchmark.sweep import plan
+from datasets.base import DataError, cache_root
+
+
+def written(folder: Path, **changes: Any) -> str:
+    content = {
+        "name": "x",
+        "datasets": ["digits"],
+        "methods": ["fine_tuning", "l2_sp"],
+        "seeds": 1,
+        "runtime": {"device": "cpu"},
+        **changes,
+    }
+    path = folder / "x.yaml"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["training.lr=.inf", "training.lr=1e400", "training.weight_decay=.inf", "l2_sp.alpha=.nan", "l2_sp.alpha=-.inf", "fractions=[.nan]"],
+)
+def test_numbers_are_finite(assignment: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="finite") as error:
+        grid.load(written(tmp_path), [assignment])
+    assert assignment in str(error.value)
+
+
+def test_numbers_that_a_program_gives_are_finite_too() -> None:
+    with pytest.raises(UsageError, match="finite"):
+        run_config.validate(run_config.Training, {"lr": float("inf")}, "here")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": ".."}, "name"),
+        ({"name": "."}, "name"),
+        ({"name": "x\n"}, "name"),
+        ({"methods": ["fine_tuning", {"name": "", "use": "l2_sp"}]}, "a name is empty"),
+        ({"methods": ["fine_tuning", {"name": "two\nlines\n", "use": "l2_sp"}]}, "one line"),
+        ({"methods": ["fine_tuning", {"name": "\x1b[31m", "use": "l2_sp"}]}, "one line"),
+        ({"methods": ["fine_tuning", {"name": "l" * 300, "use": "l2_sp"}]}, "longer than"),
+        ({"methods": ["fine_tuning", {"name": "a b", "use": "l2_sp"}, {"name": "a_b", "use": "l2_sp"}]}, "share folders"),
+        ({"datasets": [{"name": "a b", "use": "digits"}, {"name": "a_b", "use": "digits"}]}, "share folders"),
+        ({"datasets": [{"name": "d" * 300, "use": "digits"}]}, "longer than"),
+        ({"seeds": 10**9}, "seeds"),
+        ({"seeds": 100_000, "fractions": [n / 100 for n in range(1, 99)]}, "runs are more than"),
+        ({"training": {"momentum": 0.0}}, "nesterov: false"),
+        ({"training": {"image_size": 128}, "data": {"resize": 64}}, "data.resize"),
+        ({"data": {"test_images": 1}}, "test_images"),
+        ({"data": {"use": "folder:/x"}}, "datasets"),
+        ({"overrides": [{"set": {"data.use": "folder:/x"}}]}, "datasets"),
+        ({"overrides": [{"match": {"seed": [[1]]}, "set": {"training.lr": 1.0}}]}, "hits no run"),
+        ({"int": 3}, "unknown key 'int'"),
+        ({"training": {"str": 3}}, "unknown key 'str'"),
+        ({"backbone": "resnet18@~nobody_here/x.pt"}, "whole path"),
+    ],
+)
+def test_a_sweep_file_is_refused_in_words(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        grid.load(written(tmp_path, **changes))
+    assert words in str(error.value)
+    assert "x.yaml" in str(error.value)
+    assert len(str(error.value)) < 700
+
+
+def test_a_data_set_given_on_the_command_line_is_not_ignored(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="datasets"):
+        grid.load(written(tmp_path), ["data.use=folder:/x"])
+
+
+def test_leading_zeros_are_decimal(tmp_path: Path) -> None:
+    assert [run.seed for run in grid.load(written(tmp_path), ["seeds=[07,08,010]", "methods=[fine_tuning]"]).runs] == [7, 8, 10]
+    assert len(grid.load(written(tmp_path), ["seeds=08", "methods=[fine_tuning]"]).runs) == 8
+
+
+def test_merge_keys_are_read(tmp_path: Path) -> None:
+    path = Path(written(tmp_path, methods=["fine_tuning"]))
+    extra = "methods: [fine_tuning, &base {name: a, use: l2_sp, alpha: 0.5}, {<<: *base, name: b, beta: 0.25}]\n"
+    path.write_text(path.read_text().replace("methods:\n- fine_tuning\n", extra))
+    options = {run.method: run.components[0].options for run in grid.load(str(path)).runs}
+    assert (options["b"]["alpha"], options["b"]["beta"]) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize("content", [b"# caf\xe9\nname: x\n", b"name: x\n\xff\xfe"])
+def test_a_file_that_is_no_utf8_is_refused_with_the_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"x\.yaml: not UTF-8 \(line [12]\)"):
+        grid.load(str(path))
+
+
+MULTIPLIED = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{x}: &{x} [{', '.join(['*' + y] * 10)}]\n" for y, x in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000 + "a", MULTIPLIED, "!!int abc", "&a [*a]", "9" * 5000])
+def test_shapes_that_would_end_the_process_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="here: not valid YAML"):
+        yamlio.parse(text, "here")
+
+
+@pytest.mark.parametrize("content", ["[]", '"x"', "{", '{"a": NaN}', "[" * 5000])
+def test_json_of_another_shape_is_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"x\.json: not (a )?JSON"):
+        yamlio.read_json_mapping(path)
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"partition": "a\nrm -rf x"}, "partition"),
+        ({"account": "a b"}, "account"),
+        ({"qos": "x\ty"}, "qos"),
+        ({"gpus": "a100\n:2"}, "gpus"),
+        ({"sbatch": {"comment": "a\nrm x"}}, "line break"),
+        ({"sbatch": {"comment\nx": "a"}}, "no long option"),
+        ({"sbatch": {"o": "/x"}}, "no long option"),
+        ({"sbatch": {"outp": "/x"}}, "short for sbatch's output"),
+        ({"mem": "16x"}, "16G"),
+        ({"mem": 0}, "16G"),
+    ],
+)
+def test_what_would_become_shell_is_refused(block: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        grid.load(written(tmp_path, slurm=block))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("given", "meant"), [("16g", "16G"), (16000, "16000"), ("4096M", "4096M"), ("2Tb", "2T"), ("16 ", "16")])
+def test_memory_is_written_as_slurm_takes_it(given: Any, meant: str) -> None:
+    assert Slurm.model_validate({"mem": given}).mem == meant
+
+
+def without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object) -> Any:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+
+def test_no_home_is_no_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path))
+    assert slurm_options.user_file() is None
+    assert slurm_options.resolve(Slurm()) == Slurm()
+    assert plan.make(grid.load(written(tmp_path)), tmp_path / "out").runs
+
+
+def test_no_home_and_no_cache_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    monkeypatch.delenv("SMILEBENCH_CACHE")
+    with pytest.raises(DataError, match="set SMILEBENCH_CACHE"):
+        cache_root()
+
+
+def test_a_tilde_in_the_cache_is_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SMILEBENCH_CACHE", "~/x")
+    assert cache_root() == tmp_path / "x"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fractions": [0.005], "data": {"val_fraction": 0.2}}, "no class has two training images"),
+        ({"fractions": [0.005, 0.5], "data": {"val_fraction": 0.5}}, "at fraction 0.005"),
+    ],
+)
+def test_a_subset_from_which_nothing_can_be_held_out_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        plan.make(grid.load(written(tmp_path, **changes)), tmp_path / "out")
+    assert plan.make(grid.load(written(tmp_path, fractions=[0.005])), tmp_path / "out").runs
+
+
+def test_what_auto_meant_is_kept_with_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, out = written(tmp_path, runtime={}), tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    on_gpu = grid.load(file, out=out)
+    on_gpu.origin.keep_auto(on_gpu.runs)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    here = grid.load(file, out=out)
+    assert [run.run_id for run in here.runs] == [run.run_id for run in on_gpu.runs]
+    assert {run.precision for run in here.runs} == {"bf16"}
+    assert "runtime.device auto means cuda here" in here.origin.about_auto()
+    assert grid.load(file, out=tmp_path / "other").runs[0].precision == "fp32"
+    assert grid.load(file, ["runtime.device=cpu"], out=out).runs[0].precision == "fp32"
+    (out / grid.AUTO).write_text('["torn"]')
+    assert grid.load(file, out=out).runs[0].precision == "fp32"
