@@ -175,7 +175,7 @@ def resolve_auto(device: str, precision: str, compile: str, fold_bn: str, steps:
         reason = "a CPU" if not on_gpu else "capability 8.0 or above" if usable else "bfloat16 needs capability 8.0"
         why.append(f"precision: {precision} (auto: {reason})")
     if compile == "auto":
-        problem = compile_problem("cuda") if card is not None else ""
+        problem = compile_problem("cuda") if card is not None and not card.problem else ""
         compile = "on" if on_gpu and steps >= COMPILE_FROM_STEPS and not problem else "off"
         reason = "a CPU" if not on_gpu else f"lacks {problem}" if problem else f"{steps} steps, from {COMPILE_FROM_STEPS} on it pays"
         why.append(f"compile: {compile} (auto: {reason})")
