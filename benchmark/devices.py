@@ -1,20 +1,48 @@
 """What this machine can run on, told without importing torch."""
 
+import functools
+import hashlib
 import itertools
+import json
 import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them: numbers, UUIDs or MIG ids; none after an invalid one.
 
-    Where the variable is not set: a number per device file. CUDA numbers what it finds, whatever the files are called.
+    Where the variable is not set: MIG slices by their ids, of which CUDA by itself would take one; else a number per GPU. CUDA numbers what
+    it finds, whatever the device files are called; under WSL there are none, and the driver's own list counts.
     """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
-        return [str(n) for n, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+        files = [str(n) for n, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+        if not files and not Path("/dev/dxg").exists():
+            return []
+        gpus, slices = driver_list()
+        return slices or files or [str(n) for n in range(gpus)]
     names = (part.strip() for part in listed.split(","))
     return list(itertools.takewhile(lambda name: name.isdecimal() or name.startswith(("GPU-", "MIG-")), names))
+
+
+@functools.cache
+def driver_list() -> tuple[int, list[str]]:
+    """How many GPUs ``nvidia-smi -L`` lists, and the ids of their MIG slices; (0, []) without it."""
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0, []
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    slices = [line.rpartition("UUID: ")[2].rstrip(")") for line in lines if line.startswith("MIG ") and "UUID: " in line]
+    return sum(line.startswith("GPU ") for line in lines), slices
 
 
 def cpu_count() -> int:
@@ -37,3 +65,140 @@ def no_gpu() -> str:
 def default_workers(device: str, threads: int, workers_per_gpu: int) -> int:
     """How many workers fill this machine."""
     return len(visible_gpus()) * workers_per_gpu if device == "cuda" else max(1, cpu_count() // threads)
+
+
+BF16_FROM = (8, 0)
+"""Compute capability from which a GPU multiplies in bfloat16."""
+COMPILE_FROM_STEPS = 1000
+"""A run of fewer steps does not earn back the time that compiling takes."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What torch says of the first visible GPU. capability: (major, minor). memory: bytes. problem: why it cannot be used, or ''."""
+
+    name: str = ""
+    capability: tuple[int, int] = (0, 0)
+    memory: int = 0
+    problem: str = ""
+
+
+_PROBE = """
+import json, torch
+found = {}
+try:
+    properties = torch.cuda.get_device_properties(0)
+    found = {"name": properties.name, "capability": [properties.major, properties.minor], "memory": properties.total_memory}
+    torch.ones(1, device="cuda").add_(1).item()
+except Exception as error:
+    found["problem"] = (str(error).strip() or type(error).__name__).splitlines()[0]
+print(json.dumps(found))
+"""
+
+
+def gpu(cache: Path) -> Gpu | None:
+    """The first visible GPU as torch sees it; None where none is visible.
+
+    torch is asked in a process of its own, once per machine, driver and torch: ``cache`` is the folder where the answer is kept. A GPU
+    that cannot be used is asked again, since that may be mended.
+    """
+    if not visible_gpus():
+        return None
+    driver = Path("/proc/driver/nvidia/version")
+    asked = [
+        platform.node(),
+        os.environ.get("CUDA_VISIBLE_DEVICES"),
+        metadata.version("torch"),
+        driver.read_text() if driver.exists() else "",
+    ]
+    file = cache / "devices" / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]}.json"
+    try:
+        return _gpu(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        found = _probe()
+    if not found.problem:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(asdict(found)), encoding="utf-8")
+        except OSError:
+            return found  # a cache that cannot be written costs a few seconds each time
+    return found
+
+
+def _probe() -> Gpu:
+    try:
+        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False, timeout=120)
+        return _gpu(json.loads(done.stdout))
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return Gpu(problem=str(error))
+    except (ValueError, TypeError):
+        return Gpu(problem=(done.stderr.strip() or f"torch ended with exit code {done.returncode}").splitlines()[-1])
+
+
+def _gpu(facts: dict[str, Any]) -> Gpu:
+    major, minor = facts.get("capability", (0, 0))
+    return Gpu(facts.get("name", ""), (major, minor), facts.get("memory", 0), facts.get("problem", ""))
+
+
+def compile_problem(device: str) -> str:
+    """What ``torch.compile`` lacks on this machine, in words; '' where nothing is known to be missing."""
+    compilers = [os.environ.get("CC"), "cc", "gcc", "clang"] if device == "cuda" else [os.environ.get("CXX"), "g++", "clang++", "c++"]
+    if not any(name and shutil.which(name) for name in compilers):
+        return f"a {'C' if device == 'cuda' else 'C++'} compiler, and none is on the PATH"
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    return "" if header.is_file() else f"Python's headers (package python3-dev), and {header} is missing"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How runs are carried out, with nothing left to ``auto``. why: one line per choice, for people."""
+
+    device: str
+    precision: str
+    compile: str
+    fold_bn: str
+    why: tuple[str, ...] = ()
+
+
+def resolve_auto(device: str, precision: str, compile: str, fold_bn: str, steps: int, cache: Path) -> Settings:
+    """The one place where ``auto`` is decided, by what the device can do. Other values stay as they are.
+
+    A machine that shows no GPU and is told ``cuda`` speaks for another one, which is taken to be of capability 8.0 or above.
+    """
+    kind = device if device != "auto" else "cuda" if visible_gpus() else "cpu"
+    on_gpu = kind == "cuda"
+    card = gpu(cache) if on_gpu and "auto" in (precision, compile, fold_bn) else None
+    why = [f"device: {kind}" + (" (auto)" if device == "auto" else "") + (f", {_shown(card)}" if card else "")]
+    usable = card is None or bool(card.problem) or card.capability >= BF16_FROM
+    if precision == "auto":
+        precision = "bf16" if on_gpu and usable else "fp32"
+        reason = "a CPU" if not on_gpu else "capability 8.0 or above" if usable else "bfloat16 needs capability 8.0"
+        why.append(f"precision: {precision} (auto: {reason})")
+    if compile == "auto":
+        problem = compile_problem("cuda") if card is not None and not card.problem else ""
+        compile = "on" if on_gpu and steps >= COMPILE_FROM_STEPS and not problem else "off"
+        reason = "a CPU" if not on_gpu else f"lacks {problem}" if problem else f"{steps} steps, from {COMPILE_FROM_STEPS} on it pays"
+        why.append(f"compile: {compile} (auto: {reason})")
+    if fold_bn == "auto":
+        fold_bn = "on" if on_gpu else "off"
+        why.append(f"fold_bn: {fold_bn} (auto: {'a GPU' if on_gpu else 'a CPU'})")
+    return Settings(kind, precision, compile, fold_bn, tuple(why))
+
+
+def explain_auto(settings: Settings, workers_per_gpu: int) -> list[str]:
+    """What was decided and why, one line each, for ``plan`` and ``doctor``."""
+    if settings.device != "cuda":
+        return [*settings.why, "float32: IEEE"]
+    return [
+        *settings.why,
+        "float32: IEEE, not TF32",
+        "cudnn.benchmark: on (shapes are fixed)",
+        f"pixels on the device: where they fit into a quarter of its memory, divided by {workers_per_gpu} workers",
+        f"workers per GPU: {workers_per_gpu} (runtime.workers_per_gpu)",
+    ]
+
+
+def _shown(card: Gpu) -> str:
+    if card.problem:
+        return f"which torch cannot use: {card.problem}"
+    return f"{card.name}, capability {card.capability[0]}.{card.capability[1]}, {card.memory / 2**30:.0f} GiB"

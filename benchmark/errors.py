@@ -9,6 +9,11 @@ class UsageError(ValueError):
     """Bad input: the message names the place, what is wrong and the valid choices."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's own words, or what kind of error it is where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 _MACHINE = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",

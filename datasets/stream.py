@@ -4,7 +4,6 @@ Batch ``i`` depends on ``i`` and the random streams alone, so a resumed run need
 on a device the split lies there as ``uint8`` and a batch is one gather, or, where it does not fit, is cut on the host and copied.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +18,6 @@ from datasets.base import DataError
 from datasets.resized import Boxes, cut_boxes, gather_boxes, longest_sides, random_boxes
 
 Made = TypeVar("Made")
-
-RESIDENT_SHARE = 0.25
-"""Part of a device's free memory that a split may take."""
 
 
 class Sample(NamedTuple):
@@ -120,15 +116,6 @@ class Normalise:
         return _normalised(raw, self.scale, self.shift)
 
 
-@functools.lru_cache(maxsize=1)
-def resident(split: ArenaSplit, device: torch.device) -> Tensor | None:
-    """The split's flat pixels on ``device``, kept for later runs; None where they do not fit, and on the CPU: a slice is cheaper."""
-    if device.type != "cuda":
-        return None
-    free, _ = torch.cuda.mem_get_info(device)
-    return torch.from_numpy(np.array(split.pixels)).to(device) if split.pixels.nbytes <= RESIDENT_SHARE * free else None
-
-
 class Cutter:
     """Cuts windows of one split and delivers them on a device: from ``pixels`` there, or else from the host.
 
@@ -179,9 +166,9 @@ class TrainStream:
 
     flip: mirror with probability one half. resized: crops of random area and aspect ratio (:mod:`datasets.resized`) instead of
     squares. rng: stream ``order`` at the epoch's number gives the order, stream ``augment`` at ``i`` the crops and flips, view after
-    view. With fewer images than ``batch_size`` a batch is all of them; a single image is refused. compile: where the split lies on the
-    device, square crops are cut, flipped and normalised by one compiled kernel. ahead: cut the next batch in a thread while this one is
-    used; None: where the host cuts for a device (on the CPU a run has no core to spare).
+    view. With fewer images than ``batch_size`` a batch is all of them; a single image is refused. pixels: the split's, on the device, where
+    they lie there. compile: square crops are then cut, flipped and normalised by one compiled kernel. ahead: cut the next batch in a thread
+    while this one is used; None: where the host cuts for a device (on the CPU a run has no core to spare).
     """
 
     def __init__(
@@ -196,6 +183,7 @@ class TrainStream:
         views: int = 1,
         resized: bool = False,
         compile: bool = False,
+        pixels: Tensor | None = None,
         ahead: bool | None = None,
     ) -> None:
         if len(indices) < 2:
@@ -203,10 +191,11 @@ class TrainStream:
         crop, self.device = preprocess.crop, preprocess.device
         check_size(split, indices, crop)
         self.split, self.indices, self.crop, self.flip, self.rng, self.views = split, indices, crop, flip, rng, views
+        self.pixels = pixels
         self.batch_size = min(batch_size, len(indices))
         self.steps_per_epoch = len(indices) // self.batch_size
         self.resized = resized
-        self._cut = Cutter(split, crop, self.device, resident(split, self.device))
+        self._cut = Cutter(split, crop, self.device, pixels)
         self._normalise = Normalise(preprocess.mean, preprocess.std, crop, self.device)
         fuses = compile and self._cut.pixels is not None and not resized
         self._fused = torch.compile(gather_normalised, dynamic=False) if fuses else None
@@ -259,9 +248,11 @@ def augment(heights: np.ndarray, widths: np.ndarray, crop: int, flip: bool, resi
     return random_boxes(heights, widths, flip, rng) if resized else random_windows(heights, widths, crop, flip, rng)
 
 
-def eval_batches(split: ArenaSplit, indices: np.ndarray, preprocess: Preprocess, batch_size: int) -> Iterator[Sample]:
-    """The images ``indices`` in the order given, centre-cropped; the last batch may be smaller."""
-    return _pass(split, indices, preprocess, batch_size, center_windows)
+def eval_batches(
+    split: ArenaSplit, indices: np.ndarray, preprocess: Preprocess, batch_size: int, pixels: Tensor | None = None
+) -> Iterator[Sample]:
+    """The images ``indices`` in the order given, centre-cropped; the last batch may be smaller. pixels: as in :class:`TrainStream`."""
+    return _pass(split, indices, preprocess, batch_size, center_windows, pixels)
 
 
 def train_batches(
@@ -274,10 +265,11 @@ def train_batches(
     rng: np.random.Generator,
     batches: int | None = None,
     resized: bool = False,
+    pixels: Tensor | None = None,
 ) -> Iterator[Sample]:
     """One shuffled pass with random crops and flips: every image once (the last batch may be smaller), or the first ``batches`` batches."""
     order = rng.permutation(indices)[: None if batches is None else batches * batch_size]
-    return _pass(split, order, preprocess, batch_size, lambda h, w, size: augment(h, w, size, flip, resized, rng))
+    return _pass(split, order, preprocess, batch_size, lambda h, w, size: augment(h, w, size, flip, resized, rng), pixels)
 
 
 def _pass(
@@ -286,10 +278,11 @@ def _pass(
     preprocess: Preprocess,
     batch_size: int,
     windows: Callable[[np.ndarray, np.ndarray, int], Windows | Boxes],
+    pixels: Tensor | None,
 ) -> Iterator[Sample]:
     crop, device = preprocess.crop, preprocess.device
     check_size(split, indices, crop)
-    cutter, normalise = Cutter(split, crop, device, None), Normalise(preprocess.mean, preprocess.std, crop, device)
+    cutter, normalise = Cutter(split, crop, device, pixels), Normalise(preprocess.mean, preprocess.std, crop, device)
     for start in range(0, len(indices), batch_size):
         chosen = indices[start : start + batch_size]
         x = normalise(cutter(chosen, windows(split.heights[chosen], split.widths[chosen], crop)))

@@ -2,8 +2,8 @@
 
 A method is a list of components in one fixed pipeline::
 
-    surgery -> setup -> (each step: mix -> before_forward -> forward -> penalties -> backward
-                         -> before_step -> optimizer step -> after_step)
+    surgery -> setup -> (each step: trains -> mix -> before_forward -> forward -> penalties -> backward
+                         -> second_pass -> before_step -> optimizer step -> after_step) -> finish
 
 The loop knows these hooks and no method by name. A component overrides the hooks it needs; every
 other hook of :class:`Component` does nothing. Batches, outputs and steps are never modified.
@@ -14,7 +14,8 @@ text, without importing torch, when a sweep is planned.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -50,8 +51,9 @@ class Edit(NamedTuple):
 class Mixed(NamedTuple):
     """What the network sees at one step.
 
-    x: float [B, 3, H, W]. target: float [B, C], a distribution per sample. perm: int64 [B], the partner of each
-    sample, or None without mixing. lam: weight of the original sample in [0, 1]. edit: a change inside the network.
+    x: float [M, 3, H, W]. target: float [M, C], a distribution per row. perm: int64 [B], the partner of each sample, or None without
+    mixing. lam: weight of the original sample in [0, 1]. edit: a change inside the network. M is the batch size B, and rows and samples
+    correspond, unless the mixer declares ``more_rows``; a row's class weights sum to one unless it declares ``free_weights``.
     """
 
     x: Tensor
@@ -184,6 +186,11 @@ class Component:
     ``val_fraction > 0``. neutral: the options at which training equals fine-tuning at the same weight decay. legacy: per later-added
     option, the value that reproduces earlier behaviour (left out of a run's hash). forwards, backwards: passes through the backbone
     per step, fine-tuning's being 1 and 1. fast: the options that tests run with, where a default is missing or makes set-up long.
+    sets_head: gives the classifier a start in ``setup``, which comes before the others' set-up. needs_head_start: needs such a component.
+    more_rows: a mixer whose batch may have more rows than images, which is undefined beside ``compares_networks``. free_weights: a mixer
+    whose class weights need not sum to one. moves_weights: overrides ``second_pass``; chooses_weights: overrides ``finish``; a
+    composition has at most one of each. adds_parameters: puts parameters of its own into the backbone, which is undefined beside
+    ``pairs_parameters``: sets each parameter of the backbone against the source's.
     color, marker: how figures draw the method (``"#rrggbb"``, matplotlib's marker); variant_looks: the same pair per named variant.
     ``hard_labels`` and ``needs_source_head`` may be narrowed or widened on the instance, where an option decides.
     """
@@ -203,10 +210,21 @@ class Component:
     legacy: ClassVar[Mapping[str, Any]] = {}
     forwards: ClassVar[int] = 1
     backwards: ClassVar[int] = 1
+    sets_head: ClassVar[bool] = False
+    needs_head_start: ClassVar[bool] = False
+    more_rows: ClassVar[bool] = False
+    free_weights: ClassVar[bool] = False
+    moves_weights: ClassVar[bool] = False
+    chooses_weights: ClassVar[bool] = False
+    adds_parameters: ClassVar[bool] = False
+    pairs_parameters: ClassVar[bool] = False
     fast: ClassVar[Mapping[str, Any]] = {}
     color: ClassVar[str] = ""
     marker: ClassVar[str] = ""
     variant_looks: ClassVar[Mapping[str, tuple[str, str]]] = {}
+
+    off_last: float = 0.0
+    """Of a mixer, set on the instance: the fraction of the steps, the last ones, in which nothing is mixed."""
 
     def check(self, net: Net) -> None:
         """Refuse what is undefined for this network with :class:`MethodError`; called before any compute."""
@@ -219,6 +237,14 @@ class Component:
         """Coupled L2 coefficient for ``"backbone"``, ``"head"`` or ``"extra"``; None leaves the run's own."""
         return None
 
+    def lr_factors(self, net: Net) -> Mapping[nn.Parameter, float]:
+        """Factors on the learning rates of parameters of the backbone; 1 for those left out; those of several components multiply."""
+        return {}
+
+    def no_decay(self, net: Net) -> Sequence[nn.Parameter]:
+        """Parameters of the backbone or the head that are exempt from weight decay."""
+        return ()
+
     def surgery(self, net: Net) -> None:
         """Change the student's modules in place, once, before the optimizer exists."""
 
@@ -229,8 +255,20 @@ class Component:
         """Trained modules beside the student, each with its learning-rate factor (group ``"extra"``); called after ``setup``."""
         return []
 
+    def phases(self, total_steps: int) -> tuple[int, ...]:
+        """The steps, besides 0, before which what ``trains`` gives changes."""
+        return ()
+
+    def trains(self, i: int, net: Net, total_steps: int) -> Sequence[nn.Parameter] | None:
+        """The student's parameters that train from step ``i`` on, at step 0 and at each of ``phases``; None: all.
+
+        With several components those train that all of them name. All are in the optimizer from the start; one that does not train has no
+        gradient, decay or momentum, and the backward pass ends where nothing before it trains.
+        """
+        return None
+
     def train_mode(self, net: Net) -> None:
-        """Called after ``net.train()``: put back what must not train (a frozen BatchNorm, say)."""
+        """Called after ``net.train()``, when a run starts and at each of ``phases``: put back what must not train (BatchNorm, say)."""
 
     def head_lr_factor(self, i: int, total_steps: int) -> float:
         """Factor on the head's learning rate at step ``i``; those of several components multiply."""
@@ -251,11 +289,25 @@ class Component:
         """Values of terms applied on the gradient side, for the log only; called at log points, without gradient."""
         return {}
 
+    def second_pass(self, step: Step) -> AbstractContextManager[None] | None:
+        """After backward: a context in which the weights are moved; None: no second pass.
+
+        Inside it the loop runs forward and backward once more, on the same batch, mix and noise, and the optimizer gets that gradient.
+        The context puts the weights back. The network's buffers (BatchNorm's statistics) and the log are of the first pass.
+        """
+        return None
+
     def before_step(self, step: Step) -> None:
         """After backward, before the optimizer: gradient-side terms, moving averages."""
 
     def after_step(self, step: Step) -> None:
         """After the optimizer: re-initialisation, queues, projections."""
+
+    def finish(self, ctx: Context) -> None:
+        """After the last step and its checkpoint, before evaluation: put the weights to be evaluated into the student.
+
+        A run that is killed here is resumed from that checkpoint: what this does must follow from the state alone.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs beyond ``setup`` and the extra modules' weights: tensors and plain values."""

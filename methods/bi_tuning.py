@@ -64,6 +64,7 @@ class BiTuning(Component):
     or after both terms.
     """
 
+    version = 2
     paper = "Zhong et al., arXiv 2011.06182"
     color = "#777777"
     marker = "h"
@@ -115,7 +116,10 @@ class BiTuning(Component):
         self._projector = nn.Linear(features, self.dim).to(ctx.net.head.weight)
         init_linear(self._projector, rng)
         self._key = nn.ModuleDict({"net": copy.deepcopy(ctx.net), "projector": copy.deepcopy(self._projector)})
-        self._key.train().requires_grad_(False)
+        self._key.requires_grad_(False)
+        for module in self._key.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
+                module.num_batches_tracked = None  # a kernel per layer and step to count what nobody reads
         self._run_key = ctx.frozen(self._key["net"])
         noise, places = ctx.rng.torch("noise"), ctx.num_classes * self.queue_size + 1
         random = {
@@ -159,6 +163,8 @@ class BiTuning(Component):
     def _keys(self, step: Step) -> tuple[Tensor, Tensor]:
         """Move the key network toward the student; its unit features [B, F+1] and projections [B, dim] of the second view."""
         net, projector = self._key["net"], self._key["projector"]
+        for own, other in zip(net.modules(), step.ctx.net.modules(), strict=True):
+            own.training = other.training  # a component may keep part of the student in eval mode
         followers = [*net.body_parameters(), *projector.parameters()]
         leaders = [*step.ctx.net.body_parameters(), *self._projector.parameters()]
         torch._foreach_lerp_(followers, leaders, 1.0 - self.momentum)

@@ -17,11 +17,14 @@ from typing import ClassVar
 import numpy as np
 
 from methods.base import Batch, Component, Mixed
-from methods.shared import cutmix, ensure
+from methods.shared import cutmix, ensure, fraction
 
 
 class CutMix(Component):
-    """A mixer. alpha: of the Beta law (>= 0; 0 pastes nothing). prob: share of the batches that are mixed, in [0, 1]."""
+    """A mixer. alpha: of the Beta law (>= 0; 0 pastes nothing). prob: share of the batches that are mixed, in [0, 1].
+
+    off_last: fraction of the steps, at the end, without mixing.
+    """
 
     paper = "Yun et al., ICCV 2019"
     color = "#cc79a7"
@@ -29,8 +32,10 @@ class CutMix(Component):
     variant_looks: ClassVar = {"cutmix_smile": ("#cc79a7", "p")}
     mixer = True
     neutral: ClassVar = {"prob": 0.0}
+    legacy: ClassVar = {"off_last": 0.0}
 
-    def __init__(self, *, alpha: float = 1.0, prob: float = 0.5) -> None:
+    def __init__(self, *, alpha: float = 1.0, prob: float = 0.5, off_last: float = 0.0) -> None:
+        self.off_last = fraction(off_last)
         ensure(alpha >= 0, "alpha must be >= 0")
         ensure(0 <= prob <= 1, "prob must lie in [0, 1]")
         self.alpha, self.prob = alpha, prob

@@ -98,7 +98,7 @@ def fast_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) -
         return naive_importance(net, head, tap, x, y)
     losses, budget = [], CPU_BUDGET if x.device.type == "cpu" else DEVICE_BUDGET
     for channels in torch.arange(tapped.shape[1], device=x.device).split(max(1, budget // tapped.numel())):
-        copies = tapped.repeat(len(channels), 1, 1, 1)
+        copies = torch.cat([tapped] * len(channels))  # unlike repeat, keeps the memory format
         copies.unflatten(0, (len(channels), len(x)))[torch.arange(len(channels)), :, channels] = 0
         logits = head(rest(copies, len(channels)))
         loss = F.cross_entropy(logits, y.repeat(len(channels)), reduction="none")

@@ -32,6 +32,7 @@ class L2SP(Component):
     paper = "Li et al., ICML 2018"
     color = "#0072b2"
     marker = "^"
+    pairs_parameters = True
     variant_looks: ClassVar = {"l2_sp_smile": ("#0072b2", "P")}
     terms = ("l2_sp",)
     neutral: ClassVar = {"alpha": 0.0, "beta": 1e-4, "wd_backbone": 1e-4}

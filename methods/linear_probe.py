@@ -12,6 +12,8 @@ here the optimizer is the run's own, the same for every method.
 
 from typing import ClassVar
 
+from torch import nn
+
 from methods.base import Component, Net
 
 
@@ -30,9 +32,8 @@ class LinearProbe(Component):
     def __init__(self, *, bn_train: bool = False) -> None:
         self.bn_train = bn_train
 
-    def surgery(self, net: Net) -> None:
-        for p in net.body_parameters():
-            p.requires_grad_(False)
+    def trains(self, i: int, net: Net, total_steps: int) -> list[nn.Parameter]:
+        return net.head_parameters()
 
     def train_mode(self, net: Net) -> None:
         if not self.bn_train:

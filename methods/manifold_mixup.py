@@ -21,20 +21,26 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Component, Edit, Mixed, Net
-from methods.shared import draw_lam, draw_perm, ensure, one_hot, stage_groups
+from methods.shared import draw_lam, draw_perm, ensure, fraction, one_hot, stage_groups, wide
 
 
 class ManifoldMixup(Component):
-    """A mixer. alpha: of the Beta law (>= 0; 0 mixes nothing). layers: where it may mix; 0 is the input, k the k-th of four stages."""
+    """A mixer. alpha: of the Beta law (>= 0; 0 mixes nothing). layers: where it may mix; 0 is the input, k the k-th of four stages.
+
+    off_last: fraction of the steps, at the end, without mixing.
+    """
 
     paper = "Verma et al., ICML 2019"
+    version = 2
     color = "#999933"
     marker = "h"
     mixer = True
     mixes_inside = True
     neutral: ClassVar = {"alpha": 0.0}
+    legacy: ClassVar = {"off_last": 0.0}
 
-    def __init__(self, *, alpha: float = 2.0, layers: tuple[int, ...] = (0, 1, 2)) -> None:
+    def __init__(self, *, alpha: float = 2.0, layers: tuple[int, ...] = (0, 1, 2), off_last: float = 0.0) -> None:
+        self.off_last = fraction(off_last)
         ensure(alpha >= 0, "alpha must be >= 0")
         ensure(bool(layers) and set(layers) <= set(range(5)), "layers must be a non-empty choice from 0 (the input) to 4 (the last stage)")
         self.alpha, self.layers = alpha, layers
@@ -59,7 +65,7 @@ class ManifoldMixup(Component):
         weight = torch.full((), lam, dtype=batch.x.dtype, device=batch.x.device)
 
         def blend(t: Tensor) -> Tensor:
-            w = weight.to(t.dtype)
-            return w * t + (1 - w) * t[perm]
+            full = wide(t)  # the label's lam is not rounded to half precision either
+            return (weight * full + (1 - weight) * full[perm]).to(t.dtype)
 
         return mixed._replace(edit=Edit(self._taps[layer - 1], blend))

@@ -16,19 +16,24 @@ from typing import ClassVar
 import numpy as np
 
 from methods.base import Batch, Component, Mixed
-from methods.shared import ensure, mixup
+from methods.shared import ensure, fraction, mixup
 
 
 class Mixup(Component):
-    """A mixer. alpha: of the Beta law (>= 0; 0 mixes nothing). fold: lam >= 1/2."""
+    """A mixer. alpha: of the Beta law (>= 0; 0 mixes nothing). fold: lam >= 1/2.
+
+    off_last: fraction of the steps, at the end, without mixing.
+    """
 
     paper = "Zhang et al., ICLR 2018"
     color = "#e69f00"
     marker = "P"
     mixer = True
     neutral: ClassVar = {"alpha": 0.0}
+    legacy: ClassVar = {"off_last": 0.0}
 
-    def __init__(self, *, alpha: float = 0.2, fold: bool = False) -> None:
+    def __init__(self, *, alpha: float = 0.2, fold: bool = False, off_last: float = 0.0) -> None:
+        self.off_last = fraction(off_last)
         ensure(alpha >= 0, "alpha must be >= 0")
         self.alpha, self.fold = alpha, fold
 

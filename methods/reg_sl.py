@@ -9,7 +9,8 @@ sum of absolute values of each output's row (each row is then scaled by itself).
 with weight g and running variance v, is clamped channel by channel to +-r_k around the source's. The classifier's weight is
 projected around 0 with radius ``lambda_head``. Biases, and all that precedes the first group, are free. ``mode="penalty"``:
 instead, sum_k r_k sum_i ||W_i - W_i0||_F^2 + lambda_head ||V||_F^2 (no 1/2; every parameter but biases, BatchNorm's weights
-included), or with ``"inf-op"`` the largest row sum in place of the square.
+included), or with ``"inf-op"`` the largest row sum in place of the square. Its gradient is added after the backward pass; its value is
+computed at log points only.
 
 ``self_label``: for epoch e >= 5 cross-entropies l_b are weighted by softmax_b(-l_b / T), T = 2 max(.5, exp(-.1 (e - 5))); for e >= 10 a
 training label becomes the predicted class where its probability exceeds .9. Labels then stay changed. Epochs count from 1.
@@ -73,6 +74,16 @@ def distance_penalty(weights: Sequence[Tensor], centres: Sequence[Tensor], facto
     return (torch.stack([o.reshape(len(o), -1).abs().sum(1).max() for o in offsets]) * factors).sum()
 
 
+def penalty_gradients(weights: Sequence[Tensor], centres: Sequence[Tensor], factors: Sequence[float], norm: str) -> list[Tensor]:
+    """The gradient of :func:`distance_penalty` in each weight; of equally large row sums the first one counts."""
+    offsets = torch._foreach_sub(list(weights), list(centres))
+    if norm == "frob":
+        torch._foreach_mul_(offsets, [2.0 * factor for factor in factors])
+        return offsets
+    largest = [F.one_hot(o.reshape(len(o), -1).abs().sum(1).argmax(), len(o)).view(-1, *[1] * (o.ndim - 1)) for o in offsets]
+    return torch._foreach_mul([o.sign() * row for o, row in zip(offsets, largest, strict=True)], list(factors))
+
+
 def reweighted(losses: Tensor, temperature: float) -> Tensor:
     """sum_b softmax_b(-losses / T) losses, the weights without gradient."""
     return (losses * torch.softmax(-losses.detach() / temperature, dim=0)).sum()
@@ -101,13 +112,15 @@ class RegSL(Component):
     above. reweight_from, relabel_from: epochs. threshold: probability above which a label changes.
     """
 
+    version = 2
     paper = "Li and Zhang, NeurIPS 2021"
     color = "#117733"
     marker = "X"
+    pairs_parameters = True
     variant_looks: ClassVar = {"reg_sl_penalty": ("#117733", "^"), "reg_sl_self_label": ("#117733", "s")}
     fast: ClassVar = {"lambda_ext": 0.02, "lambda_head": 0.5, "gamma": 2.0}
     terms = ("reg_sl", "self_label")
-    neutral: ClassVar = {"lambda_ext": 1e999, "lambda_head": 1e999, "gamma": 1.0}
+    neutral: ClassVar = {"lambda_ext": 1e30, "lambda_head": 1e30, "gamma": 1.0}
 
     def __init__(
         self,
@@ -130,6 +143,7 @@ class RegSL(Component):
         self.reweight_from, self.relabel_from, self.threshold = reweight_from, relabel_from, threshold
         self._weights: list[Tensor] = []
         self._centres: list[Tensor] = []
+        self._factors: list[float] = []
         self._radii = torch.empty(0)
         self._norms: list[nn.BatchNorm2d] = []
         self._norm_centre = self._norm_radius = torch.empty(0)
@@ -152,20 +166,27 @@ class RegSL(Component):
         if math.isfinite(self.lambda_head):
             layers += [(p, torch.zeros_like(p), self.lambda_head) for p in ctx.net.head_parameters() if p.ndim > 1]
         if layers:
-            self._weights, self._centres, radii = (list(part) for part in zip(*layers, strict=True))
-            self._radii = self._weights[0].new_tensor(radii)
+            self._weights, self._centres, self._factors = (list(part) for part in zip(*layers, strict=True))
+            self._radii = self._weights[0].new_tensor(self._factors)
         if not penalty:
             self._find_norms(ctx, radius)
         if self.self_label:
             self._remember_labels(ctx)
 
     def penalties(self, step: Step) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = {}
-        if self.mode == "penalty" and self._weights:
-            terms["reg_sl"] = distance_penalty(self._weights, self._centres, self._radii, self.norm)
-        if self.self_label:
-            terms["self_label"] = self._corrected(step)
-        return terms
+        return {"self_label": self._corrected(step)} if self.self_label else {}
+
+    def monitor(self, step: Step) -> dict[str, Tensor]:
+        if self.mode != "penalty" or not self._weights:
+            return {}
+        return {"reg_sl": distance_penalty(self._weights, self._centres, self._radii, self.norm)}
+
+    @torch.no_grad()
+    def before_step(self, step: Step) -> None:
+        pulled = [at for at in zip(self._weights, self._centres, self._factors, strict=True) if at[0].grad is not None]
+        if self.mode == "penalty" and pulled:
+            weights, centres, factors = zip(*pulled, strict=True)
+            torch._foreach_add_([p.grad for p in weights], penalty_gradients(weights, centres, factors, self.norm))
 
     @torch.no_grad()
     def after_step(self, step: Step) -> None:
@@ -205,7 +226,7 @@ class RegSL(Component):
     def _corrected(self, step: Step) -> Tensor:
         """The loss with corrected labels and weights, minus the cross-entropy that the loop adds."""
         batch, logits = step.batch, wide(step.out.logits)
-        epoch = 1 + step.i * len(batch.y) // self._num_images
+        epoch = 1 + step.i // (self._num_images // len(batch.y))  # a pass drops its last, incomplete batch
         labels = self._labels[batch.index]
         if epoch >= self.relabel_from:
             probability, predicted = logits.detach().softmax(1).max(1)

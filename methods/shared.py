@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,13 +11,22 @@ from scipy.special import betaincinv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.base import Batch, MethodError, Mixed, Net
+from methods.base import Batch, Context, MethodError, Mixed, Net
+
+NOISE_SIDE = 32
+"""Side of the noise that FMix's masks are made of."""
 
 
 def ensure(condition: bool, message: str) -> None:
     """Raise :class:`MethodError` with ``message`` unless ``condition`` holds."""
     if not condition:
         raise MethodError(message)
+
+
+def fraction(value: float) -> float:
+    """``value`` of an option ``off_last``, which lies in [0, 1]."""
+    ensure(0 <= value <= 1, "off_last must lie in [0, 1]")
+    return value
 
 
 def wide(t: Tensor) -> Tensor:
@@ -47,9 +57,8 @@ def init_linear(layer: nn.Module, generator: torch.Generator) -> None:
     if not isinstance(layer, nn.Linear):
         raise MethodError(f"the classifier is a {type(layer).__name__}; only a linear layer can be redrawn")
     bound = 1 / math.sqrt(layer.in_features)
-    with torch.no_grad():
-        for p in layer.parameters():
-            p.copy_(to_device(torch.empty(p.shape).uniform_(-bound, bound, generator=generator), p.device))
+    for p in layer.parameters():
+        draw_uniform(p, bound, generator)
 
 
 def draw_lam(rng: np.random.Generator, alpha: float, fold: bool = False) -> float:
@@ -89,12 +98,56 @@ def cutmix(batch: Batch, num_classes: int, rng: np.random.Generator, alpha: floa
     return mixed._replace(target=mixed.blend(target))
 
 
+def resizemix(batch: Batch, num_classes: int, rng: np.random.Generator, scope: tuple[float, float]) -> Mixed:
+    """The whole partner image, shrunk to a side t ~ U(scope) of its own, is pasted at a uniform place; lam is the area that is left."""
+    t, perm = rng.uniform(*scope), draw_perm(rng, batch)
+    height, width = batch.x.shape[2:]
+    row, column = int(rng.integers(height)), int(rng.integers(width))
+    top, bottom, left, right = box(height, width, t, row, column)
+    target = one_hot(batch.y, num_classes)
+    if bottom == top or right == left:
+        return Mixed(batch.x, target)
+    x = batch.x.clone()
+    x[:, :, top:bottom, left:right] = F.interpolate(batch.x[perm], (bottom - top, right - left), mode="nearest")
+    mixed = Mixed(x, target, perm, 1.0 - (bottom - top) * (right - left) / (height * width))
+    return mixed._replace(target=mixed.blend(target))
+
+
+def fmix(batch: Batch, num_classes: int, rng: np.random.Generator, alpha: float, decay: float) -> Mixed:
+    """The partner shows where low-pass noise is largest, on the share 1 - l of the pixels, l ~ Beta(alpha, alpha); lam is what is left."""
+    lam, perm = draw_lam(rng, alpha), draw_perm(rng, batch)
+    height, width = batch.x.shape[2:]
+    mask = fourier_mask(rng.standard_normal((2, NOISE_SIDE, NOISE_SIDE // 2 + 1)), height, width, 1.0 - lam, decay)
+    pasted = to_device(torch.from_numpy(mask), batch.x.device)
+    mixed = Mixed(torch.where(pasted, batch.x[perm], batch.x), one_hot(batch.y, num_classes), perm, 1.0 - float(mask.mean()))
+    return mixed._replace(target=mixed.blend(mixed.target))
+
+
+def fourier_mask(normal: np.ndarray, height: int, width: int, share: float, decay: float) -> np.ndarray:
+    """bool [height, width]: the top ``share`` of the pixels of low-pass noise, rounded to whole pixels.
+
+    normal: standard normal [2, s, s/2 + 1], real and imaginary part of the spectrum of a real s x s image; each frequency is divided by
+    max(its size, 1/s)^decay. The image is upsampled bilinearly.
+    """
+    side = normal.shape[1]
+    size = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    noise = np.fft.irfft2((normal[0] + 1j * normal[1]) / np.maximum(size, 1 / side) ** decay, s=(side, side))
+    image = F.interpolate(torch.from_numpy(noise)[None, None], (height, width), mode="bilinear").flatten().numpy()
+    mask = np.zeros(height * width, dtype=bool)
+    mask[np.argsort(-image, kind="stable")[: round(share * height * width)]] = True
+    return mask.reshape(height, width)
+
+
 def cut_box(height: int, width: int, lam: float, row: int, column: int) -> tuple[int, int, int, int]:
-    """The box (top, bottom, left, right) of relative side sqrt(1 - lam) around a centre, clipped at the border.
+    """CutMix's box (top, bottom, left, right), of area 1 - lam before it is clipped: see :func:`box`."""
+    return box(height, width, math.sqrt(1.0 - lam), row, column)
+
+
+def box(height: int, width: int, side: float, row: int, column: int) -> tuple[int, int, int, int]:
+    """The box (top, bottom, left, right) of relative side ``side`` around a centre, clipped at the border.
 
     A side of odd length c loses a pixel, as it spans centre - c//2 .. centre + c//2 (the rule of CutMix's authors).
     """
-    side = math.sqrt(1.0 - lam)
     half_h, half_w = int(height * side) // 2, int(width * side) // 2
     return max(row - half_h, 0), min(row + half_h, height), max(column - half_w, 0), min(column + half_w, width)
 
@@ -109,6 +162,71 @@ def stage_groups(net: Net) -> tuple[tuple[str, ...], ...]:
         cuts = [k * len(stages) // 4 for k in range(5)]
         return tuple(stages[start:stop] for start, stop in itertools.pairwise(cuts))
     return tuple((stage,) for stage in stages[-4:])
+
+
+def stage_numbers(net: Net) -> dict[str, int]:
+    """The stage of each parameter in ``net.body`` by name: 0 for the first of ``net.stages`` and what lies before it, and so on; what
+    follows a stage belongs to it, and the classifier has the number after the last."""
+    numbers, stage, head = {}, 0, set(net.head_parameters())
+    for name, p in net.body.named_parameters():
+        stage = next((n for n, module in enumerate(net.stages) if name.startswith(f"{module}.")), stage)
+        numbers[name] = len(net.stages) if p in head else stage
+    return numbers
+
+
+Adapter = TypeVar("Adapter", bound=nn.Module)
+
+
+def adapt(net: Net, wanted: Callable[[str, nn.Module], bool], wrap: Callable[[nn.Module], Adapter]) -> list[Adapter]:
+    """Put ``wrap(module)`` in the place of every module of the backbone, by its name, that is ``wanted``; what was put there."""
+    found = [(name, module) for name, module in net.body.named_modules() if wanted(name, module)]
+    adapters = [wrap(module) for _, module in found]
+    for (name, _), adapter in zip(found, adapters, strict=True):
+        net.body.set_submodule(name, adapter)
+    return adapters
+
+
+def own_parameters(adapters: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """The parameters of adapters themselves, without those of the modules that they wrap."""
+    return [p for adapter in adapters for p in adapter.parameters(recurse=False)]
+
+
+@torch.no_grad()
+def draw_uniform(p: Tensor, bound: float, generator: torch.Generator) -> None:
+    """Fill ``p`` from U(-bound, bound); ``generator`` lives on the CPU, so that every device gets the same numbers."""
+    p.copy_(to_device(torch.empty(p.shape).uniform_(-bound, bound, generator=generator), p.device))
+
+
+def batch_norms(net: Net) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The BatchNorm layers of the backbone that keep running statistics."""
+    found = (m for m in net.body.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return [norm for norm in found if norm.track_running_stats]
+
+
+@torch.no_grad()
+def renew_statistics(ctx: Context) -> None:
+    """Take BatchNorm's running statistics anew by one augmented pass over the run's training images, in batches of 64.
+
+    They are the plain mean over the batches (Izmailov et al., UAI 2018); a last batch of one image is left out. Layers that do not run on
+    batch statistics keep theirs. All modes are left as found.
+    """
+    norms = [norm for norm in batch_norms(ctx.net) if norm.training]
+    if not norms:
+        return
+    modules = list(ctx.net.modules())
+    modes, momenta = [module.training for module in modules], [norm.momentum for norm in norms]
+    ctx.net.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None
+    for batch in ctx.train_pass(64, augment=True):
+        if len(batch.y) > 1:
+            ctx.net(batch.x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, mode in zip(modules, modes, strict=True):
+        module.training = mode
 
 
 def squared_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -17,9 +17,14 @@ parameters become .999 of themselves plus .001 of the student's. It stays in eva
 Deviations from the authors' code: lam is not folded to max(lam, 1 - lam); the law of the mixed batch is the same and the draws stay
 paired with the other methods (``fold=True``, variant ``smile_code``, folds). The published form of the feature term, which we
 know from memory only, is a squared norm per sample: ``feature_norm="sq_mean"`` is the mean over the batch of ||.||^2 / (h w).
-Ours: ``mixer="cutmix"`` pastes a box in every batch and blends features and labels by its area; ``target_mix=False`` keeps the
+Ours: ``mixer="cutmix"`` pastes a box in every batch and blends features and labels by its area, as do ``"resizemix"`` (whose law has no
+alpha) and ``"fmix"``; ``target_mix=False`` keeps the
 mixed image but gives it the label of its heavier sample, our reading of the ablation; ``teacher="student"`` is the student itself
 at this step's weights.
+
+``smile_paddle`` is the authors' second code (PaddlePaddle's Research repository, 2022): lam is folded, mixing and both terms are off for
+the last ninth of the steps, and the two classifiers carry 1e-4/2 ||.||^2 beside the weight decay of 1e-4. Its learning rate falls at step
+6,666 of 9,000 (``training.milestone: 0.7407``), and it reports the best of 18 evaluations; here the last iterate.
 """
 
 import copy
@@ -31,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Batch, Component, Context, Frozen, Mixed, Net, Output, Step
-from methods.shared import cutmix, ensure, mixup, one_hot, soft_cross_entropy, wide
+from methods.shared import cutmix, ensure, fmix, fraction, mixup, one_hot, resizemix, soft_cross_entropy, wide
 
 
 def feature_distance(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
@@ -53,13 +58,18 @@ class Smile(Component):
     target_mix: whether labels are mixed as the images are. feature: the backbone's output map or pooled features. feature_norm: see
     :func:`feature_distance`. teacher: ``"ema"``, ``"fixed"`` (the source network) or ``"student"``. ema_decay: weight of the
     old teacher, in [0, 1]. ema_every: steps between updates. teacher_bn: the teacher's BatchNorm uses the source's statistics,
-    running statistics that follow the student as the weights do, or those of the batch.
+    running statistics that follow the student as the weights do, or those of the batch. off_last: fraction of the steps, at the end,
+    without mixing and without the two terms. head_decay: weight decay of both classifiers (None: the run's own).
     """
 
     paper = "Li et al., arXiv 2103.13941"
     color = "#d55e00"
     marker = "p"
+    pairs_parameters = True
     variant_looks: ClassVar = {
+        "smile_paddle": ("#332288", "*"),
+        "smile_resizemix": ("#d55e00", "s"),
+        "smile_fmix": ("#d55e00", "^"),
         "smile_cutmix": ("#d55e00", "X"),
         "smile_no_feature": ("#0072b2", "<"),
         "smile_no_source": ("#009e73", ">"),
@@ -72,6 +82,7 @@ class Smile(Component):
     mixer = True
     needs_source_head = True
     neutral: ClassVar = {"alpha": 0.0, "feature_weight": 0.0, "source_weight": 0.0}
+    legacy: ClassVar = {"off_last": 0.0, "head_decay": None}
     forwards = 2
 
     def __init__(
@@ -81,7 +92,7 @@ class Smile(Component):
         source_weight: float = 0.1,
         alpha: float = 0.2,
         fold: bool = False,
-        mixer: Literal["mixup", "cutmix"] = "mixup",
+        mixer: Literal["mixup", "cutmix", "resizemix", "fmix"] = "mixup",
         target_mix: bool = True,
         feature: Literal["map", "pooled"] = "map",
         feature_norm: Literal["frob", "sq_mean"] = "frob",
@@ -89,16 +100,20 @@ class Smile(Component):
         ema_decay: float = 0.999,
         ema_every: int = 10,
         teacher_bn: Literal["source", "ema", "batch"] = "source",
+        off_last: float = 0.0,
+        head_decay: float | None = None,
     ) -> None:
         ensure(min(feature_weight, source_weight, alpha) >= 0, "feature_weight, source_weight and alpha must be >= 0")
         ensure(0 <= ema_decay <= 1, "ema_decay must lie in [0, 1]")
         ensure(ema_every >= 1, "ema_every must be >= 1")
-        ensure(not (fold and mixer == "cutmix"), "fold would change which region is pasted: it goes with mixer='mixup' only")
+        ensure(head_decay is None or head_decay >= 0, "head_decay must be >= 0")
+        ensure(not (fold and mixer != "mixup"), "fold would change which region is pasted: it goes with mixer='mixup' only")
         ensure(
             teacher != "fixed" or teacher_bn == "source", "a fixed teacher has the source's BatchNorm statistics: use teacher_bn='source'"
         )
         self.feature_weight, self.source_weight = feature_weight, source_weight
-        self.alpha, self.fold, self.paste, self.target_mix = alpha, fold, mixer == "cutmix", target_mix
+        self.alpha, self.fold, self.how, self.target_mix = alpha, fold, mixer, target_mix
+        self.off_last, self.head_decay = fraction(off_last), head_decay
         self.feature, self.feature_norm = feature, feature_norm
         self.teacher_kind, self.ema_decay, self.ema_every, self.teacher_bn = teacher, ema_decay, ema_every, teacher_bn
         self.needs_source_head = source_weight > 0
@@ -108,6 +123,9 @@ class Smile(Component):
 
     def taps(self, net: Net) -> tuple[str, ...]:
         return ("final",) if self.feature_weight > 0 and self.feature == "map" else ()
+
+    def weight_decay(self, group: str) -> float | None:
+        return self.head_decay if group in ("head", "extra") else None
 
     def setup(self, ctx: Context) -> None:
         if self.source_weight > 0:
@@ -123,17 +141,23 @@ class Smile(Component):
         return [] if self._source_head is None else [(self._source_head, 1.0)]
 
     def mix(self, batch: Batch, num_classes: int, rng: np.random.Generator) -> Mixed:
-        if self.paste:
-            mixed = cutmix(batch, num_classes, rng, self.alpha, prob=1.0)
-        else:
-            mixed = mixup(batch, num_classes, rng, self.alpha, self.fold)
-        if self.target_mix:
+        match self.how:
+            case "mixup":
+                mixed = mixup(batch, num_classes, rng, self.alpha, self.fold)
+            case "cutmix":
+                mixed = cutmix(batch, num_classes, rng, self.alpha, prob=1.0)
+            case "resizemix":
+                mixed = resizemix(batch, num_classes, rng, scope=(0.1, 0.8))
+            case _:
+                mixed = fmix(batch, num_classes, rng, self.alpha, decay=3.0)
+        if self.target_mix or mixed.perm is None:
             return mixed
         return mixed._replace(target=one_hot(batch.y if mixed.lam >= 0.5 else batch.y[mixed.perm], num_classes))
 
     def penalties(self, step: Step) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
-        if self.feature_weight + self.source_weight == 0:
+        total = step.ctx.total_steps
+        if self.feature_weight + self.source_weight == 0 or step.i >= total - round(self.off_last * total):
             return terms
         teacher = self._teach(step)
         if self.feature_weight > 0:

@@ -14,7 +14,8 @@ argument's place, so that p is always .5; there the mask comes from NumPy's glob
 ``num_batches_tracked`` stays in the state dict.
 """
 
-from typing import ClassVar
+import copy
+from typing import Any, ClassVar
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -44,9 +45,18 @@ class StochNorm2d(nn.BatchNorm2d):
         self.register_buffer("from_batch", torch.ones(bn.num_features, dtype=torch.bool, device=bn.weight.device), persistent=False)
         self.train(bn.training)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StochNorm2d":
+        """A copy normalises by the same draws: it reads the very mask that is filled for the original."""
+        memo[id(self.from_batch)] = self.from_batch
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            self.num_batches_tracked.add_(1)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
             x = stochastic_normalization(x, self, self.from_batch)
         else:
             x = super().forward(x)

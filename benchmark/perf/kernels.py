@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from benchmark.perf import steps
-from benchmark.perf.measure import CLASSES, Row, interleaved, own_cache, ratio, show, threads
+from benchmark.perf.measure import CLASSES, Measured, interleaved, own_cache, ratio, show, threads
 from benchmark.training.frozen import Runner
 from benchmark.training.loop import Fit
 from methods.base import Batch, Edit, Step
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     rounds: int = ROUNDS
 
 
-def measure(setting: steps.Setting = steps.CPU, rounds: int = ROUNDS) -> list[Row]:
+def measure(setting: steps.Setting = steps.CPU, rounds: int = ROUNDS) -> list[Measured]:
     """Time all pairs on the network of ``setting``."""
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
         pull, teacher = (steps.started(run) for run in steps.configured(Path(folder), setting, (PULL, MEAN_TEACHER)))
@@ -47,9 +47,9 @@ def measure(setting: steps.Setting = steps.CPU, rounds: int = ROUNDS) -> list[Ro
         return [_row(pair, min(rounds, pair.rounds)) for pair in pairs]
 
 
-def _row(pair: Pair, rounds: int) -> Row:
+def _row(pair: Pair, rounds: int) -> Measured:
     times = interleaved({"ours": pair.ours, "usual": pair.usual}, rounds)
-    return Row(pair.what, ratio(times["usual"], times["ours"]) / pair.share, at_least=pair.wanted)
+    return Measured(pair.what, ratio(times["usual"], times["ours"]) / pair.share, at_least=pair.wanted)
 
 
 def _pull(fit: Fit) -> Pair:
@@ -135,6 +135,6 @@ def _step_taken(fit: Fit) -> Step:
     return step
 
 
-def report(console: Console) -> list[Row]:
+def report(console: Console) -> list[Measured]:
     """Measure and print the ratios."""
     return show(console, "usual form over ours, CPU seconds", measure())

@@ -26,7 +26,7 @@ Task = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Row:
+class Measured:
     """One measured number, a ratio unless ``unit`` says otherwise. at_most, at_least: what is wanted of it, if anything.
 
     details: further columns.
@@ -58,7 +58,7 @@ class Row:
         return {**asdict(self), "met": self.met}
 
 
-def show(console: Console, title: str, rows: Sequence[Row], details: Sequence[str] = ()) -> list[Row]:
+def show(console: Console, title: str, rows: Sequence[Measured], details: Sequence[str] = ()) -> list[Measured]:
     """Print the rows as a table with the wanted bound next to each number, and hand them on. details: names of the further columns."""
     table = Table(title, "measured", "wanted", "", *details)
     for row in rows:

@@ -14,7 +14,7 @@ from rich.console import Console
 import methods
 from benchmark.config import grid
 from benchmark.config.run_config import RunConfig
-from benchmark.perf.measure import Row, own_cache, runs, show, write_backbone, write_images
+from benchmark.perf.measure import Measured, own_cache, runs, show, write_backbone, write_images
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder
 from benchmark.sweep.order import Order
@@ -39,7 +39,7 @@ class Silent(View):
         """Say nothing."""
 
 
-def measure(short: int = SHORT_RUNS, fresh: int = FRESH_RUNS, quick: bool = True) -> list[Row]:
+def measure(short: int = SHORT_RUNS, fresh: int = FRESH_RUNS, quick: bool = True) -> list[Measured]:
     """Seconds per run of both sides and their ratio, for short runs (``fresh`` of them in processes of their own) and for ``quick``."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -52,7 +52,7 @@ def measure(short: int = SHORT_RUNS, fresh: int = FRESH_RUNS, quick: bool = True
             together = per_run(root / f"{n}-together", [configs])
             separate = per_run(root / f"{n}-apart", [[config] for config in configs[:apart]])
             details = (f"{together:.2f}", f"{separate:.2f}", str(len(configs)), str(apart))
-            rows.append(Row(f"{what}: a process per run over one worker", separate / together, at_least=wanted, details=details))
+            rows.append(Measured(f"{what}: a process per run over one worker", separate / together, at_least=wanted, details=details))
     return rows
 
 
@@ -80,7 +80,7 @@ def per_run(folder: Path, batches: Sequence[Sequence[RunConfig]]) -> float:
         return (time.monotonic() - begun) / len(configs)
 
 
-def report(console: Console) -> list[Row]:
+def report(console: Console) -> list[Measured]:
     """Measure and print the ratios."""
     columns = ("one worker, s/run", "a process per run, s/run", "runs", "runs apart")
     return show(console, "overhead of a run, wall clock", measure(), columns)

@@ -17,13 +17,13 @@ from rich.console import Console
 from benchmark.config.run_config import RunConfig
 from benchmark.devices import cpu_count
 from benchmark.perf import steps
-from benchmark.perf.measure import Row, interleaved, own_cache, ratio, show, threads
+from benchmark.perf.measure import Measured, interleaved, own_cache, ratio, show, threads
 from benchmark.training import peak_memory
 
 ROUNDS, STEPS_OF_A_WORKER, STEPS_OF_A_PEAK = 5, 12, 3
 
 
-def measure(setting: steps.Setting = steps.CPU) -> list[Row]:
+def measure(setting: steps.Setting = steps.CPU) -> list[Measured]:
     """The rows of both questions."""
     names = setting.names or steps.core()
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
@@ -31,7 +31,7 @@ def measure(setting: steps.Setting = steps.CPU) -> list[Row]:
         return [*thread_rows(configs[0], cpu_count()), *memory_rows(configs)]
 
 
-def thread_rows(config: RunConfig, most: int) -> list[Row]:
+def thread_rows(config: RunConfig, most: int) -> list[Measured]:
     """One worker with ``most`` threads, and ``most`` workers with one; no row where there is but one core."""
     if most < 2:
         return []
@@ -47,8 +47,8 @@ def thread_rows(config: RunConfig, most: int) -> list[Row]:
         beside = statistics.median(pool.map(_worker, [config] * most, chunksize=1))
     speedup = ratio(times["one"], times["many"])
     return [
-        Row(f"{most} threads over one: speed of a step", speedup),
-        Row(f"{most} workers of one thread over one such worker: images per second", most * alone / beside),
+        Measured(f"{most} threads over one: speed of a step", speedup),
+        Measured(f"{most} workers of one thread over one such worker: images per second", most * alone / beside),
     ]
 
 
@@ -60,14 +60,14 @@ def _worker(config: RunConfig) -> float:
     return statistics.median(interleaved({"step": step}, STEPS_OF_A_WORKER, time.perf_counter)["step"])
 
 
-def memory_rows(configs: tuple[RunConfig, ...]) -> list[Row]:
+def memory_rows(configs: tuple[RunConfig, ...]) -> list[Measured]:
     """Peak memory of each method over the first one's, each in a process of its own."""
     peaks = {}
     for config in configs:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             peaks[config.method] = pool.apply(_peak, (config,))
     first = peaks[configs[0].method]
-    return [Row(f"peak memory of {name}", peak / first, details=(f"{peak / 2**20:,.0f}",)) for name, peak in peaks.items()]
+    return [Measured(f"peak memory of {name}", peak / first, details=(f"{peak / 2**20:,.0f}",)) for name, peak in peaks.items()]
 
 
 def _peak(config: RunConfig) -> int:
@@ -82,6 +82,6 @@ def _peak(config: RunConfig) -> int:
     return (peak_memory.peak_bytes(device) or 0) - idle
 
 
-def report(console: Console) -> list[Row]:
+def report(console: Console) -> list[Measured]:
     """Measure and print the ratios."""
     return show(console, "threads and memory", measure(), ("MiB",))

@@ -65,7 +65,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """In a small process: on Linux the peak of a child starts at that of the process that forked it."""
 
 
-class Cost(NamedTuple):
+class CommandCost(NamedTuple):
     """Of one process. cpu, wall: seconds. memory: peak, MiB."""
 
     cpu: float
@@ -73,35 +73,35 @@ class Cost(NamedTuple):
     memory: float
 
 
-class Row(NamedTuple):
+class CommandRow(NamedTuple):
     """wanted: the most processor seconds it should take; None where nothing is promised."""
 
     what: str
-    cost: Cost
+    cost: CommandCost
     wanted: float | None
 
 
-def measure(folder: Path, seeds: int = 100) -> list[Row]:
+def measure(folder: Path, seeds: int = 100) -> list[CommandRow]:
     """Make the sweep with ``seeds`` seeds in ``folder``, an empty one, and time every command on it."""
     file, out = write_sweep(folder, seeds), folder / "results"
     names = [str(file), "--out", str(out)]
-    rows = [Row("plan, nothing done", spent("-m", "benchmark", "plan", *names), 5)]
-    rows.append(Row("create the run folders", spent("-c", _CREATE, str(file), str(out)), None))
-    rows.append(Row("status, nothing done", spent("-m", "benchmark", "status", *names), 1))
+    rows = [CommandRow("plan, nothing done", spent("-m", "benchmark", "plan", *names), 5)]
+    rows.append(CommandRow("create the run folders", spent("-c", _CREATE, str(file), str(out)), None))
+    rows.append(CommandRow("status, nothing done", spent("-m", "benchmark", "status", *names), 1))
     write_runs(out, grid.load(str(file)).runs)
-    rows.append(Row("status", spent("-m", "benchmark", "status", *names), 1))
-    rows.append(Row("plan", spent("-m", "benchmark", "plan", *names), 5))
-    rows.append(Row("collect and group the records", spent("-c", _COLLECT, str(file), str(out)), 20))
+    rows.append(CommandRow("status", spent("-m", "benchmark", "status", *names), 1))
+    rows.append(CommandRow("plan", spent("-m", "benchmark", "plan", *names), 5))
+    rows.append(CommandRow("collect and group the records", spent("-c", _COLLECT, str(file), str(out)), 20))
     return rows
 
 
-def spent(*arguments: str) -> Cost:
+def spent(*arguments: str) -> CommandCost:
     """Run Python with ``arguments`` and say what the process, without its children, took."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-P", "-c", _SPENT, sys.executable, "-P", *arguments]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     cpu, wall, memory = json.loads(done.stdout)
-    return Cost(cpu, wall, memory / (2**20 if sys.platform == "darwin" else 2**10))
+    return CommandCost(cpu, wall, memory / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def write_sweep(folder: Path, seeds: int) -> Path:

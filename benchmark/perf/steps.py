@@ -20,7 +20,7 @@ from benchmark.config.method_options import method_info
 from benchmark.config.run_config import RunConfig
 from benchmark.perf.measure import (
     LEARNING_RATE,
-    Row,
+    Measured,
     device_clock,
     interleaved,
     own_cache,
@@ -65,7 +65,7 @@ class Setting:
 CPU = Setting()
 
 
-def measure(setting: Setting = CPU) -> tuple[list[Row], float]:
+def measure(setting: Setting = CPU) -> tuple[list[Measured], float]:
     """A row per method but the baseline, and the step time of the loop over that of a bare step."""
     names = setting.names or tuple(methods.METHODS)
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
@@ -115,10 +115,7 @@ def configured(folder: Path, setting: Setting, names: Sequence[str]) -> tuple[Ru
 
 def started(config: RunConfig) -> Fit:
     """A run that is about to take its first step."""
-    fit = assemble(config)[0]
-    fit.net.train()
-    fit.pipeline.train_mode(fit.net)
-    return fit
+    return assemble(config)[0]
 
 
 def stepper(fit: Fit) -> Callable[[], None]:
@@ -159,17 +156,19 @@ def repeat(task: Callable[[], None], times: int) -> Callable[[], None]:
     return repeated
 
 
-def _row(name: str, value: float, device: str) -> Row:
+def _row(name: str, value: float, device: str) -> Measured:
     passes, wanted = method_info(name).declarations, notes().get(name, {}).get("at_most")
     if wanted is not None and device == "cpu":
         wanted += CPU_ALLOWANCE
-    return Row(name, value, at_most=wanted, details=(str(passes["forwards"]), str(passes["backwards"]), f"{method_info(name).cost:.2f}"))
+    return Measured(
+        name, value, at_most=wanted, details=(str(passes["forwards"]), str(passes["backwards"]), f"{method_info(name).cost:.2f}")
+    )
 
 
-def report(console: Console, setting: Setting = CPU) -> list[Row]:
+def report(console: Console, setting: Setting = CPU) -> list[Measured]:
     """Measure and print the ratios."""
     rows, loop = measure(setting)
     title = f"step time over {(setting.names or tuple(methods.METHODS))[0]}'s"
     show(console, title, rows, ("forwards", "backwards", "passes over fine-tuning's"))
-    bare = Row("loop over a bare forward, backward and optimizer step", loop, at_most=LOOP_AT_MOST)
+    bare = Measured("loop over a bare forward, backward and optimizer step", loop, at_most=LOOP_AT_MOST)
     return [*rows, *show(console, setting.title, [bare])]

@@ -74,15 +74,18 @@ class View:
         if self.open and not self.running:
             parts.append("waiting for workers to start, or for runs that another sweep command holds")
         left = self.seconds_left()
+        if left is None:  # of runs whose last step is done, what is measured now
+            parts += [run["phase"] for run in self.running.values() if run["total"] and run["step"] >= run["total"]][:1]
         return ", ".join(parts) + (f", about {duration(left)} left" if left is not None else "")
 
     def seconds_left(self) -> float | None:
-        """By the rate so far, a running run counted by its steps; None before there is a rate."""
+        """By the rate so far, a running run counted by its steps; None before there is a rate, and after the last step."""
         begun = sum(_fraction(run, run["step"]) - _fraction(run, run["first"]) for run in self.running.values())
         passed = self.total - len(self.open) + begun
-        if passed <= 0:
+        waiting = len(self.open) - begun
+        if passed <= 0 or waiting < 1e-6:
             return None
-        return (time.monotonic() - self._begun) * (len(self.open) - begun) / passed
+        return (time.monotonic() - self._begun) * waiting / passed
 
 
 class LiveView(View):

@@ -2,19 +2,19 @@
 
 import copy
 import functools
-import json
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from benchmark.config.run_config import RunConfig
 from benchmark.config.weights import EMBEDDED, Weights, parse, store
-from benchmark.errors import UsageError, unknown
-from benchmark.storage.run_folder import write_json
+from benchmark.errors import UsageError, first_line, unknown
+from benchmark.storage.run_folder import replacing, write_json
 from benchmark.training.net import Net
 from benchmark.training.seeding import Streams
 from methods.shared import init_linear
@@ -34,13 +34,13 @@ class Source:
 def source_of(config: RunConfig, streams: Streams) -> Source:
     """A copy of the run's source network that the run may tap; the weights are read once per process."""
     if not config.pretrained:
-        return random_source(config.backbone, streams)
-    return copy.deepcopy(_pretrained(config.backbone))
+        return random_source(config.backbone, streams, config.training.image_size)
+    return copy.deepcopy(_pretrained(config.backbone, config.training.image_size))
 
 
 @functools.cache
-def _pretrained(name: str) -> Source:
-    return load_source(name)
+def _pretrained(name: str, image_size: int) -> Source:
+    return load_source(name, image_size)
 
 
 def student_of(source: Source, num_classes: int, streams: Streams) -> Net:
@@ -53,11 +53,15 @@ def student_of(source: Source, num_classes: int, streams: Streams) -> Net:
     return net
 
 
-def load_source(name: str) -> Source:
-    """The pre-trained network that ``name`` means, in eval mode, on the CPU. Needs prepared weights, no network."""
+def load_source(name: str, image_size: int | None = None) -> Source:
+    """The pre-trained network that ``name`` means, in eval mode, on the CPU. Needs prepared weights, no network.
+
+    image_size: pixels, for networks that are made for one size: position embeddings are resampled as timm does it.
+    """
     weights = parse(name)
     if not weights.prepared:
         raise UsageError(f"backbone '{name}' is not prepared; run: {weights.prepare_command}")
+    sha256 = weights.sha256  # before the file is read: a damaged one is named, not taken apart
     state = _read(weights)
     body = _create(weights, _num_classes(weights, state))
     if name == EMBEDDED:
@@ -67,15 +71,17 @@ def load_source(name: str) -> Source:
     except RuntimeError as error:
         reason = str(error).splitlines()
         raise UsageError(f"backbone '{name}': {weights.file} does not fit {weights.architecture}: {' '.join(reason[:3])[:400]}") from error
-    return _source(body, weights.sha256)
+    _set_size(body, weights, image_size)
+    return _source(body, sha256)
 
 
-def random_source(name: str, streams: Streams) -> Source:
+def random_source(name: str, streams: Streams, image_size: int | None = None) -> Source:
     """The same architecture with random weights drawn from stream ``init``: the control without transfer."""
     weights = parse(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams.seed("init", -1))
         body = _create(weights, None)
+    _set_size(body, weights, image_size)
     return _source(body, f"random:{streams.seed('init', -1):x}")
 
 
@@ -93,12 +99,12 @@ def prepare(tag: str, from_file: Path | None = None) -> Weights:
         except Exception as error:
             raise UsageError(f"backbone '{tag}' could not be fetched: {error}; bring the file and use --from FILE") from error
     store().mkdir(parents=True, exist_ok=True)
-    temporary = weights.file.with_suffix(".tmp")
-    save_file({k: v.contiguous() for k, v in body.state_dict().items()}, temporary)
-    temporary.replace(weights.file)
+    content = save({k: v.contiguous() for k, v in body.state_dict().items()})
+    with replacing(weights.file) as file:
+        file.write(content)
     config = body.pretrained_cfg
     facts = {
-        "sha256": weights.sha256,
+        "sha256": hashlib.sha256(content).hexdigest(),
         "source": str(from_file or config.get("hf_hub_id") or config.get("url")),
         "licence": config.get("license"),
     }
@@ -108,14 +114,7 @@ def prepare(tag: str, from_file: Path | None = None) -> Weights:
 
 def verify(name: str) -> str:
     """sha256 of the prepared weights, after a check against the store's record and a full load."""
-    weights = parse(name)
-    source = load_source(name)
-    recorded = weights.file.with_suffix(".json")
-    if weights.tag and recorded.is_file():
-        expected = json.loads(recorded.read_text(encoding="utf-8"))["sha256"]
-        if expected != source.sha256:
-            raise UsageError(f"backbone '{name}': {weights.file} has sha256 {source.sha256}, but {expected} was prepared")
-    return source.sha256
+    return load_source(name).sha256
 
 
 def _create(weights: Weights, num_classes: int | None) -> nn.Module:
@@ -126,6 +125,19 @@ def _create(weights: Weights, num_classes: int | None) -> nn.Module:
         return timm.create_model(weights.architecture, pretrained=False, **({} if num_classes is None else {"num_classes": num_classes}))
     except RuntimeError as error:
         raise UsageError(f"backbone '{weights.name}': {error}") from error
+
+
+def _set_size(body: nn.Module, weights: Weights, image_size: int | None) -> None:
+    """Transformers are told the size; a convolutional network takes any and has no such method."""
+    set_input_size = getattr(body, "set_input_size", None)
+    if image_size is None or set_input_size is None:
+        return
+    try:
+        set_input_size(img_size=(image_size, image_size))
+    except Exception as error:
+        raise UsageError(
+            f"training.image_size: {image_size}: {weights.architecture} cannot be set to this size: {first_line(error)}"
+        ) from error
 
 
 def _read(weights: Weights) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Checkpoints: everything a killed run needs to go on bit for bit.
 
-One file per claim (``checkpoint/<n>.pt``), renamed into place. Any claim's file is valid, since all of them lie
-on the same trajectory; the one with most steps is resumed from.
+One file per claim (``checkpoint/<n>.pt``), with its checksum, renamed into place. Any claim's file is valid, since all of them lie
+on the same trajectory; the one with most steps is resumed from. A damaged one is dropped: an older one serves, or the run starts afresh.
 """
 
 import io
@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from benchmark.storage.run_folder import replacing, write_json
+from benchmark.storage import checksummed
+from benchmark.storage.run_folder import write_json
 
 
 class Checkpoints:
@@ -36,10 +37,8 @@ class Checkpoints:
         """Write ``state`` (tensors and plain values, with ``step``) and drop older claims' files."""
         started = time.monotonic()
         self._folder.mkdir(exist_ok=True)
-        content = io.BytesIO()
-        torch.save(state, content)  # not into the file: torch hides why a write failed, a full disk say, behind an error of its own
-        with replacing(self._folder / f"{self._claim}.pt") as file:
-            file.write(content.getbuffer())
+        with checksummed.writing(self._folder / f"{self._claim}.pt") as file:
+            torch.save(state, file)
         write_json(self._folder / "step.json", {"step": state["step"]})
         for other in self._folder.glob("*.pt"):
             if int(other.stem) < self._claim:
@@ -49,7 +48,27 @@ class Checkpoints:
         self._last = time.monotonic()
         self._cost = self._last - started
 
-    def load(self) -> dict[str, Any] | None:
-        """The most advanced checkpoint, or None."""
-        states = [torch.load(file, map_location="cpu", weights_only=True) for file in self._folder.glob("*.pt")]
-        return max(states, key=lambda state: state["step"], default=None)
+    def load(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The most advanced checkpoint that is whole, or None; and what is wrong with the others, which are removed."""
+        states, damages = [], []
+        for path in sorted(self._folder.glob("*.pt")):
+            try:
+                content = checksummed.read(path)
+            except checksummed.DamagedError as error:
+                damages.append(str(error))
+                path.unlink(missing_ok=True)
+            else:
+                states.append(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        best = max(states, key=lambda state: state["step"], default=None)
+        if damages:
+            self._say_step(best)
+        return best, damages
+
+    def drop(self) -> None:
+        """Remove every checkpoint: the run starts afresh."""
+        for path in self._folder.glob("*.pt"):
+            path.unlink(missing_ok=True)
+        self._say_step(None)
+
+    def _say_step(self, state: dict[str, Any] | None) -> None:
+        write_json(self._folder / "step.json", {"step": 0 if state is None else state["step"]})

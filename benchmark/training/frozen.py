@@ -5,6 +5,7 @@ import copy
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, fx, nn
+from torch._dynamo.utils import counters
 
 from benchmark.training.net import Net
 from methods.base import Output
@@ -16,9 +17,20 @@ _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
 def compiled(net: nn.Module) -> nn.Module:
-    """``net`` through ``torch.compile``, one graph per shape. Networks that differ in their weights alone share the compiled code."""
+    """``net`` through ``torch.compile``, one graph per shape. Networks that differ in their weights alone share the compiled code.
+
+    A network past the limit fails: torch would run it uncompiled without a word.
+    """
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(net, dynamic=False)
+
+
+def make_room() -> None:
+    """Called before a compiled run: forget what earlier runs compiled where this one might come to the limit. Kernels stay on the disk."""
+    if counters["stats"]["unique_graphs"] > RECOMPILE_LIMIT // 2:
+        torch._dynamo.reset()
+        counters.clear()
 
 
 class Runner:

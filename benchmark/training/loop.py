@@ -1,10 +1,11 @@
 """The training loop that all methods share.
 
-mix -> before_forward -> forward -> penalties -> backward -> before_step -> optimizer step -> after_step
+trains -> mix -> before_forward -> forward -> penalties -> backward -> second_pass -> before_step -> optimizer step -> after_step
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmark.training.pipeline import Pipeline
 from benchmark.training.session import Interrupted, Session
 from benchmark.training.snapshots import Snapshots
 from datasets.stream import Preprocess, TrainStream
-from methods.base import Batch, Context, Step
+from methods.base import Batch, Context, Mixed, Step
 
 
 class Diverged(RuntimeError):
@@ -29,7 +30,10 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Fit:
-    """What training consists of, and how far it is. ``elapsed``: seconds in the loop over all claims; ``curves``: one row per log point."""
+    """What training consists of, and how far it is. ``curves``: one row per log point.
+
+    elapsed: seconds in the loop over all claims, without those in which checkpoints and snapshots are written.
+    """
 
     config: Training
     preprocess: Preprocess
@@ -69,48 +73,75 @@ class Fit:
 
 def train(fit: Fit, session: Session, checkpoints: Checkpoints, snapshots: Snapshots) -> None:
     """Train ``fit`` to its last step, saving when due and when asked to stop (then raising ``Interrupted``)."""
-    total = fit.config.steps
-    fit.net.train()
-    fit.pipeline.train_mode(fit.net)
-    started, offset, first = time.monotonic(), fit.elapsed, fit.step
+    total, device = fit.config.steps, fit.ctx.device
+    offset, first, since = fit.elapsed, fit.step, time.monotonic()
     while fit.step < total:
         train_step(fit, fit.step)
         fit.step += 1
-        fit.elapsed = offset + time.monotonic() - started
+        now = time.monotonic()
+        fit.elapsed, since = fit.elapsed + now - since, now
         rate = (fit.step - first) * fit.stream.batch_size / max(fit.elapsed - offset, 1e-9)
         session.progress(fit.step, total, "train", rate)
-        if snapshots.due(fit.step):
-            snapshots.save(fit.net, fit.step, session.check)
         stop = session.stop_requested()
-        if stop or fit.step == total or checkpoints.due():
-            session.check()
-            checkpoints.save(fit.state_dict())
+        save = stop or fit.step == total or checkpoints.due()
+        if save or snapshots.due(fit.step):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # what the device has still to do is training, not saving
+            fit.elapsed += time.monotonic() - since
+            if snapshots.due(fit.step):
+                snapshots.save(fit.net, fit.step, session.check)
+            if save:
+                session.check()
+                checkpoints.save(fit.state_dict())
+            since = time.monotonic()  # the clock stood still while files were written
         if stop and fit.step < total:
             raise Interrupted(f"stopped at step {fit.step} of {total}")
+    fit.pipeline.finish(fit.ctx)  # not in the checkpoint: killed in here, a run resumes at its last step and comes back
 
 
 def train_step(fit: Fit, i: int) -> None:
     """Step ``i`` (from 0): it depends on ``i`` and the state alone."""
     ctx, pipeline, config = fit.ctx, fit.pipeline, fit.config
-    _seed(ctx.device, ctx.rng.seed("noise", i))
+    pipeline.enter(i, ctx)
     head_factor = pipeline.head_lr_factor(i, config.steps)
     set_lr(fit.optimizer, lr_factor(config.schedule, i, config.steps, config.milestone), head_factor)
     batch = Batch(*fit.stream.batch(i))
     mixed = pipeline.mix(batch, ctx.num_classes, ctx, i)
     pipeline.before_forward(i, ctx)
-    with autocast(ctx.device, fit.precision):
-        out = fit.forward(mixed.x, mixed.edit)
-        step = Step(i, ctx, batch, mixed, out)
-        terms = pipeline.losses(step)
-    loss = torch.stack(list(terms.values())).sum()
-    fit.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    step, terms = _gradient(fit, i, batch, mixed)
+    again = pipeline.second_pass(step)
+    if again is not None:
+        with again, _buffers_kept(fit.net):
+            _gradient(fit, i, batch, mixed)
     pipeline.before_step(step)
     if (i + 1) % config.log_every == 0 or i + 1 == config.steps:
         with torch.no_grad():
-            _log(fit, step, {"total": loss, **terms, **pipeline.monitor(step)})
+            _log(fit, step, {**terms, **pipeline.monitor(step)})
     fit.optimizer.step()
     pipeline.after_step(step)
+
+
+def _gradient(fit: Fit, i: int, batch: Batch, mixed: Mixed) -> tuple[Step, dict[str, Tensor]]:
+    """One forward and backward at the present weights. The noise (dropout) depends on ``i`` alone."""
+    ctx = fit.ctx
+    _seed(ctx.device, ctx.rng.seed("noise", i))
+    with autocast(ctx.device, fit.precision):
+        step = Step(i, ctx, batch, mixed, fit.forward(mixed.x, mixed.edit))
+        terms = fit.pipeline.losses(step)
+    loss = torch.stack(list(terms.values())).sum()
+    fit.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    return step, {"total": loss, **terms}
+
+
+@contextmanager
+def _buffers_kept(net: Net) -> Iterator[None]:
+    """Put the network's buffers back afterwards."""
+    buffers = list(net.buffers())
+    saved = [b.clone() for b in buffers]
+    yield
+    if buffers:
+        torch._foreach_copy_(buffers, saved)
 
 
 def _seed(device: torch.device, seed: int) -> None:
@@ -120,9 +151,14 @@ def _seed(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
+def _rates(optimizer: torch.optim.Optimizer, name: str) -> list[float]:
+    return [group["lr"] for group in optimizer.param_groups if group["name"] == name]
+
+
 def _log(fit: Fit, step: Step, terms: dict[str, Tensor]) -> None:
     values = dict(zip(terms, torch.stack([t.float() for t in terms.values()]).tolist(), strict=True))
-    row = {"step": step.i + 1, "lr": fit.optimizer.param_groups[-1]["lr"], **{f"loss/{name}": value for name, value in values.items()}}
+    rates = {f"lr/{name}": max(lrs) for name in ("backbone", "head") if (lrs := _rates(fit.optimizer, name))}
+    row = {"step": step.i + 1, **rates, **{f"loss/{name}": value for name, value in values.items()}}
     fit.curves.append({**row, "images_per_second": (step.i + 1) * fit.stream.batch_size / fit.elapsed if fit.elapsed else 0.0})
     broken = [name for name, value in values.items() if name != "total" and not abs(value) < float("inf")]
     if broken or not abs(values["total"]) < float("inf"):

@@ -75,6 +75,7 @@ class Net(nn.Module):
         self._layout = Layout.of(body)
         self._recorder = _Recorder()
         self._hooks: dict[str, Any] = {}
+        self.taps: tuple[str, ...] = ()
 
     @property
     def head(self) -> nn.Module:
@@ -96,6 +97,7 @@ class Net(nn.Module):
             if name not in modules:
                 raise MethodError(f"this backbone has no module '{name}' to tap (stages: {', '.join(self.stages)})")
             self._hooks[name] = modules[name].register_forward_hook(_Tap(name, self._recorder, self._layout))
+        self.taps = tuple(self._hooks)
 
     def forward(self, x: Tensor, edit: Edit | None = None) -> Output:
         """x: [B, 3, H, W] -> logits [B, C], pooled features [B, F], maps {tap: [B, c, h, w]}."""
@@ -105,6 +107,8 @@ class Net(nn.Module):
         if edit is not None and edit.tap == "final":
             final = self._layout.edited(final, edit)
         features = self.body.forward_head(final, pre_logits=True)
-        maps = {**self._recorder.maps, "final": self._layout.to_map(final)}
+        # By name: a compiler looks at these names before it takes compiled code again, and not at hooks.
+        maps = {name: self._recorder.maps[name] for name in self.taps}
+        maps["final"] = self._layout.to_map(final)
         self._recorder.maps = {}
         return Output(self.head(features), features, maps)

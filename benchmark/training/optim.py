@@ -1,7 +1,7 @@
 """Parameter groups, the optimizer, and learning-rate schedules in closed form."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -38,11 +38,14 @@ def build_optimizer(
     head: Sequence[nn.Parameter],
     extra: Sequence[tuple[nn.Module, float]],
     claimed_decay: Callable[[str], float | None],
+    lr_factors: Mapping[nn.Parameter, float] | None = None,
+    no_decay: Collection[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """The optimizer over the groups ``backbone``, ``head`` and one ``extra`` per module.
 
-    claimed_decay: the L2 coefficient that a component sets for a group; None leaves it the run's own. Each group keeps its base rate in
-    ``base_lr``; :func:`set_lr` scales it.
+    claimed_decay: the L2 coefficient that a component sets for a group; None leaves it the run's own. lr_factors: on the rates of
+    parameters of the backbone. no_decay: parameters without decay. ``backbone`` and ``head`` become one group per factor and decay.
+    Each group keeps its base rate in ``base_lr``; :func:`set_lr` scales it.
 
     ``sgd``: momentum; every decay is coupled, g += d w. ``adamw``: betas (momentum, .999), eps 1e-8. The run's own decay is decoupled,
     w -= lr d w beside Adam's step (Loshchilov and Hutter, ICLR 2019, as PyTorch scales it). A claimed decay is part of its method's
@@ -51,15 +54,15 @@ def build_optimizer(
     where the two balance, ``alpha w0 / (alpha + wd_backbone)``, would move with the size of the gradients. So under ``adamw`` a method
     whose claim equals the run's own decay still differs from fine-tuning, which it does not under ``sgd``.
     """
-    groups: list[dict[str, Any]] = [
-        {"name": "backbone", "params": list(backbone), "base_lr": config.lr},
-        {"name": "head", "params": list(head), "base_lr": config.lr * config.head_lr_factor},
+    groups = _split("backbone", backbone, config.lr, lr_factors or {}, no_decay)
+    groups += _split("head", head, config.lr * config.head_lr_factor, {}, no_decay)
+    groups += [
+        {"name": "extra", "params": [p for p in module.parameters() if p.requires_grad], "base_lr": config.lr * factor, "decays": True}
+        for module, factor in extra
     ]
-    groups += [{"name": "extra", "params": list(module.parameters()), "base_lr": config.lr * factor} for module, factor in extra]
     for group in groups:
-        group["params"] = [p for p in group["params"] if p.requires_grad]
         claim = claimed_decay(group["name"])
-        group["weight_decay"] = config.weight_decay if claim is None else claim
+        group["weight_decay"] = (config.weight_decay if claim is None else claim) if group.pop("decays") else 0.0
         group["lr"] = group["base_lr"]
     groups = [group for group in groups if group["params"]]
     fused = all(p.is_cuda for group in groups for p in group["params"])
@@ -69,6 +72,17 @@ def build_optimizer(
     for group in groups:
         group["decoupled_weight_decay"] = claimed_decay(group["name"]) is None
     return torch.optim.Adam(groups, betas=(config.momentum, BETA2), **kernel)  # AdamW itself decouples all groups when a state is loaded
+
+
+def _split(
+    name: str, params: Sequence[nn.Parameter], lr: float, factors: Mapping[nn.Parameter, float], no_decay: Collection[nn.Parameter]
+) -> list[dict[str, Any]]:
+    """``params`` as groups of equal rate and decay, in the order of their first parameters."""
+    parts: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for p in params:
+        if p.requires_grad:
+            parts.setdefault((factors.get(p, 1.0), p not in no_decay), []).append(p)
+    return [{"name": name, "params": part, "base_lr": lr * factor, "decays": decays} for (factor, decays), part in parts.items()]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float, head_factor: float = 1.0) -> None:

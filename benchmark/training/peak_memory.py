@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import re
 from pathlib import Path
 
@@ -20,8 +21,16 @@ def keep_pages() -> None:
             ctypes.CDLL(None).mallopt(threshold, 2**30)
 
 
+def release() -> None:
+    """Give back what is no longer in use: networks that refer to themselves in circles, and the device memory that they held."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def reset_peak() -> None:
-    """Start a new peak, on the GPU and (on Linux) for this process, without the pages that earlier runs have left."""
+    """Start a new peak, on the GPU and (on Linux) for this process, without what earlier runs have left: networks in circles, and pages."""
+    release()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(AttributeError, OSError):

@@ -2,6 +2,8 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from benchmark.config.method_options import method_info
 from benchmark.config.run_config import ComponentConfig
 from benchmark.errors import UsageError
+from benchmark.training.setup_cache import SetupCache
 from methods.base import Batch, Component, Context, MethodError, Mixed, Net, Step
 from methods.shared import one_hot, soft_cross_entropy
 
@@ -16,14 +19,18 @@ from methods.shared import one_hot, soft_cross_entropy
 class Pipeline:
     """A list of components that acts as one. Knows the hooks and no method by name."""
 
-    def __init__(self, named: Sequence[tuple[str, Component]]) -> None:
+    def __init__(self, named: Sequence[tuple[str, Component]], identities: Sequence[tuple[str, int]]) -> None:
+        """identities: of each component, the code it is (``module:Class``) and that code's version."""
         self._named = list(named)
+        self._identities = list(identities)
         self._mixer = next((component for _, component in named if component.mixer), None)
+        self._phase: int | None = None
 
     @classmethod
     def build(cls, configs: Sequence[ComponentConfig]) -> "Pipeline":
         """Instantiate the configured components; a refused option names its component."""
-        return cls([(config.name, _instantiate(config)) for config in configs])
+        identities = [(method_info(config.use).target, config.version) for config in configs]
+        return cls([(config.name, _instantiate(config)) for config in configs], identities)
 
     @property
     def views(self) -> int:
@@ -56,14 +63,41 @@ class Pipeline:
         for _, component in self._named:
             component.surgery(net)
 
-    def setup(self, ctx: Context) -> None:
+    def setup(self, ctx: Context, cache: SetupCache) -> None:
+        """One-off passes; each component sees its own part of ``cache``."""
+        found = [(component, *identity) for (_, component), identity in zip(self._named, self._identities, strict=True)]
+        for component, code, version in sorted(found, key=lambda each: not each[0].sets_head):
+            component.setup(replace(ctx, cached=cache.of(code, version)))
+
+    def lr_factors(self, net: Net) -> dict[nn.Parameter, float]:
+        factors: dict[nn.Parameter, float] = {}
         for _, component in self._named:
-            component.setup(ctx)
+            for p, factor in component.lr_factors(net).items():
+                factors[p] = factors.get(p, 1.0) * factor
+        return factors
+
+    def no_decay(self, net: Net) -> set[nn.Parameter]:
+        return {p for _, component in self._named for p in component.no_decay(net)}
 
     def extra_modules(self) -> list[tuple[nn.Module, float]]:
         return [pair for _, component in self._named for pair in component.extra_modules()]
 
+    def enter(self, i: int, ctx: Context) -> None:
+        """Before step ``i``: set what trains, and in which mode, where a phase begins, or this process with its first step."""
+        total = ctx.total_steps
+        phase = max(begin for _, component in self._named for begin in (0, *component.phases(total)) if begin <= i)
+        if phase == self._phase:
+            return
+        self._phase = phase
+        chosen = [trains for _, component in self._named if (trains := component.trains(phase, ctx.net, total)) is not None]
+        if chosen:
+            train = set.intersection(*map(set, chosen))
+            for p in (*ctx.net.body_parameters(), *ctx.net.head_parameters()):
+                p.requires_grad_(p in train)
+        self.train_mode(ctx.net)
+
     def train_mode(self, net: Net) -> None:
+        net.train()
         for _, component in self._named:
             component.train_mode(net)
 
@@ -74,7 +108,7 @@ class Pipeline:
         return factor
 
     def mix(self, batch: Batch, num_classes: int, ctx: Context, i: int) -> Mixed:
-        if self._mixer is None:
+        if self._mixer is None or i >= ctx.total_steps - round(self._mixer.off_last * ctx.total_steps):
             return Mixed(batch.x, one_hot(batch.y, num_classes))
         return self._mixer.mix(batch, num_classes, ctx.rng.numpy("mix", i))
 
@@ -95,6 +129,9 @@ class Pipeline:
     def monitor(self, step: Step) -> dict[str, Tensor]:
         return {term: value for _, component in self._named for term, value in component.monitor(step).items()}
 
+    def second_pass(self, step: Step) -> AbstractContextManager[None] | None:
+        return next((again for _, component in self._named if (again := component.second_pass(step)) is not None), None)
+
     def before_step(self, step: Step) -> None:
         for _, component in self._named:
             component.before_step(step)
@@ -102,6 +139,11 @@ class Pipeline:
     def after_step(self, step: Step) -> None:
         for _, component in self._named:
             component.after_step(step)
+
+    def finish(self, ctx: Context) -> None:
+        self.enter(ctx.total_steps - 1, ctx)  # a run that is resumed behind its last step has taken none in this process
+        for _, component in self._named:
+            component.finish(ctx)
 
     def state_dict(self) -> dict[str, Any]:
         return {

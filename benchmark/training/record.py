@@ -26,10 +26,11 @@ from benchmark.errors import UsageError
 from benchmark.storage.run_folder import Check, replacing, write_record, write_text
 from benchmark.training import peak_memory
 from benchmark.training.backbones import Source
-from benchmark.training.evaluate import Evaluation
+from benchmark.training.evaluate import Predictions
 from benchmark.training.images import Images
 from benchmark.training.linearity import MEASURES, summary
 from benchmark.training.loop import Fit
+from benchmark.training.on_device import FLOAT32, RESIDENT
 from benchmark.training.session import Session
 
 
@@ -40,9 +41,9 @@ class Results:
     fit: Fit
     images: Images
     source: Source
-    train: Evaluation
-    val: Evaluation | None
-    test: Evaluation | None
+    train: Predictions
+    val: Predictions | None
+    test: Predictions | None
     linearity: dict[str, list[dict]]
     wall_seconds: float = 0.0
     started_at: datetime.datetime | None = None
@@ -55,7 +56,7 @@ def write(config: RunConfig, session: Session, results: Results, record: dict[st
     write_text(folder / "linearity.csv", _linearity_csv(results.linearity), session.check)
     if results.test is not None:
         with replacing(folder / "predictions.parquet", check=session.check) as file:
-            pq.write_table(_predictions(results.test), file)
+            pq.write_table(_predictions(results.test, results.images.arena.classes), file)
     if config.runtime.keep_weights == "last":
         with replacing(folder / "weights.safetensors", check=session.check) as file:
             file.write(save({k: v.contiguous() for k, v in results.fit.net.state_dict().items()}))
@@ -77,6 +78,7 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "backbone": config.backbone,
         "weights_hash": results.source.sha256,
         "data_hash": results.images.arena.data_hash,
+        "pixels_hash": results.images.arena.pixels_hash,
         "subset_hash": results.images.subset_hash,
         "protocol": config.protocol,
         "num_classes": fit.ctx.num_classes,
@@ -85,17 +87,23 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "batch_size": fit.stream.batch_size,
         "lr": config.training.lr,
         "precision": config.precision,
+        "float32": FLOAT32,
         "compile": config.compile,
+        "fold_bn": config.fold_bn,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "resident_pixels": fit.stream.pixels is not None,
         "threads": torch.get_num_threads(),
         "train_loss": results.train.loss,
         "train_accuracy": results.train.accuracy,
         "test_accuracy": results.test.accuracy if results.test else None,
         "test_mean_class_accuracy": results.test.mean_class_accuracy if results.test else None,
+        "test_nll": results.test.loss if results.test else None,
+        "test_ece": results.test.calibration_error if results.test else None,
         "val_accuracy": results.val.accuracy if results.val else None,
         "linearity": {split: summary(rows) for split, rows in results.linearity.items()} or None,
         "wall_seconds": round(results.wall_seconds, 3),
         "images_per_second": round(fit.step * fit.stream.batch_size / fit.elapsed, 3),
-        "peak_memory_bytes": peak_memory.peak_bytes(device),
+        "peak_memory_bytes": _peak_bytes(device),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "hostname": socket.gethostname(),
         "resumes": fit.resumes,
@@ -152,6 +160,12 @@ def check_installed() -> None:
         raise UsageError("runtime.tensorboard: tensorboard is not installed; run: pip install 'smilebench[tensorboard]'")
 
 
+def _peak_bytes(device: torch.device) -> int | None:
+    """The run's own: without the pixels that lie on the device for later runs too."""
+    peak = peak_memory.peak_bytes(device)
+    return peak - RESIDENT.nbytes if device.type == "cuda" and peak is not None else peak
+
+
 @functools.cache
 def versions() -> dict[str, str | None]:
     """Versions of what determines results."""
@@ -168,8 +182,11 @@ def _linearity_csv(linearity: dict[str, list[dict]]) -> str:
     return text.getvalue()
 
 
-def _predictions(test: Evaluation) -> pa.Table:
-    return pa.table({"index": test.index, "label": test.label, "top1": test.top1, "probability": test.probability})
+def _predictions(test: Predictions, classes: Sequence[str]) -> pa.Table:
+    names = pa.array(classes, pa.string())
+    columns = {"index": test.index, "label": test.label, "top1": test.top1, "probability": test.probability}
+    named = {"label_name": names.take(pa.array(test.label)), "top1_name": names.take(pa.array(test.top1))}
+    return pa.table({**columns, "true_probability": test.true_probability, **named})
 
 
 @functools.cache

@@ -13,13 +13,14 @@ from benchmark.config.run_config import RunConfig, load_run
 from benchmark.training import peak_memory
 from benchmark.training.backbones import Source, source_of, student_of
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.evaluate import Evaluation, evaluate
-from benchmark.training.frozen import Runner, compiled
+from benchmark.training.evaluate import Predictions, evaluate, followed
+from benchmark.training.frozen import Runner, compiled, make_room
 from benchmark.training.images import Images, load_images, load_test
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
 from benchmark.training.net import Net
+from benchmark.training.on_device import RESIDENT, set_numerics
 from benchmark.training.optim import build_optimizer
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.preflight import preflight
@@ -53,7 +54,12 @@ def train(config: RunConfig, session: Session) -> None:
             session.folder, session.claim, config.runtime.checkpoint_seconds, lambda state: events.write(state["curves"])
         )
         snapshots = Snapshots(session.folder, config.evaluation.snapshots, config.training.steps)
-        saved = checkpoints.load()
+        saved, damages = checkpoints.load()
+        if saved is not None and (lacking := snapshots.lacking(saved["step"])):
+            damages, saved = [*damages, lacking], None
+            checkpoints.drop()
+        for damage in damages:
+            session.log(f"not used: {damage}")
         if saved is not None:
             fit.load_state_dict(saved)
             session.log(f"resumed at step {fit.step} of {config.training.steps} (claim {session.claim})")
@@ -82,6 +88,9 @@ def assemble(config: RunConfig) -> tuple[Fit, Images, Source]:
 
 def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit, Images, Source]:
     device = torch.device(config.runtime.device)
+    set_numerics(device)
+    if config.compile == "on":
+        make_room()
     source = source_of(config, streams)
     pipeline = Pipeline.build(config.components)
     num_classes = len(images.arena.classes)
@@ -93,19 +102,20 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
     for net in (student, source.net):
         net.to(device=device, memory_format=torch.channels_last)
     preprocess = Preprocess(config.training.image_size, source.mean, source.std, device)
+    pixels = RESIDENT.pixels(images.train, device, config.runtime.workers_per_gpu)
     ctx = Context(
         net=student,
         source=source.net,
-        train_pass=_train_pass(config, images, streams, preprocess),
+        train_pass=_train_pass(config, images, streams, preprocess, pixels),
         num_classes=num_classes,
         num_source_classes=source.num_classes,
         total_steps=config.training.steps,
         device=device,
         rng=streams,
-        cached=setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device),
+        cached=_outside_setup,
         frozen=functools.partial(Runner, fold=config.fold_bn == "on", compile=config.compile == "on"),
     )
-    pipeline.setup(ctx)
+    pipeline.setup(ctx, setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device))
     optimizer = _optimizer(config, student, pipeline, device)
     stream = TrainStream(
         images.train,
@@ -117,6 +127,7 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
         rng=streams,
         views=pipeline.views,
         compile=config.compile == "on",
+        pixels=pixels,
     )
     forward = compiled(student) if config.compile == "on" else student
     fit = Fit(config.training, preprocess, replace(ctx, optimizer=optimizer), pipeline, stream, optimizer, config.precision, forward)
@@ -128,9 +139,12 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
     if fit.step < config.training.steps:
         raise RuntimeError(f"test is opened after the last step, and this is step {fit.step} of {config.training.steps}")
 
-    def evaluated(phase: str, split: ArenaSplit, index: np.ndarray) -> Evaluation:
-        session.progress(fit.step, fit.step, phase, 0.0)
-        return evaluate(fit.net, eval_batches(split, index, fit.preprocess, config.evaluation.batch_size), config.precision)
+    def batches(split: ArenaSplit, index: np.ndarray) -> Iterator[Sample]:
+        pixels = fit.stream.pixels if split is images.train else None
+        return eval_batches(split, index, fit.preprocess, config.evaluation.batch_size, pixels)
+
+    def evaluated(phase: str, split: ArenaSplit, index: np.ndarray) -> Predictions:
+        return evaluate(fit.net, followed(batches(split, index), session, fit.step, phase, len(index)), config.precision)
 
     shown = images.train_index[np.unique(np.linspace(0, len(images.train_index) - 1, TRAIN_IMAGES_EVALUATED).round().astype(int))]
     on_train = evaluated("evaluate train", images.train, shown)
@@ -143,19 +157,20 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
     if config.linearity.pairs:
         rng = fit.ctx.rng.numpy("pairs")
         for name, split, index in (("train", images.train, images.train_index), ("test", test, test_index)):
-            session.progress(fit.step, fit.step, f"linearity {name}", 0.0)
-            pairs = index[draw_pairs(len(index), config.linearity.pairs, rng)]
-            batches = lambda chosen, split=split: eval_batches(split, chosen, fit.preprocess, config.evaluation.batch_size)
-            linearity[name] = measure(fit.net, batches, pairs, config.linearity, config.precision)
+            phase = f"linearity {name}"
+            session.progress(fit.step, fit.step, phase, 0.0)
+            first, second = draw_pairs(split, index, fit.preprocess.crop, config.linearity.pairs, rng).T
+            shown_pairs = zip(followed(batches(split, first), session, fit.step, phase, len(first)), batches(split, second), strict=True)
+            linearity[name] = measure(fit.net, shown_pairs, config.linearity, config.precision)
     return Results(fit, images, source, on_train, on_val, on_test, linearity)
 
 
-def _on_test(config: RunConfig, fit: Fit, session: Session, phase: str) -> Callable[[Net], Evaluation]:
+def _on_test(config: RunConfig, fit: Fit, session: Session, phase: str) -> Callable[[Net], Predictions]:
     test, index = load_test(config)
 
-    def evaluated(net: Net) -> Evaluation:
-        session.progress(fit.step, fit.step, phase, 0.0)
-        return evaluate(net, eval_batches(test, index, fit.preprocess, config.evaluation.batch_size), config.precision)
+    def evaluated(net: Net) -> Predictions:
+        batches = eval_batches(test, index, fit.preprocess, config.evaluation.batch_size)
+        return evaluate(net, followed(batches, session, fit.step, phase, len(index)), config.precision)
 
     return evaluated
 
@@ -164,11 +179,18 @@ def _optimizer(config: RunConfig, student: Net, pipeline: Pipeline, device: torc
     extra = pipeline.extra_modules()
     for module, _ in extra:
         module.to(device)
-    return build_optimizer(config.training, student.body_parameters(), student.head_parameters(), extra, pipeline.claimed_decay)
+    parts = student.body_parameters(), student.head_parameters(), extra
+    return build_optimizer(config.training, *parts, pipeline.claimed_decay, pipeline.lr_factors(student), pipeline.no_decay(student))
 
 
-def _train_pass(config: RunConfig, images: Images, streams: Streams, preprocess: Preprocess) -> Callable[..., Iterator[Batch]]:
-    given = {"flip": config.training.flip, "resized": config.training.crop == "resized"}
+def _outside_setup(name: str, options: object, compute: object) -> dict[str, torch.Tensor]:
+    raise RuntimeError(f"cached('{name}'): results are kept on disk during setup alone")
+
+
+def _train_pass(
+    config: RunConfig, images: Images, streams: Streams, preprocess: Preprocess, pixels: torch.Tensor | None
+) -> Callable[..., Iterator[Batch]]:
+    given = {"flip": config.training.flip, "resized": config.training.crop == "resized", "pixels": pixels}
 
     def train_pass(batch_size: int, augment: bool = False, batches: int | None = None) -> Iterator[Batch]:
         samples: Iterator[Sample]
@@ -176,7 +198,7 @@ def _train_pass(config: RunConfig, images: Images, streams: Streams, preprocess:
             rng = streams.numpy("setup")
             samples = train_batches(images.train, images.train_index, preprocess, batch_size=batch_size, rng=rng, batches=batches, **given)
         else:
-            samples = eval_batches(images.train, images.train_index, preprocess, batch_size)
+            samples = eval_batches(images.train, images.train_index, preprocess, batch_size, pixels)
         for n, sample in enumerate(samples):
             if batches is not None and n >= batches:
                 return

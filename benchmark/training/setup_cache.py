@@ -1,40 +1,50 @@
-"""Results of set-up passes, kept on disk for every run that would compute the same."""
+"""Results of set-up passes, kept on disk for every run in which the same code would compute the same."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
-from benchmark.config.run_config import RunConfig
+from benchmark.config.run_config import LOOP_VERSION, RunConfig
+from benchmark.storage import checksummed
 from datasets.base import cache_root
+
+Cached = Callable[[str, Mapping[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
 
 
 class SetupCache:
-    """Results of set-up passes on disk, keyed by all they depend on; one file each, renamed into place."""
+    """Results on disk, keyed by all they depend on; one file each, with its checksum, renamed into place. A damaged one is made anew."""
 
     def __init__(self, key: Mapping[str, Any]) -> None:
         self._key = dict(key)
 
-    def __call__(self, name: str, options: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def of(self, component: str, version: int) -> Cached:
+        """The cache as one component sees it: what others keep under the same name, or it kept at another version, is not there."""
+        return SetupCache({**self._key, "component": component, "version": version})._get
+
+    def _get(self, name: str, options: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         text = json.dumps({**self._key, "pass": name, "options": dict(options)}, sort_keys=True)
         file = cache_root() / "setup" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(f".{os.getpid()}.tmp")
-            save_file({k: v.detach().cpu().contiguous() for k, v in compute().items()}, temporary)
-            temporary.replace(file)
-        return load_file(file)
+        try:
+            return load(checksummed.read(file))
+        except (FileNotFoundError, checksummed.DamagedError):
+            found = {key: value.detach().cpu().contiguous() for key, value in compute().items()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with checksummed.writing(file) as out:
+            out.write(save(found))
+        return found
 
 
 def setup_cache(config: RunConfig, sha256: str, data_hash: str, subset: str, device: torch.device) -> SetupCache:
-    """The cache for one run: weights, images, subset, image size, seed, numerics."""
+    """The cache for one run: weights, images, subset, image size, seed, how networks are run, versions of all that computes."""
     return SetupCache(
         {
+            "loop": LOOP_VERSION,
             "weights": sha256,
             "data": data_hash,
             "subset": subset,
@@ -42,7 +52,7 @@ def setup_cache(config: RunConfig, sha256: str, data_hash: str, subset: str, dev
             "flip": config.training.flip,
             "crop": config.training.crop,
             "seed": [config.dataset, config.fraction, config.seed],
-            "precision": config.precision,
-            "numerics": [device.type, torch.get_num_threads(), torch.__version__],
+            "precision": [config.precision, config.compile, config.fold_bn],
+            "numerics": [device.type, torch.get_num_threads(), torch.__version__, timm.__version__],
         }
     )

@@ -10,10 +10,11 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
-from benchmark.storage.run_folder import Check, replacing, write_text
-from benchmark.training.evaluate import Evaluation
+from benchmark.storage import checksummed
+from benchmark.storage.run_folder import Check, write_text
+from benchmark.training.evaluate import Predictions
 from benchmark.training.net import Net
 
 FILE = "snapshots.csv"
@@ -35,10 +36,20 @@ class Snapshots:
     def save(self, net: Net, step: int, check: Check) -> None:
         """Keep the weights. Called before the checkpoint of the same step, so that a resumed run finds all that lie behind it."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self._path(step), check=check) as file:
+        with checksummed.writing(self._path(step), check) as file:
             file.write(save({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}))
 
-    def score(self, net: Net, evaluate: Callable[[Net], Evaluation], last: Evaluation, check: Check) -> None:
+    def lacking(self, step: int) -> str:
+        """Why a run cannot go on from ``step``: a snapshot before it that is missing or damaged, in words; '' where all are whole."""
+        for before in self.steps[:-1]:
+            if before <= step:
+                try:
+                    checksummed.read(self._path(before))
+                except (FileNotFoundError, checksummed.DamagedError) as error:
+                    return str(error)
+        return ""
+
+    def score(self, net: Net, evaluate: Callable[[Net], Predictions], last: Predictions, check: Check) -> None:
         """Write ``snapshots.csv``, one row per step; ``last`` is the evaluation of ``net``, which is left as it is."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -48,7 +59,7 @@ class Snapshots:
             if step == self.steps[-1]:
                 found = last
             else:
-                other.load_state_dict(load_file(self._path(step)))
+                other.load_state_dict(load(checksummed.read(self._path(step))))
                 found = evaluate(other)
             writer.writerow([step, found.accuracy, found.mean_class_accuracy])
         write_text(self._csv, text.getvalue(), check)

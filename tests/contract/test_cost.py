@@ -11,15 +11,15 @@ from methods.testing import advance, trained
 from tests.contract.entries import trial
 
 
-def forwards(name: str, images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Backbone forwards of one training step after set-up."""
+def forwards(name: str, images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Backbone forwards of one training step after set-up, in batches of the run's size."""
     fit = trained(trial(name, images, backbone).run, 1)
-    count = 0
+    count = 0.0
     original = Net.forward
 
     def counted(self: Net, *args, **kwargs):
         nonlocal count
-        count += 1
+        count += len(args[0]) / fit.stream.batch_size
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Net, "forward", counted)

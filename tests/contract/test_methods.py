@@ -8,6 +8,7 @@ import pytest
 
 import methods
 from benchmark.config.method_options import method_info, method_looks
+from benchmark.errors import UsageError
 from methods.base import Batch
 from methods.testing import (
     CHECKS,
@@ -22,11 +23,20 @@ from methods.testing import (
     check_training,
     fine_tuning,
     logged_terms,
+    tiny_run,
     trained,
 )
-from tests.contract.entries import ENTRIES, TEMPLATE, trial
+from tests.contract.entries import ADAPTERS, ENTRIES, TEMPLATE, transformer, trial
 
-NEVER_NEUTRAL = {"linear_probe": "it freezes the backbone"}
+NEVER_NEUTRAL = {
+    "linear_probe": "it freezes the backbone",
+    "bitfit": "it freezes the weights",
+    "lora": "it freezes the weights",
+    "ssf": "it freezes the weights",
+    "vpt": "it freezes the weights",
+    "adaptformer": "it freezes the weights",
+    "lp_ft": "its classifier starts elsewhere than a drawn one",
+}
 CHECKED = [
     pytest.param(check, name, id=f"{check.__name__}-{name}")
     for check in CHECKS
@@ -38,6 +48,19 @@ CHECKED = [
 @pytest.mark.parametrize(("check", "name"), CHECKED)
 def test_contract(check: Callable[[Trial], None], name: str, images: Path, backbone: str) -> None:
     check(trial(name, images, backbone))
+
+
+@pytest.mark.parametrize(
+    "name", ["lr_decay", "ema", "swa", "lp_ft", "sam", "spd", "ftp", "gradual_unfreezing", "bitfit", "snapmix", "smile"]
+)
+def test_a_transformer_trains_and_resumes(name: str, images: Path, backbone: str) -> None:
+    check_resume(Trial(name, {}, images, transformer(Path(backbone.partition("@")[2]).parent)))
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_names_what_a_convolutional_network_lacks(name: str, images: Path, backbone: str) -> None:
+    with pytest.raises(UsageError, match=f"method '{name}'.*none"):
+        trained(tiny_run(images, backbone, name), 0)
 
 
 def test_every_name_has_a_colour_and_a_marker_of_its_own() -> None:
@@ -66,8 +89,11 @@ def test_every_declared_term_is_logged_by_the_method_or_a_variant(name: str, ima
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if name != "fine_tuning"])
 def test_default_options_do_change_training(name: str, images: Path, backbone: str) -> None:
-    changed = trained(trial(name, images, backbone).run, REFERENCE_STEPS).net.state_dict()
-    assert any(not changed[key].equal(tensor) for key, tensor in fine_tuning(images, backbone)[1].items())
+    tried = trial(name, images, backbone)
+    fit = trained(tried.run, REFERENCE_STEPS)
+    fit.pipeline.finish(fit.ctx)
+    changed, plain = fit.net.state_dict(), fine_tuning(images, tried.backbone)[1]
+    assert changed.keys() != plain.keys() or any(not changed[key].equal(tensor) for key, tensor in plain.items())
 
 
 def test_variants_differ_from_their_method_and_each_other() -> None:
@@ -117,13 +143,6 @@ class Infinite(Component):
 
     def penalties(self, step):
         return {"extra": step.out.features.square().sum() / 0}
-
-
-class Computed(Component):
-    pass
-
-
-Computed.forwards = 2
 
 
 class OwnDraws(Component):
@@ -184,7 +203,6 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         ("Undeclared", check_training, "'extra'.*'terms'"),
         ("PerSample", check_training, "float32 scalar"),
-        ("Computed", check_source, "forwards is 2.*says 1"),
         ("OwnDraws", check_batches, "something else than the generator"),
         ("InPlace", check_batches, "in place"),
         ("Heavy", check_batches, "no distribution"),

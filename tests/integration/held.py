@@ -17,7 +17,7 @@ from benchmark.training.session import Session
 
 __all__ = ["POINTS", "load_run", "preflight", "train"]
 
-POINTS = {"setup": (setup_cache, "save_file"), "evaluation": (evaluate, "autocast"), "record": (record, "write_record")}
+POINTS = {"setup": (setup_cache, "save"), "evaluation": (evaluate, "autocast"), "record": (record, "write_record")}
 
 
 def train(config: RunConfig, session: Session) -> None:

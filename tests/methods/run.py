@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import importlib
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 import methods
 from benchmark.training.pipeline import Pipeline
+from benchmark.training.setup_cache import SetupCache
 from methods.base import Component
 from tests.methods.tiny import CLASSES, SOURCE_CLASSES, context, images, pair, step
 
@@ -35,14 +37,14 @@ class Run:
         **options: Any,
     ) -> None:
         self.size, self.autocast = size, autocast
-        self.pipeline = Pipeline([(type(c).__name__, c) for c in components])
+        self.pipeline = Pipeline([(type(c).__name__, c) for c in components], [(type(c).__name__, 0) for c in components])
         self.net, source = pair(architecture, **options)
         self.pipeline.check(self.net, SOURCE_CLASSES)
         for net in (self.net, source):
             net.tap(self.pipeline.taps(self.net))
         self.pipeline.surgery(self.net)
         ctx = context(self.net, source, images(size=size), total_steps=6, lr=None)
-        self.pipeline.setup(ctx)
+        self.pipeline.setup(ctx, SetupCache({"made by": uuid.uuid4().hex}))
         claimed = self.pipeline.claimed_decay
         groups = [(self.net.body_parameters(), "backbone"), (self.net.head_parameters(), "head")]
         groups += [(list(module.parameters()), "extra") for module, _ in self.pipeline.extra_modules()]
@@ -57,8 +59,7 @@ class Run:
 
     def _step(self, i: int) -> dict[str, float]:
         batch = images(size=self.size, seed=i)._replace(extra_views=(images(size=self.size, seed=i + 100).x,))
-        self.net.train()
-        self.pipeline.train_mode(self.net)
+        self.pipeline.enter(i, self.ctx)
         mixed = self.pipeline.mix(batch, CLASSES, self.ctx, i)
         self.pipeline.before_forward(i, self.ctx)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):

@@ -19,7 +19,7 @@ import methods
 from benchmark.errors import UsageError
 from benchmark.perf import __main__ as perf
 from benchmark.perf import data_path, gpu, kernels, overhead, resources, steps
-from benchmark.perf.measure import Row, interleaved, ratio, show
+from benchmark.perf.measure import Measured, interleaved, ratio, show
 from benchmark.training.net import Net
 
 TINY = steps.Setting("test_resnet", 32, 8, rounds=1)
@@ -27,7 +27,7 @@ QUIET = Console(quiet=True)
 
 
 def test_a_row_says_what_is_wanted_and_whether_it_holds() -> None:
-    rows = [Row("a", 1.04, at_most=1.03), Row("b", 6.0, at_least=5), Row("c", 2.0)]
+    rows = [Measured("a", 1.04, at_most=1.03), Measured("b", 6.0, at_least=5), Measured("c", 2.0)]
     assert [row.met for row in rows] == [False, True, None]
     console = Console(width=100, record=True, file=io.StringIO())
     assert show(console, "title", rows) == rows
@@ -150,10 +150,10 @@ def fake_part(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     module = types.ModuleType("tests_fake_part")
 
-    def report(console: Console) -> list[Row]:
+    def report(console: Console) -> list[Measured]:
         calls.append(1)
         console.print("measured here")
-        return [Row("thing", 2.0, at_least=1)]
+        return [Measured("thing", 2.0, at_least=1)]
 
     module.report = report
     monkeypatch.setitem(sys.modules, "tests_fake_part", module)

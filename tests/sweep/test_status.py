@@ -95,6 +95,23 @@ def test_plain_lines_tell_each_result_and_the_time_left(monkeypatch):
     ]
 
 
+def test_after_the_last_step_a_line_tells_what_is_measured_and_no_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    view = View(Console(file=io.StringIO(), width=200))
+    view.begin(["a", "b"], already=0)
+    for run_id in ("a", "b"):
+        view.started(run_id, 0)
+        view.progress(run_id, {"step": 100, "total": 100, "phase": "evaluate test 640/5647", "images_per_second": 0.0})
+        now[0] += 10
+        if run_id == "a":
+            view.finished("a", "done", None)
+    assert view.seconds_left() is None
+    assert view.summary() == "1/2 finished, 1 running, evaluate test 640/5647"
+    view.progress("b", {"step": 50, "total": 100, "phase": "train", "images_per_second": 8.0})
+    assert view.summary() == "1/2 finished, 1 running, about 7 s left"
+
+
 def test_a_terminal_gets_a_live_table():
     view = open_view(Console(file=io.StringIO(), force_terminal=True, width=120))
     assert isinstance(view, LiveView)

@@ -1,11 +1,14 @@
 """When checkpoints are written, and which one is read."""
 
 import itertools
+import json
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmark.storage import checksummed
 from benchmark.training.checkpoint import Checkpoints
 
 
@@ -47,11 +50,11 @@ def test_writing_takes_at_most_two_percent_of_the_time(tmp_path: Path, monkeypat
 
 def test_the_most_advanced_checkpoint_is_read_and_older_claims_are_dropped(tmp_path: Path) -> None:
     Checkpoints(tmp_path, 1, 15.0).save({"step": 7})
-    assert Checkpoints(tmp_path, 2, 15.0).load() == {"step": 7}
+    assert Checkpoints(tmp_path, 2, 15.0).load() == ({"step": 7}, [])
     Checkpoints(tmp_path, 2, 15.0).save({"step": 9})
     assert [file.name for file in (tmp_path / "checkpoint").glob("*.pt")] == ["2.pt"]
     Checkpoints(tmp_path, 1, 15.0).save({"step": 8})
-    assert Checkpoints(tmp_path, 3, 15.0).load() == {"step": 9}
+    assert Checkpoints(tmp_path, 3, 15.0).load() == ({"step": 9}, [])
 
 
 def test_a_save_that_fails_leaves_the_previous_one(tmp_path: Path) -> None:
@@ -59,4 +62,46 @@ def test_a_save_that_fails_leaves_the_previous_one(tmp_path: Path) -> None:
     checkpoints.save({"step": 3})
     with pytest.raises(Exception, match="pickle"):
         checkpoints.save({"step": 4, "bad": lambda: None})
-    assert checkpoints.load() == {"step": 3}
+    assert checkpoints.load() == ({"step": 3}, [])
+
+
+def damage(file: Path, how: str) -> None:
+    content = bytearray(file.read_bytes())
+    if how == "cut":
+        del content[len(content) // 2 :]
+    elif how == "empty":
+        content.clear()
+    elif how == "zeros":
+        content[100:200] = bytes(100)
+    else:
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "zeros", "one bit"])
+def test_a_damaged_checkpoint_is_named_and_an_older_one_serves(how: str, tmp_path: Path) -> None:
+    state = {"weights": torch.arange(200.0)}
+    Checkpoints(tmp_path, 1, 15.0).save({"step": 7, **state})
+    kept = (tmp_path / "checkpoint" / "1.pt").read_bytes()
+    Checkpoints(tmp_path, 2, 15.0).save({"step": 9, **state})
+    (tmp_path / "checkpoint" / "1.pt").write_bytes(kept)
+    damage(tmp_path / "checkpoint" / "2.pt", how)
+    found, damages = Checkpoints(tmp_path, 3, 15.0).load()
+    assert found["step"] == 7
+    assert torch.equal(found["weights"], state["weights"])
+    assert damages == [f"{tmp_path / 'checkpoint' / '2.pt'} is damaged: its checksum differs"]
+    assert json.loads((tmp_path / "checkpoint" / "step.json").read_text()) == {"step": 7}
+    damage(tmp_path / "checkpoint" / "1.pt", how)
+    assert Checkpoints(tmp_path, 3, 15.0).load()[0] is None
+    assert json.loads((tmp_path / "checkpoint" / "step.json").read_text()) == {"step": 0}
+
+
+def test_a_full_disk_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: checksummed.HashedWriter, content: bytes) -> int:
+        self.error = OSError(28, "No space left on device")
+        raise self.error
+
+    monkeypatch.setattr(checksummed.HashedWriter, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoints(tmp_path, 1, 15.0).save({"step": 3})
+    assert not list((tmp_path / "checkpoint").iterdir())

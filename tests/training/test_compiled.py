@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+import methods
+from benchmark.errors import UsageError
 from benchmark.training.frozen import compiled
+from benchmark.training.run import preflight
 from datasets.stream import Normalise, gather, gather_normalised
-from methods.testing import trained
+from methods.testing import fast_options, trained
 from tests.methods.tiny import random_net
 from tests.runs import config
 
@@ -59,6 +62,36 @@ def test_a_compiled_run_has_the_same_curves_and_the_next_one_compiles_nothing(im
     trained(run, 2)
     assert counters["aot_autograd"]["autograd_cache_hit"] + counters["inductor"]["fxgraph_cache_hit"] >= 2
     assert counters["inductor"]["fxgraph_cache_miss"] == 0
+
+
+ARCHITECTURES = {"test_resnet": {}, "test_vit": {"image_size": 160, "batch_size": 4}, "test_convnext": {"image_size": 64, "batch_size": 4}}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_all_methods_in_one_process_compile_once_without_a_break(architecture: str, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inductor = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, **options: inductor(net, backend="eager", **options))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1000)
+    size = ARCHITECTURES[architecture]
+    settings = {"training": {"log_every": 1, "steps": 4, **size}, "data": {"resize": 8 + size.get("image_size", 32)}, "pretrained": False}
+    for name in methods.METHODS:
+        entry = {"name": "method under test", "use": name, **fast_options(name, {})}
+        found = []
+        for seed in (0, 3):
+            curves = {}
+            for compile in ("off", "on"):
+                run = config(images, architecture, entry, compile=compile, fold_bn="on", seeds=[seed], **settings)
+                try:
+                    preflight([run])
+                except UsageError:
+                    break
+                rows = trained(run, 4).curves
+                curves[compile] = [row[key] for row in rows for key in row if key.startswith("loss/")]
+            if curves:
+                assert curves["on"] == pytest.approx(curves["off"], rel=1e-5, abs=1e-5), name
+            found.append(graphs())
+        assert found[0] == found[1], f"{name}: a second seed compiles again"
+        assert not counters["graph_break"], f"{name}: {dict(counters['graph_break'])}"
 
 
 def test_the_fused_crop_is_the_crop_the_flip_and_the_normalisation() -> None:

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from benchmark.config.run_config import Linearity, Training
-from benchmark.training.linearity import draw_pairs, feature_gaps, label_kl, label_l1, measure, summary
+from benchmark.training.linearity import draw_pairs, feature_terms, label_kl, label_l1, measure, summary
 from benchmark.training.net import Layout, Net
 from benchmark.training.optim import build_optimizer, lr_factor, set_lr
 from benchmark.training.seeding import STREAMS, Streams
+from datasets.arena import ArenaSplit
+from datasets.base import DataError
 from datasets.stream import Sample
 from methods.base import Edit, MethodError, Output
 
@@ -59,10 +61,54 @@ def test_groups_keep_their_decay_rate_and_factor() -> None:
     assert found == {"backbone": (1, 0.1, 0.05), "head": (2, 0.2, 0.25), "extra": (2, 0.3, 0.005)}
 
 
+def split_of(images: list[np.ndarray]) -> ArenaSplit:
+    """A split of square images, each uint8 [side, side, 3]."""
+    sides = np.array([len(image) for image in images], np.int32)
+    ends = np.cumsum(3 * sides.astype(np.int64) ** 2)
+    pixels = np.concatenate([image.reshape(-1) for image in images])
+    keys = tuple(str(n) for n in range(len(images)))
+    return ArenaSplit("train", pixels, ends - 3 * sides.astype(np.int64) ** 2, sides, sides, np.zeros(len(images), np.int64), keys)
+
+
+def plain(level: int, side: int = 4) -> np.ndarray:
+    return np.full((side, side, 3), level, np.uint8)
+
+
 def test_pairs_never_pair_an_image_with_itself() -> None:
-    pairs = draw_pairs(3, 1000, np.random.default_rng(0))
-    assert (pairs[:, 0] != pairs[:, 1]).all()
-    assert {tuple(pair) for pair in pairs.tolist()} == {(i, j) for i in range(3) for j in range(3) if i != j}
+    indices = np.array([1, 2, 4])
+    pairs = draw_pairs(split_of([plain(level) for level in range(5)]), indices, 4, 1000, np.random.default_rng(0))
+    assert {tuple(pair) for pair in pairs.tolist()} == {(i, j) for i in (1, 2, 4) for j in (1, 2, 4) if i != j}
+
+
+def test_images_of_equal_pixels_never_pair() -> None:
+    """Copies, and images that differ outside what the network sees of them."""
+    framed = plain(9, side=6)
+    framed[1:5, 1:5] = 0
+    split = split_of([plain(0), plain(0), framed, plain(7)])
+    pairs = draw_pairs(split, np.arange(4), 4, 500, np.random.default_rng(0))
+    assert {tuple(pair) for pair in pairs.tolist()} == {(0, 3), (1, 3), (2, 3), (3, 0), (3, 1), (3, 2)}
+    with pytest.raises(DataError, match="the 3 images of train to draw pairs from all show the same"):
+        draw_pairs(split, np.arange(3), 4, 1, np.random.default_rng(0))
+
+
+def test_one_close_pair_does_not_carry_the_gap() -> None:
+    fa = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    fb = torch.tensor([[0.0, 1.0], [1.0, 1e-7]])
+    y = torch.tensor([0, 1])
+
+    class Bent(nn.Module):
+        """The features are the image's first two values, moved by .1 where they are of a mixture."""
+
+        def forward(self, images: torch.Tensor) -> Output:
+            f = images.flatten(1)[:, :2]
+            whole = torch.tensor([any(torch.equal(row, known) for known in torch.cat([fa, fb])) for row in f])
+            f = torch.where(whole[:, None], f, f + 0.1)
+            return Output(f, f, {})
+
+    a, b = (Sample(images.reshape(2, 2, 1, 1), y, torch.arange(2)) for images in (fa, fb))
+    rows = measure(Bent(), [(a, b)], Linearity(pairs=2, lambdas=3), "fp32")
+    expected = 2 * math.hypot(0.1, 0.1) / (math.sqrt(2) + 1e-7)
+    assert rows[1]["feature_gap_rel"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_gaps_equal_their_definitions_by_hand() -> None:
@@ -70,13 +116,14 @@ def test_gaps_equal_their_definitions_by_hand() -> None:
     f, fa, fb = (torch.randn(4, 5, dtype=torch.float64) for _ in range(3))
     z, za, zb = (torch.randn(4, 3, dtype=torch.float64) for _ in range(3))
     ya, yb, lam = torch.tensor([0, 1, 2, 2]), torch.tensor([1, 1, 0, 2]), 0.3
-    gap, rel = feature_gaps(f, fa, fb, lam)
+    gap, scale, distance = feature_terms(f, fa, fb, lam)
     l1, kl = label_l1(z, za, zb, lam), label_kl(z, ya, yb, lam)
     for b in range(4):
         numerator = math.sqrt(sum((f[b, k] - lam * fa[b, k] - 0.7 * fb[b, k]) ** 2 for k in range(5)))
         norm_a, norm_b = (math.sqrt(sum(v**2 for v in t[b].tolist())) for t in (fa, fb))
-        assert gap[b] == pytest.approx(numerator / (lam * norm_a + 0.7 * norm_b))
-        assert rel[b] == pytest.approx(numerator / math.dist(fa[b].tolist(), fb[b].tolist()))
+        assert gap[b] == pytest.approx(numerator)
+        assert scale[b] == pytest.approx(lam * norm_a + 0.7 * norm_b)
+        assert distance[b] == pytest.approx(math.dist(fa[b].tolist(), fb[b].tolist()))
         p, pa, pb = (np.exp(t[b].numpy()) / np.exp(t[b].numpy()).sum() for t in (z, za, zb))
         assert l1[b] == pytest.approx(np.abs(p - lam * pa - 0.7 * pb).sum())
         q = np.zeros(3)
@@ -84,6 +131,11 @@ def test_gaps_equal_their_definitions_by_hand() -> None:
         q[yb[b]] += 0.7
         entropy = -sum(v * math.log(v) for v in q if v > 0)
         assert kl[b] == pytest.approx(-(q * np.log(p)).sum() - entropy)
+
+
+def samples(x: torch.Tensor, y: torch.Tensor, sizes: list[int]) -> list[Sample]:
+    parts = (t.split(sizes) for t in (x, y, torch.arange(len(y))))
+    return [Sample(*part) for part in zip(*parts, strict=True)]
 
 
 class Affine(nn.Module):
@@ -95,12 +147,8 @@ class Affine(nn.Module):
 
 
 def test_a_linear_network_has_no_feature_gap_at_any_lambda() -> None:
-    data = torch.randn(10, 3, 4, 4)
-
-    def batches(chosen: np.ndarray) -> list[Sample]:
-        return [Sample(data[part], torch.arange(10)[part] % 3, torch.from_numpy(part)) for part in np.split(chosen, [4])]
-
-    rows = measure(Affine(), batches, draw_pairs(10, 7, np.random.default_rng(1)), Linearity(pairs=7, lambdas=5), "fp32")
+    a, b = (samples(torch.randn(7, 3, 4, 4), torch.arange(7) % 3, [4, 3]) for _ in range(2))
+    rows = measure(Affine(), zip(a, b, strict=True), Linearity(pairs=7, lambdas=5), "fp32")
     assert [row["lam"] for row in rows] == [0, 0.25, 0.5, 0.75, 1]
     assert all(row["feature_gap"] < 1e-6 and row["feature_gap_rel"] < 1e-6 for row in rows)
     assert rows[0]["label_l1"] < 1e-6 < rows[2]["label_l1"]
@@ -112,9 +160,28 @@ def test_a_forward_that_is_not_repeatable_is_found_out() -> None:
         def forward(self, x: torch.Tensor) -> Output:
             return super().forward(x + torch.randn_like(x))
 
-    batches = lambda chosen: [Sample(torch.randn(len(chosen), 3, 4, 4), torch.zeros(len(chosen)).long(), torch.from_numpy(chosen))]
+    a, b = (samples(torch.randn(2, 3, 4, 4), torch.zeros(2).long(), [2]) for _ in range(2))
     with pytest.raises(RuntimeError, match="must vanish"):
-        measure(Noisy(), batches, draw_pairs(5, 4, np.random.default_rng(0)), Linearity(pairs=4, lambdas=3), "fp32")
+        measure(Noisy(), zip(a, b, strict=True), Linearity(pairs=2, lambdas=3), "fp32")
+
+
+def test_the_ends_cost_one_batch_and_their_label_gap_is_the_images_own() -> None:
+    (xa, ya), (xb, yb) = ((torch.randn(8, 3, 4, 4), torch.randint(3, (8,))) for _ in range(2))
+
+    class Counting(Affine):
+        calls = 0
+
+        def forward(self, x: torch.Tensor) -> Output:
+            self.calls += 1
+            return super().forward(x)
+
+    net = Counting()
+    pairs = zip(samples(xa, ya, [2] * 4), samples(xb, yb, [2] * 4), strict=True)
+    rows = measure(net, pairs, Linearity(pairs=8, lambdas=5), "fp32")
+    assert net.calls == 4 * (2 + 3) + 2
+    for row, x, y in ((rows[-1], xa, ya), (rows[0], xb, yb)):
+        own = torch.nn.functional.cross_entropy(Affine()(x).logits, y)
+        assert row["label_kl"] == pytest.approx(float(own), rel=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_efficientnet", "test_convnext", "test_vit"])

@@ -1,7 +1,14 @@
 """Peak memory is a run's own, although what earlier runs freed is kept for the next."""
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
+
+from benchmark.training import peak_memory
+from benchmark.training.net import Net
+from benchmark.training.run import train
+from tests.runs import Notebook, config
 
 CODE = """
 import torch
@@ -21,3 +28,19 @@ assert memory.peak_bytes(cpu) - idle < 100 * 2**20, "a new run starts from what 
 def test_a_run_does_not_inherit_the_peak_of_the_one_before() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_starts_without_the_networks_of_the_one_before(images: Path, backbone: str, tmp_path: Path) -> None:
+    def networks() -> int:
+        return sum(type(found) is Net for found in gc.get_objects())
+
+    gc.disable()
+    try:
+        left = []
+        for n in range(3):
+            train(config(images, backbone, "delta", fold_bn="on"), Notebook(tmp_path / str(n)))
+            peak_memory.reset_peak()
+            left.append(networks())
+    finally:
+        gc.enable()
+    assert left[0] == left[1] == left[2]

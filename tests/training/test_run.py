@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,8 +11,13 @@ from safetensors.torch import load_file
 
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
+from benchmark.training.images import load_images
 from benchmark.training.loop import Diverged
 from benchmark.training.run import Interrupted, preflight, train
+from benchmark.training.seeding import Streams
+from methods import delta
+from methods.l2_sp import L2SP
+from methods.testing import trained
 from tests.runs import Notebook, config
 
 VARYING = {"wall_seconds", "images_per_second", "peak_memory_bytes", "started_at", "finished_at", "resumes"}
@@ -26,6 +32,7 @@ FIELDS = [
     "backbone",
     "weights_hash",
     "data_hash",
+    "pixels_hash",
     "subset_hash",
     "protocol",
     "num_classes",
@@ -34,12 +41,18 @@ FIELDS = [
     "batch_size",
     "lr",
     "precision",
+    "float32",
     "compile",
+    "fold_bn",
+    "cudnn_benchmark",
+    "resident_pixels",
     "threads",
     "train_loss",
     "train_accuracy",
     "test_accuracy",
     "test_mean_class_accuracy",
+    "test_nll",
+    "test_ece",
     "val_accuracy",
     "linearity",
     "wall_seconds",
@@ -80,8 +93,12 @@ def test_a_run_writes_every_file_of_its_folder(images: Path, backbone: str, tmp_
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert (predictions["top1"] == predictions["label"]).mean() == record(tmp_path)["test_accuracy"]
     assert len(predictions) == 18
+    assert record(tmp_path)["test_nll"] == pytest.approx(-np.log(predictions["true_probability"]).mean(), rel=1e-6)
+    assert (predictions["label_name"] == "class" + predictions["label"].astype(str)).all()
+    assert predictions["true_probability"][right := predictions["top1"] == predictions["label"]].equals(predictions["probability"][right])
     curves = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     assert [row["step"] for row in curves] == [2, 4, 6]
+    assert [row["lr/backbone"] for row in curves] == pytest.approx([0.01, 0.01, 0.001])
     terms = ("cross_entropy", "smile_feature", "smile_source")
     assert curves[-1]["loss/total"] == pytest.approx(sum(curves[-1][f"loss/{term}"] for term in terms), rel=1e-5)
     assert load_file(tmp_path / "weights.safetensors").keys()
@@ -152,7 +169,7 @@ def test_training_is_never_handed_the_test_split(images: Path, backbone: str, tm
 
     monkeypatch.setattr(ArenaSplit, "image", watched)
     train(config(images, backbone, "smile"), session)
-    phases = {phase for name, phase in reads if name == "test"}
+    phases = {phase.rpartition(" ")[0] if "/" in phase else phase for name, phase in reads if name == "test"}
     assert phases == {"evaluate test", "linearity test"}
     assert "train" in {phase for name, phase in reads if name == "train"}
 
@@ -166,7 +183,7 @@ def test_val_is_carved_from_the_subset(images: Path, backbone: str, tmp_path: Pa
 
 def test_weights_of_another_architecture_are_refused(images: Path, backbone: str) -> None:
     file = backbone.partition("@")[2]
-    with pytest.raises(UsageError, match=r"tiny\.safetensors does not fit test_vit"):
+    with pytest.raises(UsageError, match=r"\.safetensors does not fit test_vit"):
         preflight([config(images, f"test_vit@{file}")])
 
 
@@ -201,3 +218,69 @@ def test_a_published_list_replaces_the_sampling_rule(images: Path, backbone: str
         preflight([config(images, backbone, data={"train_list": str(tmp_path / "wrong.txt")})])
     with pytest.raises(UsageError, match=r"gone\.txt: cannot be read"):
         _ = config(images, backbone, data={"train_list": str(tmp_path / "gone.txt")}).run_id
+
+
+def test_linearity_pairs_training_images_of_the_subset_alone(
+    images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets.arena import ArenaSplit
+
+    read: set[int] = set()
+    session, original = Notebook(tmp_path), ArenaSplit.image
+
+    def watched(self: ArenaSplit, i: int):
+        if session.phases and session.phases[-1].startswith("linearity train"):
+            read.add(int(i))
+        return original(self, i)
+
+    run = config(images, backbone, fractions=[0.5], linearity={"pairs": 200})
+    subset = set(load_images(run, Streams(run.dataset, run.fraction, run.seed)).train_index.tolist())
+    monkeypatch.setattr(ArenaSplit, "image", watched)
+    train(run, session)
+    assert read == subset
+    assert len(subset) == 18
+
+
+def test_a_term_on_the_gradient_side_that_is_not_finite_ends_the_run(
+    images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no part of the total."""
+    monkeypatch.setattr(L2SP, "monitor", lambda self, step: {"l2_sp": torch.tensor(float("nan"))})
+    with pytest.raises(Diverged, match="not finite at step 2: l2_sp"):
+        train(config(images, backbone, "l2_sp"), Notebook(tmp_path))
+
+
+def test_channel_importance_is_measured_on_shuffled_augmented_images(
+    images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path))
+    seen, original = [], delta.fast_importance
+
+    def watched(net, head, tap, x, y):
+        seen.append((x, y))
+        return original(net, head, tap, x, y)
+
+    monkeypatch.setattr(delta, "fast_importance", watched)
+    fit = trained(config(images, backbone, {"name": "tested", "use": "delta", "n_batches": 2, "batch_size": 9}), 0)
+    labels = torch.cat([y for _, y in seen[:2]])
+    assert (labels.diff() < 0).any(), "in the order of the files, labels would ascend"
+    plain = torch.cat([batch.x for batch in fit.ctx.train_pass(12)])
+    crops = torch.cat([x for x, _ in seen[:2]])
+    central = sum(any(torch.equal(crop, image) for image in plain) for crop in crops)
+    assert central <= 4, "one of 72 random windows is the central one, unflipped"
+
+
+def test_a_damaged_checkpoint_or_snapshot_costs_steps_and_not_the_run(images: Path, backbone: str, tmp_path: Path) -> None:
+    run = config(images, backbone, evaluation={"snapshots": 3})
+    expected = done(run, tmp_path / "whole")
+    for name in ("1.pt", "snapshots/2.safetensors"):
+        folder = tmp_path / name.replace("/", "-")
+        with pytest.raises(Interrupted):
+            train(run, Notebook(folder, stop_after=3))
+        file = folder / "checkpoint" / name
+        file.write_bytes(file.read_bytes()[:-40])
+        again = Notebook(folder, claim=2)
+        train(run, again)
+        assert f"not used: {file} is damaged: its checksum differs" in again.lines
+        assert "started (claim 2)" in again.lines
+        assert steady(folder) == expected

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from benchmark.errors import UsageError
+from benchmark.storage.checksummed import read
 from benchmark.storage.run_folder import RunFolder
 from benchmark.training import record
 from benchmark.training.run import Interrupted, preflight, train
@@ -66,7 +67,7 @@ def test_they_survive_a_stop_bit_for_bit(stop: int, images: Path, backbone: str,
     assert (tmp_path / "cut" / "snapshots.csv").read_bytes() == (tmp_path / "whole" / "snapshots.csv").read_bytes()
     assert steady(tmp_path / "cut") == steady(tmp_path / "whole")
     for step in (2, 4):
-        a, b = (load_file(tmp_path / name / "checkpoint" / "snapshots" / f"{step}.safetensors") for name in ("cut", "whole"))
+        a, b = (load(read(tmp_path / name / "checkpoint" / "snapshots" / f"{step}.safetensors")) for name in ("cut", "whole"))
         assert all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -132,7 +133,7 @@ def test_event_files_hold_the_curves_with_each_step_once(images: Path, backbone:
         try:
             train(run, Notebook(tmp_path, claim=claim, stop_after=stop))
         except Interrupted:
-            assert len(read_events(tmp_path)["lr"]) == stop // 2
+            assert len(read_events(tmp_path)["lr/head"]) == stop // 2
     curves = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     found = read_events(tmp_path)
     assert found.keys() == curves[0].keys() - {"step"}

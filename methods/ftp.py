@@ -1,0 +1,98 @@
+"""FTP: fast trainable projection keeps each row of the weights within a learned distance of its source.
+
+Tian, Liu, Smith, Kira: Fast Trainable Projection for Robust Fine-Tuning. NeurIPS 2023.
+
+    w <- w0 + clamp(c / n, 0, 1) u,   u = w' - w0,   n = ||u||_1 per row
+    c <- clip(c - Adam(k' sum_rows <g, u-> / n-), 1e-8, max n)
+
+per parameter tensor of the backbone; w': its value after the optimizer's step; w0: its pre-trained value; a row: one output
+channel, and a vector is one row; c: the tensor's radius, from ``radius`` = 1e-8 on, so that the first step ends where it began; g: the
+gradient at the next step; u-, n-: u and n of the step before; Adam: with ``lr`` .01, .9, .999 and eps 1e-8; k': ``k``, 1, where the sum is
+positive, else 1. The classifier is left alone.
+
+Deviations from the authors' code: there the projection is part of an optimizer of its own; here it follows the run's. That a vector is
+one row is our reading.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.base import Component, Context, Step
+from methods.shared import ensure
+
+SMALLEST = 1e-8
+BETAS = (0.9, 0.999)
+
+
+def row_norms(u: Tensor) -> Tensor:
+    """The 1-norm of each row, kept as a column that multiplies ``u``."""
+    return u.abs().sum(tuple(range(1, u.ndim)) if u.ndim > 1 else None, keepdim=True)
+
+
+class Ftp(Component):
+    """The projection. radius: c at the start (> 0; None: no projection). lr: of c. k: factor on what makes c smaller (>= 0)."""
+
+    paper = "Tian et al., NeurIPS 2023"
+    color = "#117733"
+    marker = "v"
+    pairs_parameters = True
+    neutral: ClassVar = {"radius": None}
+
+    def __init__(self, *, radius: float | None = 1e-8, lr: float = 0.01, k: float = 1.0) -> None:
+        ensure(radius is None or radius > 0, "radius must be > 0")
+        ensure(min(lr, k) >= 0, "lr and k must be >= 0")
+        self.radius, self.lr, self.k = radius, lr, k
+        self._pairs: list[tuple[torch.nn.Parameter, Tensor]] = []
+        self._previous: list[Tensor] = []
+        self._c = self._m = self._v = torch.zeros(0)
+        self._count = 0
+
+    def setup(self, ctx: Context) -> None:
+        if self.radius is not None:
+            self._pairs = list(zip(ctx.net.body_parameters(), ctx.source.body_parameters(), strict=True))
+            first = self._pairs[0][0]
+            self._c = torch.full((len(self._pairs),), self.radius, dtype=first.dtype, device=first.device)
+            self._m, self._v = torch.zeros_like(self._c), torch.zeros_like(self._c)
+
+    @torch.no_grad()
+    def before_step(self, step: Step) -> None:
+        if self._previous:
+            parts = zip(self._pairs, self._previous, strict=True)
+            slopes = [self._slope(p.grad, u) for (p, _), u in parts]
+            self._learn(torch.stack(slopes))
+
+    @torch.no_grad()
+    def after_step(self, step: Step) -> None:
+        if not self._pairs:
+            return
+        params, start = (list(part) for part in zip(*self._pairs, strict=True))
+        self._previous = list(torch._foreach_sub(params, start))
+        norms = [row_norms(u) for u in self._previous]
+        largest = torch.stack([n.max() for n in norms])
+        self._c = torch.minimum(self._c, largest).clamp_min(SMALLEST)
+        shares = [(c / n.clamp_min(SMALLEST)).clamp(0.0, 1.0) for c, n in zip(self._c.unbind(), norms, strict=True)]
+        torch._foreach_copy_(params, torch._foreach_add(start, torch._foreach_mul(self._previous, shares)))
+
+    @staticmethod
+    def _slope(g: Tensor | None, u: Tensor) -> Tensor:
+        """sum_rows <g, u> / n: how fast the loss grows with c."""
+        return u.new_zeros(()) if g is None else (g * u / row_norms(u).clamp_min(SMALLEST)).sum()
+
+    def _learn(self, slope: Tensor) -> None:
+        """One step of Adam on the radii."""
+        slope, self._count = torch.where(slope > 0, self.k * slope, slope), self._count + 1
+        self._m = BETAS[0] * self._m + (1 - BETAS[0]) * slope
+        self._v = BETAS[1] * self._v + (1 - BETAS[1]) * slope.square()
+        m, v = (t / (1 - beta**self._count) for t, beta in zip((self._m, self._v), BETAS, strict=True))
+        self._c = self._c - self.lr * m / (v.sqrt() + 1e-8)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"previous": self._previous, "adam": [self._c, self._m, self._v], "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._count, device = state["count"], self._c.device
+        self._previous = [u.to(device) for u in state["previous"]]
+        self._c, self._m, self._v = (t.to(device) for t in state["adam"])

@@ -1,0 +1,81 @@
+"""SSF: leave the weights as they are and learn a scale and a shift of every channel behind every layer.
+
+Lian, Zhou, Feng, Wang: Scaling and Shifting Your Features: A New Baseline for Efficient Model Tuning. NeurIPS 2022.
+
+    y <- g * y + b,   g ~ N(1, .02^2), b ~ N(0, .02^2) at the start
+
+y: tokens [B, n, d] behind the patch embedding, every LayerNorm, and every linear layer (``qkv``, projection, both of the MLP) of the
+blocks; g, b: [d], one pair per layer. The layers are frozen, as everything else but the classifier.
+
+Deviations from the authors' code: none in the equation. There g and b can be merged into the layers after training; here they stay.
+Learning rates for it are larger than for fine-tuning: set them per method in ``overrides``.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Component, Context, Net
+from methods.shared import adapt, ensure, own_parameters, to_device
+
+DEVIATION = 0.02
+
+
+class Scaled(nn.Module):
+    """A layer whose output, channels last, is scaled and shifted."""
+
+    def __init__(self, base: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.base = base
+        self.scale, self.shift = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        for p, mean in ((self.scale, 1.0), (self.shift, 0.0)):
+            p.copy_(to_device(torch.empty(p.shape).normal_(mean, DEVIATION, generator=generator), p.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.base(x) + self.shift
+
+
+class Ssf(Component):
+    """The scales and shifts; no option."""
+
+    paper = "Lian et al., NeurIPS 2022"
+    color = "#aa4499"
+    marker = "v"
+    adds_parameters = True
+
+    def __init__(self) -> None:
+        self._adapters: list[Scaled] = []
+
+    def check(self, net: Net) -> None:
+        missing = [name for name in ("patch_embed", "blocks") if not hasattr(net.body, name)]
+        ensure(
+            not missing,
+            f"ssf scales behind the patch embedding and in the blocks of a transformer, and of {missing} this backbone has none",
+        )
+
+    def surgery(self, net: Net) -> None:
+        dim = net.body.patch_embed.proj.out_channels
+
+        def wrap(base: nn.Module) -> Scaled:
+            channels = (
+                base.out_features if isinstance(base, nn.Linear) else base.normalized_shape[-1] if isinstance(base, nn.LayerNorm) else dim
+            )
+            return Scaled(base, channels)
+
+        self._adapters = adapt(net, _is_scaled, wrap)
+
+    def setup(self, ctx: Context) -> None:
+        generator = ctx.rng.torch("setup")
+        for adapter in self._adapters:
+            adapter.reset(generator)
+
+    def trains(self, i: int, net: Net, total_steps: int) -> list[nn.Parameter]:
+        return [*own_parameters(self._adapters), *net.head_parameters()]
+
+
+def _is_scaled(name: str, module: nn.Module) -> bool:
+    """``patch_embed.norm``, an Identity in most networks, is the place behind the patch embedding."""
+    inside = "blocks." in name and isinstance(module, nn.Linear)
+    return inside or name == "patch_embed.norm" or isinstance(module, nn.LayerNorm)

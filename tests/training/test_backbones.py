@@ -1,0 +1,98 @@
+"""Prepared weights are checked before they are used, and written whole; transformers run at the size that is asked for."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from benchmark.config import weights
+from benchmark.errors import UsageError
+from benchmark.storage.atomic import file_sha256
+from benchmark.training.backbones import load_source, prepare, verify
+from benchmark.training.run import preflight
+from methods.testing import advance, trained
+from tests.runs import config
+
+TAG = "test_resnet.r160_in1k"
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str) -> Path:
+    """A store with one prepared tag, and nothing remembered of any file."""
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path / "cache"))
+    own = tmp_path / "own.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), own)
+    found = prepare(TAG, own).file
+    file_sha256.cache_clear()
+    return found
+
+
+def test_a_prepared_backbone_is_recorded_with_its_hash_and_leaves_nothing_else(prepared: Path) -> None:
+    recorded = json.loads(prepared.with_suffix(".json").read_text())
+    assert recorded["sha256"] == hashlib.sha256(prepared.read_bytes()).hexdigest() == verify(TAG)
+    assert sorted(file.name for file in prepared.parent.iterdir()) == [f"{TAG}.json", f"{TAG}.safetensors"]
+
+
+@pytest.mark.parametrize("how", ["one bit", "cut", "replaced"])
+def test_a_changed_backbone_is_refused_by_name_before_it_is_used(how: str, prepared: Path, tmp_path: Path) -> None:
+    content = bytearray(prepared.read_bytes())
+    if how == "one bit":
+        content[-5] ^= 1
+    elif how == "cut":
+        del content[-100:]
+    else:
+        content = bytearray((tmp_path / "own.safetensors").read_bytes()[:-1] + b"\x01")
+    prepared.write_bytes(content)
+    file_sha256.cache_clear()
+    for use in (load_source, verify, lambda name: weights.parse(name).sha256):
+        with pytest.raises(UsageError, match=rf"{TAG}\.safetensors is damaged or was replaced.*smilebench backbones prepare {TAG}"):
+            use(TAG)
+
+
+def test_the_embedded_backbone_is_held_to_the_hash_in_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "efficientnet-lite0-57934424.pth"
+    file.write_bytes(b"other")
+    found = weights.Weights(weights.EMBEDDED, "tf_efficientnet_lite0", file, weights.EMBEDDED)
+    with pytest.raises(UsageError, match=r"efficientnet-lite0-57934424\.pth is damaged or was replaced"):
+        _ = found.sha256
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("vit") / "vit.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=7).state_dict(), file)
+    return f"test_vit@{file}"
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_a_transformer_runs_at_the_size_asked_for(size: int, images: Path, transformer: str) -> None:
+    run = config(images, transformer, data={"resize": 100}, training={"image_size": size, "steps": 2})
+    preflight([run])
+    fit = trained(run, 1)
+    native = load_source(transformer).net.body
+    assert fit.net.body.pos_embed.shape[1] == (size // 16) ** 2 + 1
+    assert native.pos_embed.shape[1] == (160 // 16) ** 2 + 1
+
+
+def test_position_embeddings_are_resampled_and_at_the_native_size_left_alone(transformer: str) -> None:
+    native, same, small = (load_source(transformer, size).net.body for size in (None, 160, 80))
+    assert torch.equal(native.pos_embed, same.pos_embed)
+    expected = timm.layers.resample_abs_pos_embed(native.pos_embed, [5, 5], [10, 10], num_prefix_tokens=1)
+    assert torch.equal(small.pos_embed, expected)
+
+
+def test_a_size_that_a_network_does_not_take_is_refused_before_any_run(images: Path, transformer: str) -> None:
+    run = config(images, transformer, data={"resize": 60}, training={"image_size": 50})
+    with pytest.raises(UsageError, match=r"training\.image_size: 50: .*test_vit"):
+        preflight([run])
+
+
+def test_a_trained_transformer_is_one_network_at_one_size(images: Path, transformer: str) -> None:
+    run = config(images, transformer, "l2_sp", training={"image_size": 32, "steps": 2})
+    fit = trained(run, 0)
+    advance(fit, 2)
+    assert fit.net.body.pos_embed.shape == fit.ctx.source.body.pos_embed.shape
