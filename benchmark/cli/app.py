@@ -22,7 +22,7 @@ app.command()(assets.doctor)
 
 SweepName = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the sweep file, as dotted.key=value.")]
-Out = Annotated[Path | None, typer.Option(help="Results folder [default: results/<sweep>].")]
+Out = Annotated[Path | None, typer.Option(help="Results folder (default: results/<sweep>).")]
 
 
 @app.command()
@@ -30,7 +30,7 @@ def sweep(
     sweep: SweepName,
     assignments: Assignments = None,
     backend: Annotated[Literal["local", "slurm"], typer.Option(help="Where runs are carried out: here, or as jobs.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, here or per job [default: one per GPU or core].")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, here or per job (default: one per GPU or core).")] = None,
     out: Out = None,
     wait: Annotated[bool, typer.Option("--wait", help="With slurm: follow the jobs until they end, then report.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With slurm: print the sbatch scripts, change nothing.")] = False,
@@ -110,7 +110,7 @@ app.command("figures", help="The same as report: redraw what the records say.")(
 def tune(
     sweep: SweepName,
     assignments: Assignments = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [default: one per GPU, or per CPU core].")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes (default: one per GPU, or per CPU core).")] = None,
     out: Out = None,
 ) -> None:
     """Try settings as the sweep's tune block says, on validation images alone. Safe to repeat."""

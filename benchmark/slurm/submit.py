@@ -70,6 +70,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     submissions = Submissions(out)
     found = find_jobs(submissions, mend=True)
     parts = split(plan, found, options.retries)
+    carry_out.verify_data([item.config for item in parts.ready], console)
     _tell(parts, found, console)
     if parts.ready:
         _submit(plan, parts.ready, found, options, workers, console)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from benchmark.config.grid import Sweep
@@ -20,8 +21,8 @@ from benchmark.sweep import results
 from benchmark.sweep.order import Order, Policy
 from benchmark.sweep.plan import Plan, Planned, data_sets, make, summary
 from benchmark.sweep.progress import open_view
-from datasets.arena import Decode, find, prepare
-from datasets.base import open_dataset
+from datasets.arena import Decode, find, prepare, verify
+from datasets.base import Use, open_dataset
 
 
 def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: Callable[[], tuple[Tuned, ...]] = tuple) -> int:
@@ -55,6 +56,7 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
     warn(plan, console)
     if not plan.todo:
         return 0
+    verify_data([item.config for item in plan.todo], console)
     console.print(f"{sweep.name}: {summary(plan)}")
     return _carry_out(plan, workers, console)
 
@@ -117,12 +119,23 @@ def prepare_data(configs: Sequence[RunConfig], console: Console) -> None:
             decode_with_progress(use, decode, console)
 
 
-def decode_with_progress(use: str, decode: Decode, console: Console) -> None:
-    """Decode one data set into its arena, with a progress bar."""
-    dataset = open_dataset(use)
+def verify_data(configs: Sequence[RunConfig], console: Console) -> None:
+    """Read the decoded images of the runs once and compare their checksums, before anything trains on them; DataError names the file."""
+    for use, decode in data_sets(configs):
+        arena = find(open_dataset(use), decode)
+        if arena is not None:
+            with console.status(f"checking the decoded images of {escape(str(use))}"):
+                verify(arena)
+
+
+def decode_with_progress(use: Use, decode: Decode, console: Console, partial: bool = False) -> None:
+    """Decode one data set into its arena, with a progress bar, and say what listing and decoding came upon."""
+    dataset = open_dataset(use, partial)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"decoding {use}", total=sum(len(items) for items in dataset.splits.values()))
-        prepare(dataset, decode, cpu_count(), lambda done, total: bar.update(task, completed=done, total=total))
+        task = bar.add_task(f"decoding {escape(str(use))}", total=sum(len(items) for items in dataset.splits.values()))
+        arena = prepare(dataset, decode, cpu_count(), lambda done, total: bar.update(task, completed=done, total=total))
+    for line in (*dataset.notes, *arena.notes):
+        console.print(f"{use}: {line}", style="yellow", highlight=False, markup=False)
 
 
 def warn(plan: Plan, console: Console) -> None:
