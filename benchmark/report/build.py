@@ -5,7 +5,7 @@ An unchanged report costs reading the records: neither pandas nor matplotlib nor
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,22 +35,33 @@ class Report:
 def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Report:
     """Write tables, figures, ``runs.csv``, ``runs.parquet`` and ``report.html`` into ``sweep_dir``.
 
-    Nothing is written when records, failures, expected runs and the report's code are those of the last
-    report and all its files are still there.
+    Nothing is written when records and the files beside them, failures, expected runs and the report's code are those of the
+    last report and all its files are still there and whole.
     """
+    sweep_dir.mkdir(parents=True, exist_ok=True)
     found = collect(sweep_dir, expected)
     key = _key(sweep, found)
-    before = read_json(sweep_dir / STATE) or {}
-    if before.get("key") == key and all((sweep_dir / name).is_file() for name in before["files"]):
+    before = read_json(sweep_dir / STATE)
+    before = before if isinstance(before, dict) else {}
+    if before.get("key") == key and _whole(sweep_dir, before["files"]):
         return Report(sweep_dir / "report.html", tuple(map(_table, before["tables"])), before["summary"], False, caption(sweep.selection))
     from benchmark.report.redraw import redraw
 
     drawn = redraw(sweep_dir, sweep, expected, found)
     for name in set(before.get("files", ())) - set(drawn.files):
         (sweep_dir / name).unlink(missing_ok=True)
-    state = {"key": key, "files": sorted(drawn.files), "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
+    sizes = {name: (sweep_dir / name).stat().st_size for name in sorted(drawn.files)}
+    state = {"key": key, "files": sizes, "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
     write_json(sweep_dir / STATE, state)
     return Report(sweep_dir / "report.html", tuple(drawn.tables), drawn.summary, True, caption(sweep.selection))
+
+
+def _whole(sweep_dir: Path, sizes: Mapping[str, int]) -> bool:
+    """Whether all files of the last report are there with the sizes they had; a crash of the machine can leave them empty."""
+    try:
+        return all((sweep_dir / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, AttributeError):
+        return False
 
 
 def _key(sweep: SweepInfo, found: Collected) -> str:

@@ -13,6 +13,9 @@ from itertools import combinations
 from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
 from benchmark.report.intervals import Difference, Interval, difference, holm, paired_p, t_interval
 
+LARGE_TERM = 10
+"""A loss term of more than this many times the cross-entropy is warned of."""
+
 MIN_PAIRS_TO_TEST = 3
 """Below this many pairs no p-value is shown: a t-test on two numbers carries nothing."""
 
@@ -225,6 +228,19 @@ def _marked(cells: Sequence[Cell]) -> list[Cell]:
     tied = {i for (pair, _), p in zip(known, adjusted, strict=True) if best in pair and p >= 0.05 for i in pair}
     marks = dict.fromkeys(tied, "tied") | {best: "best"}
     return [replace(cell, mark=marks.get(i, "")) for i, cell in enumerate(cells)]
+
+
+def term_ratios(cell: Cell) -> dict[str, float]:
+    """Per loss term beside the cross-entropy: mean of its size over mean cross-entropy, over all log points of all runs that have both."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for run in cell.runs:
+        for row in run.curves():
+            for key in row.keys() - {"loss/cross_entropy", "loss/total"}:
+                if key.startswith("loss/") and "loss/cross_entropy" in row:
+                    found = sums[key.removeprefix("loss/")]
+                    found[0] += abs(row[key])
+                    found[1] += row["loss/cross_entropy"]
+    return {term: size / cross for term, (size, cross) in sorted(sums.items()) if cross > 0}
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,23 @@ import io
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from benchmark.report.text import one_line
 
 AbsentState = Literal["missing", "failed", "unreadable", "stale"]
 
 _TEXT = ("run_id", "subset_hash", "data_hash", "weights_hash", "device", "finished_at")
 _NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images_per_second", "threads")
+MEASURES = ("feature_gap_rel", "feature_gap", "label_l1", "label_kl")
+"""The measures of ``linearity.csv``."""
+
+_DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml")
+"""Files beside a record that a report is drawn from."""
+
 _GAPS = ("feature", "feature_rel", "label_l1", "label_kl")
 
 
@@ -93,21 +101,29 @@ class Run:
         return None if linearity is None else linearity[split][name]
 
     def linearity(self) -> list[dict[str, Any]]:
-        """Rows of ``linearity.csv``: ``split`` as text, all else as floats; none where the file was not kept."""
-        rows = csv.DictReader(io.StringIO(self._text("linearity.csv")))
-        return [{k: v if k == "split" else float(v) for k, v in row.items()} for row in rows]
+        """Rows of ``linearity.csv``: ``split`` as text, all else as floats; none where the file was not kept or is damaged."""
+        return self._read("linearity.csv", _linearity_rows)[0]
 
     def curves(self) -> list[dict[str, float]]:
-        """Rows of ``curves.jsonl``, one per log point; none where the file was not kept."""
-        return [json.loads(line) for line in self._text("curves.jsonl").splitlines() if line.strip()]
+        """Rows of ``curves.jsonl``, one per log point; none where the file was not kept or is damaged."""
+        return self._read("curves.jsonl", _curve_rows)[0]
+
+    def snapshots(self) -> list[tuple[int, float]]:
+        """The (step, accuracy on ``test``) of ``snapshots.csv``; none where the file was not kept or is damaged."""
+        return self._read("snapshots.csv", _snapshot_rows)[0]
+
+    def damage(self) -> list[str]:
+        """Files beside the record that are there and cannot be read, each with the reason; the record counts all the same."""
+        readers = {"linearity.csv": _linearity_rows, "curves.jsonl": _curve_rows, "snapshots.csv": _snapshot_rows}
+        return [f"{name} is damaged ({why})" for name, parse in readers.items() if (why := self._read(name, parse)[1])]
 
     def settings(self) -> dict[str, Any]:
         """The resolved ``config.yaml``; empty where the file was not kept or is damaged."""
         from benchmark.storage import yamlio
 
         try:
-            found = yamlio.parse(self._text("config.yaml"), str(self.folder))
-        except ValueError:
+            found = yamlio.parse((_bytes(self.folder / "config.yaml") or b"").decode("utf-8"), str(self.folder))
+        except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -117,9 +133,15 @@ class Run:
             name for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", "log.txt") if (self.folder / name).is_file()
         ]
 
-    def _text(self, name: str) -> str:
-        content = _bytes(self.folder / name)
-        return "" if content is None else content.decode("utf-8")
+    def _read(self, name: str, parse: Callable[[str], list[Any]]) -> tuple[list[Any], str]:
+        """The rows of a file, and why there are none where it is damaged."""
+        try:
+            content = _bytes(self.folder / name)
+            return ([], "") if content is None else (parse(content.decode("utf-8")), "")
+        except UnicodeDecodeError:
+            return [], "not UTF-8"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return [], one_line(str(error)) or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -177,9 +199,13 @@ def collect(sweep_dir: Path, expected: Sequence[Expected]) -> Collected:
 
 
 def _read(folder: Path, item: Expected, digest: Any) -> Run | Absent:
-    content = _bytes(folder / "record.json")
-    failure = _bytes(folder / "failure.json") if content is None else None
-    for part in (item.run_id.encode(), content or b"", failure or b""):
+    try:
+        content = _bytes(folder / "record.json")
+        failure = _bytes(folder / "failure.json") if content is None else None
+    except OSError as error:
+        digest.update(f"{item.run_id}: {error}".encode())
+        return Absent(item, "unreadable", one_line(f"{Path(str(error.filename)).name}: {error.strerror}"))
+    for part in (item.run_id.encode(), content or b"", failure or b"", _ages(folder) if content else b""):
         digest.update(hashlib.sha256(part).digest())
     if content is not None:
         try:
@@ -191,7 +217,73 @@ def _read(folder: Path, item: Expected, digest: Any) -> Run | Absent:
     return Absent(item, "missing", "no record yet")
 
 
+def _ages(folder: Path) -> bytes:
+    """Sizes and times of the files beside a record: to read them all would cost an unchanged report as much as a new one."""
+    found = []
+    for name in _DRAWN_FILES:
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            continue
+        found.append(f"{name} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join(found).encode()
+
+
+def _linearity_rows(text: str) -> list[dict[str, Any]]:
+    reader, rows = csv.DictReader(io.StringIO(text)), []
+    if not {"split", "lam", *MEASURES} <= set(reader.fieldnames or ()):
+        raise ValueError("line 1 does not name its columns")
+    for number, row in enumerate(reader, start=2):
+        if row["split"] not in ("train", "test"):
+            raise ValueError(f"line {number} is not one of train or test pairs")
+        rows.append({k: v if k == "split" else _number(v, number) for k, v in row.items() if k is not None})
+    train, test = ([row["lam"] for row in rows if row["split"] == split] for split in ("train", "test"))
+    if train != test:
+        raise ValueError("it is cut off")
+    return rows
+
+
+def _curve_rows(text: str) -> list[dict[str, float]]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number} is not JSON") from error
+        if not isinstance(row, dict) or "step" not in row or not all(isinstance(row[k], int | float) for k in row if _drawn(k)):
+            raise ValueError(f"line {number} is no log point")
+        rows.append(row)
+    if not rows:
+        raise ValueError("it has no rows")
+    return rows
+
+
+def _drawn(key: str) -> bool:
+    return key == "step" or key.startswith("loss/")
+
+
+def _snapshot_rows(text: str) -> list[tuple[int, float]]:
+    lines = enumerate(csv.DictReader(io.StringIO(text)), start=2)
+    rows = [(int(_number(row["step"], number)), _number(row["test_accuracy"], number)) for number, row in lines]
+    if not rows:
+        raise ValueError("it has no rows")
+    return rows
+
+
+def _number(text: Any, line: int) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"line {line} holds no number") from error
+    if not math.isfinite(value):
+        raise ValueError(f"line {line} holds no finite number")
+    return value
+
+
 def _bytes(path: Path) -> bytes | None:
+    """Content of a file; None where there is none. OSError where it cannot be read, or is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

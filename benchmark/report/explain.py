@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmark.errors import UsageError
-from benchmark.report.cells import Cell, Group, accuracy, hours_of, images_per_second, minutes, peak_memory_mib
+from benchmark.report.cells import Cell, Group, accuracy, hours_of, images_per_second, minutes, peak_memory_mib, term_ratios
 from benchmark.report.collect import Expected, Run, SweepInfo, cell_name
 from benchmark.report.intervals import mean
 from benchmark.report.tables import interval_value, p_value
@@ -154,7 +154,7 @@ def name_of(cell: Cell) -> str:
 
 def details(info: SweepInfo, cell: Cell) -> list[tuple[str, str]]:
     """Settings, cost, provenance and the command that redoes the cell; what its runs did not keep is said to be missing."""
-    lines = [*_settings(cell.runs[0]), *_cost(cell.runs), *_origin(cell.runs)] if cell.runs else []
+    lines = [*_settings(cell.runs[0]), *_terms(cell), *_cost(cell.runs), *_origin(cell.runs)] if cell.runs else []
     redo = info.redo.get(name_of(cell))
     return [*lines, ("Redo", redo)] if redo else lines
 
@@ -181,6 +181,12 @@ def _value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "none", True: "on", False: "off"}[value]
     return str(value)
+
+
+def _terms(cell: Cell) -> list[tuple[str, str]]:
+    ratios = term_ratios(cell)
+    text = ", ".join(f"{term} {ratio:.2g} ×" if ratio < 100 else f"{term} {ratio:.0f} ×" for term, ratio in ratios.items())
+    return [("Loss terms", f"{text} the cross-entropy (means over the run)")] if ratios else []
 
 
 def _cost(runs: Sequence[Run]) -> list[tuple[str, str]]:

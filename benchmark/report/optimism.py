@@ -3,16 +3,13 @@
 A diagnostic: it fills a table of its own, and nothing is chosen by it.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmark.report.cells import Group
+from benchmark.report.collect import Run
 from benchmark.report.intervals import Interval, t_interval
 from benchmark.report.text import NONE, Table, Value, csv_text
-
-FILE = "snapshots.csv"
 
 OPTIMISM_CAPTION = (
     "Mean ± half width of the 95 % t-interval over seeds. The best snapshot is chosen per run on test itself: what best-epoch-on-test "
@@ -35,20 +32,18 @@ class Scored:
         return self.best - self.last
 
 
-def read(folder: Path) -> Scored | None:
-    """The snapshots of the run in ``folder``; None where none were kept."""
-    try:
-        text = (folder / FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
+def read(run: Run) -> Scored | None:
+    """The snapshots of ``run``; None where none were kept."""
+    rows = [(step, 100 * value) for step, value in run.snapshots()]
+    if not rows:
         return None
-    rows = [(int(row["step"]), 100 * float(row["test_accuracy"])) for row in csv.DictReader(text.splitlines())]
     step, best = max(rows, key=lambda row: (row[1], -row[0]))
     return Scored(best, step, rows[-1][1], len(rows))
 
 
 def optimism_table(group: Group) -> Table | None:
     """Per method the last iterate, the best snapshot and their difference, over the runs that kept snapshots; None where none did."""
-    cells = {cell.method: [s for run in cell.runs if (s := read(run.folder)) is not None] for cell in group.cells}
+    cells = {cell.method: [s for run in cell.runs if (s := read(run)) is not None] for cell in group.cells}
     if not any(cells.values()):
         return None
     counts = sorted({s.count for found in cells.values() for s in found})
@@ -77,7 +72,7 @@ def optimism_csv(groups: Sequence[Group]) -> str:
     columns = ("run_id", "dataset", "fraction", "method", "seed", "snapshots", "last", "best", "best_step", "optimism")
     rows = []
     for run in (run for group in groups for run in group.runs):
-        if (found := read(run.folder)) is not None:
+        if (found := read(run)) is not None:
             item = run.expected
             numbers = (found.count, found.last, found.best, found.best_step, found.optimism)
             rows.append([item.run_id, item.dataset, item.fraction, item.method, item.seed, *numbers])

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from benchmark.report.budget import CSV as BUDGET_CSV
 from benchmark.report.budget import budget_csv
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Collected, Expected, Run, SweepInfo
+from benchmark.report.figures.fonts import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
@@ -39,6 +40,9 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     groups = group_runs(sweep, expected, found)
     across = compare_across(groups)
     tables, overview, ranks = [main_table(group) for group in groups], overview_tables(groups), ranks_table(across)
+    boxes = font_note([*sweep.methods, *(group.dataset for group in groups)])
+    if boxes:
+        tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, boxes))
     summary = summarise(groups, across, expected, found)
     texts = {
         "tables/main.md": to_markdown(tables, caption(sweep.selection)),

@@ -1,16 +1,13 @@
 """The one place that decides how figures look.
 
-Each method has a fixed colour and marker, the same in every sweep: those that it declares, else those of
-``templates/palette.json``. Colours are from the colour-blind-safe sets of Okabe and Ito and of Paul Tol; no two names share
-colour and marker. Any other name gets a stable style derived from the names it is made of, or else from a hash of the name.
+Each method has a fixed colour and marker, the same in every sweep: those that its class declares, from the
+colour-blind-safe sets of Okabe and Ito and of Paul Tol; no two names share colour and marker. Any other name
+gets a stable style derived from the names it is made of, or else from a hash of the name.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 WIDTH = 3.4
@@ -48,15 +45,15 @@ class Style:
 class Looks:
     """The style of any method label: ``Looks(declared)["l2_sp+mixup"]``. declared: (colour, marker) by a method's name.
 
-    The same label always looks the same. A name that no method declares is looked up in the palette; one that extends another
-    (``delta_smile``) is dotted. A composition ``a+b`` has the colour of its first part, the marker of its last and a dashed line.
-    A name that extends a known one (``smile_weak``) keeps that one's colour, dash-dotted, with a marker chosen by its hash.
+    The same label always looks the same. A declared name that extends another (``delta_smile``) is dotted. A composition ``a+b``
+    has the colour of its first part, the marker of its last and a dashed line. A name that extends a known one (``smile_weak``)
+    keeps that one's colour, dash-dotted, with a marker chosen by its hash.
     """
 
     declared: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __getitem__(self, method: str) -> Style:
-        known = palette() | dict(self.declared)
+        known = self.declared
         if method in known:
             colour, marker = known[method]
             return Style(colour, marker, DOTTED if _family(method, known) else SOLID)
@@ -69,13 +66,6 @@ class Looks:
         if family:
             return Style(known[family][0], marker, DASH_DOT)
         return Style(_SPARE_COLOURS[number // len(_MARKERS) % len(_SPARE_COLOURS)], marker, DASH_DOT)
-
-
-@cache
-def palette() -> dict[str, tuple[str, str]]:
-    """The (colour, marker) of the names that have fixed ones."""
-    table = json.loads((Path(__file__).parent / "templates" / "palette.json").read_text(encoding="utf-8"))
-    return {name: (colour, marker) for name, (colour, marker) in table.items()}
 
 
 def _family(name: str, known: Iterable[str]) -> str:

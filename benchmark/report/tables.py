@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from benchmark.report.cells import (
+    LARGE_TERM,
     MIN_PAIRS_TO_MARK,
     Cell,
     Group,
@@ -14,6 +15,7 @@ from benchmark.report.cells import (
     mean_class_accuracy,
     minutes,
     peak_memory_mib,
+    term_ratios,
 )
 from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
 from benchmark.report.text import NONE, Table, Value, csv_text
@@ -117,6 +119,13 @@ def notes(group: Group) -> list[str]:
     lines = []
     for cell in group.cells:
         lines += [f"{cell.method}, seed {a.expected.seed}: {a.state} ({a.reason})" for a in cell.absent]
+        lines += [f"{cell.method}, seed {run.seed}: runs/{run.expected.run_id}/{line}" for run in cell.runs for line in run.damage()]
+        lines += [
+            f"{cell.method}: the loss term {term} is {ratio:.0f} times the cross-entropy (means over the run): "
+            "it rules the training, check its weight"
+            for term, ratio in term_ratios(cell).items()
+            if ratio > LARGE_TERM
+        ]
         if cell.n == 1:
             lines.append(f"{cell.method}: one seed, so no interval can be given")
         if cell.refused and cell.n and cell.method != group.baseline:

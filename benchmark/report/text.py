@@ -18,7 +18,8 @@ CAPTION = (
     "Mean ± half width of the 95 % t-interval over seeds (a seed draws subset, order, augmentation and new head together). "
     f"{UNSELECTED} "
     "Difference: to the baseline, paired by seed, with the paired-t interval; p: paired t-test, Holm-corrected over the methods of "
-    "this table. Feature gap: relative; label gap: L1; both are means over pairs and 0 < λ < 1, lower is more linear. "
+    "this table. Feature gap: mean deviation over pairs, relative to the pairs' mean distance; label gap: mean L1 distance; both over "
+    "0 < λ < 1, lower is more linear. "
     "Rates and minutes are means per run; hours are of all runs behind the row together (CPU-hours: times threads)."
 )
 
@@ -86,8 +87,11 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def csv_field(value: object) -> object:
-    """``value`` as :func:`csv_text` writes it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """``value`` as :func:`csv_text` writes it; a carriage return, which would end the row for some readers, as a line feed."""
+    if not isinstance(value, str):
+        return value
+    text = re.sub("\r\n?", "\n", value)
+    return f"'{text}" if value.startswith(_FORMULA) else text
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -108,11 +112,11 @@ def _markdown_row(texts: Sequence[str]) -> str:
 
 def to_latex(tables: Sequence[Table], sweep: str, caption: str = CAPTION) -> str:
     """One booktabs ``table*`` per table; needs ``\\usepackage{booktabs,graphicx}``; one too wide for the page is scaled to it."""
-    blocks = [_NEEDS]
+    blocks: list[str] = []
     for number, table in enumerate(tables, start=1):
         words = [f"{_tex(table.title)}.", _tex(caption), *(_tex(note) + "." for note in table.notes)]
         blocks.append(_float(" ".join(words), f"tab:{_label(sweep)}-{number}", len(table.columns), _head(table.columns), [_body(table)]))
-    return "\n\n".join(blocks) + "\n"
+    return _document(blocks)
 
 
 def to_latex_panels(tables: Sequence[Table], caption: str, label: str) -> str:
@@ -124,10 +128,16 @@ def to_latex_panels(tables: Sequence[Table], caption: str, label: str) -> str:
     title = rf"\multicolumn{{{len(columns)}}}{{l}}{{\textit{{%s}}}} \\"
     panels = [[title % _tex(table.title), *_body(table)] if len(tables) > 1 else _body(table) for table in tables]
     block = _float(" ".join([_tex(caption), *notes]), f"tab:{_label(label)}", len(columns), _head(columns), panels)
-    return f"{_NEEDS}\n\n{block}\n"
+    return _document([block])
 
 
-_NEEDS = r"% needs \usepackage{booktabs,graphicx}"
+def _document(blocks: Sequence[str]) -> str:
+    """The blocks below a comment of what they need."""
+    lines = [r"% needs \usepackage{booktabs,graphicx}"]
+    points = dict.fromkeys(re.findall(r"U\+[0-9A-F]{4,6}", "\n".join(blocks)))
+    if points:
+        lines.append(f"% {', '.join(points)} stand for characters without a LaTeX command: write them and compile with XeLaTeX")
+    return "\n\n".join(["\n".join(lines), *blocks]) + "\n"
 
 
 def _float(caption: str, label: str, columns: int, head: str, panels: Sequence[Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.devices import cpu_count, default_workers, no_gpu, worker_devices
 from benchmark.errors import UsageError
-from benchmark.report.budget import Tuned
+from benchmark.report.collect import Tuned
 from benchmark.storage import yamlio
 from benchmark.storage.atomic import check_writable, remove_litter
 from benchmark.storage.run_folder import RunFolder

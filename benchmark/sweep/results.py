@@ -10,11 +10,11 @@ from rich.console import Console
 
 from benchmark.config.entries import parse_entry
 from benchmark.config.grid import Sweep
+from benchmark.config.method_options import method_looks
 from benchmark.report import explain as explaining
-from benchmark.report.budget import Tuned
 from benchmark.report.build import Report, build, print_table
 from benchmark.report.cells import group_runs
-from benchmark.report.collect import Expected, SweepInfo, cell_name, collect
+from benchmark.report.collect import Expected, SweepInfo, Tuned, cell_name, collect
 from benchmark.storage.atomic import write_text
 
 _AXES = ("methods", "datasets", "fractions", "seeds", "baseline")
@@ -24,7 +24,7 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     """What the report is told of a sweep, and the runs it is to find."""
     source, command = (sweep.origin.shown, sweep.origin.command()) if sweep.origin else ("", "")
     about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, source, command)
-    info = SweepInfo(*about, redo=redo_commands(sweep), selection=sweep.selection)
+    info = SweepInfo(*about, redo=redo_commands(sweep), selection=sweep.selection, looks=dict(method_looks()))
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.config import grid
+from benchmark.config.method_options import method_looks
 from benchmark.report.budget import CSV, budget_csv
 from benchmark.report.collect import Tuned
 from benchmark.storage.atomic import write_text
@@ -72,7 +73,7 @@ def write_budget(folder: Path, found: Sequence[Tuned]) -> list[Path]:
         return []
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     write_text(folder / "tables" / CSV, budget_csv(found), durable=False)
-    pictures = write_budgets(found, folder / "figures", Looks())
+    pictures = write_budgets(found, folder / "figures", Looks(method_looks()))
     return [folder / "tables" / CSV, *(folder / "figures" / f"{picture.name}.png" for picture in pictures)]
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.config.method_options import method_looks
 from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
 
 QUICK = ("fine_tuning", "linear_probe", "l2_sp", "delta", "rifle", "mixup", "smile", "l2_sp+mixup", "smile_weak")
@@ -24,7 +25,8 @@ TERMS = {"l2_sp": ("l2_sp",), "delta": ("delta", "head_decay"), "smile": ("featu
 
 
 def info(methods: Sequence[str] = QUICK, name: str = "made_up") -> SweepInfo:
-    return SweepInfo(name, methods[0], tuple(methods), "smile", f"sweeps/{name}.yaml", f"smilebench sweep {name}")
+    about = (name, methods[0], tuple(methods), "smile", f"sweeps/{name}.yaml", f"smilebench sweep {name}")
+    return SweepInfo(*about, looks=dict(method_looks()))
 
 
 def with_redo(found: SweepInfo, names: Iterable[str]) -> SweepInfo:

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from benchmark.report import optimism
 from benchmark.report.budget import budget_csv, curve, expected_best
 from benchmark.report.build import build
-from benchmark.report.collect import Tuned
+from benchmark.report.collect import Run, Tuned
 from benchmark.report.intervals import t_interval
 from benchmark.report.text import CAPTION, caption
 from benchmark.tuning.search import write_budget
@@ -123,12 +124,14 @@ def test_only_the_diagnostic_and_the_comparison_read_snapshots() -> None:
     readers = {
         path.relative_to(root).as_posix()
         for path in root.rglob("*.py")
-        if "snapshots.csv" in path.read_text() or "import optimism" in path.read_text() or "report.optimism" in path.read_text()
+        if any(word in path.read_text() for word in ("snapshots.csv", ".snapshots()", "import optimism", "report.optimism"))
     }
-    assert readers == {"training/snapshots.py", "report/optimism.py", "report/redraw.py", "report/page.py", "published/comparison.py"}
+    in_report = {f"report/{name}.py" for name in ("collect", "optimism", "redraw", "page")}
+    assert readers == {"training/snapshots.py", "published/comparison.py", *in_report}
 
 
 def test_of_equal_snapshots_the_first_is_the_best(tmp_path: Path) -> None:
     (tmp_path / "snapshots.csv").write_text("step,test_accuracy,test_mean_class_accuracy\n20,0.8,0\n40,0.8,0\n60,0.7,0\n")
-    assert optimism.read(tmp_path) == optimism.Scored(best=80.0, best_step=20, last=70.0, count=3)
-    assert optimism.read(tmp_path / "none") is None
+    run = Run(fakes.grid(METHODS)[0], {}, tmp_path)
+    assert optimism.read(run) == optimism.Scored(best=80.0, best_step=20, last=70.0, count=3)
+    assert optimism.read(replace(run, folder=tmp_path / "none")) is None

@@ -14,6 +14,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from benchmark.config.method_options import method_looks
 from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
@@ -36,7 +37,7 @@ from benchmark.report.intervals import Interval
 from benchmark.report.style import RC, WIDTH, Looks
 from tests.report import fakes
 
-LOOKS = Looks()
+LOOKS = Looks(method_looks())
 
 GOLDEN = Path(__file__).parent / "golden" / "figures.json"
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmark.report.budget import curve
 from benchmark.report.cells import Cell, Group, accuracy, file_name, percent
-from benchmark.report.collect import Tuned
+from benchmark.report.collect import MEASURES, Tuned
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
     Drawing,
@@ -29,13 +29,13 @@ from benchmark.report.figures.labels import number_line, numbering
 from benchmark.report.intervals import mean
 from benchmark.report.style import INK, Looks
 
-MEASURES = {
-    "feature_gap_rel": "feature gap,\nrelative to ‖f(xᵢ)−f(xⱼ)‖",
-    "feature_gap": "feature gap,\nrelative to the norms",
+_AXES = {
+    "feature_gap_rel": "feature gap, relative to\nmean ‖f(xᵢ)−f(xⱼ)‖",
+    "feature_gap": "feature gap, relative to\nthe mean norms",
     "label_l1": "label gap,\nL1 distance",
     "label_kl": "label gap,\nKL to mixed label (nats)",
 }
-"""The measures of ``linearity.csv`` and how an axis names them."""
+"""How an axis names the measures of ``linearity.csv``."""
 
 MAX_POINTS = 200
 """A curve keeps at most this many steps: more cannot be told apart at one-column width."""
@@ -135,7 +135,7 @@ def _linearity_grid(series: Mapping[str, Series], measures: Sequence[str], looks
     for row, measure in zip(grid, measures, strict=True):
         for axes, split in zip(row, _SPLITS, strict=True):
             _lines(axes, {method: lines[split, measure] for method, lines in series.items()}, numbers, looks)
-        row[0].set_ylabel(MEASURES[measure] if floor is not None else f"Δ {MEASURES[measure]}")
+        row[0].set_ylabel(_AXES[measure] if floor is not None else f"Δ {_AXES[measure]}")
         row[0].set_ylim(bottom=floor)
     for top, bottom, split in zip(grid[0], grid[-1], _SPLITS, strict=True):
         top.set_title(f"{split} pairs")

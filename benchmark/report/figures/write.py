@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from benchmark.report.collect import Tuned
 from benchmark.report.figures.ablation import draw_ablation
 from benchmark.report.figures.canvas import TOO_MANY, Drawing, fix_layout
 from benchmark.report.figures.critical import draw_critical
+from benchmark.report.figures.fonts import font_families
 from benchmark.report.figures.lines import (
     draw_budget,
     draw_fractions,
@@ -88,7 +90,8 @@ def write_figures(groups: Sequence[Group], across: Across, folder: Path, looks: 
         same = [group for group in groups if group.dataset == dataset]
         tasks += _tasks(draw_fractions, same, "")
         tasks += [task for group in same for draw in PER_GROUP for task in _tasks(draw, group, group.slug)]
-    return _write_all(tasks, folder, looks, min(usable_cores(), len(groups)) if len(groups) >= POOL_FROM else 1)
+    names = [name for group in groups for name in (group.dataset, *(cell.method for cell in group.cells))]
+    return _write_all(tasks, folder, looks, names, min(usable_cores(), len(groups)) if len(groups) >= POOL_FROM else 1)
 
 
 def write_budgets(found: Sequence[Tuned], folder: Path, looks: Looks) -> list[Picture]:
@@ -97,7 +100,7 @@ def write_budgets(found: Sequence[Tuned], folder: Path, looks: Looks) -> list[Pi
     for group in dict.fromkeys(tuned.group for tuned in found):
         trials = [tuned for tuned in found if tuned.group == group]
         tasks.append(_Task(draw_budget, trials, group_slug(*group)))
-    return _write_all(tasks, folder, looks, 1)
+    return _write_all(tasks, folder, looks, [name for tuned in found for name in (tuned.dataset, tuned.method)], 1)
 
 
 def usable_cores() -> int:
@@ -126,9 +129,10 @@ def parts(group: Group) -> list[Group]:
     return [replace(group, cells=tuple(cell for cell in group.cells if cell.method in names)) for names in chosen]
 
 
-def _write_all(tasks: Sequence[_Task], folder: Path, looks: Looks, workers: int) -> list[Picture]:
+def _write_all(tasks: Sequence[_Task], folder: Path, looks: Looks, names: Sequence[str], workers: int) -> list[Picture]:
+    """Draw ``tasks``, on several cores where there are ``workers``; ``names`` are what the figures have to write."""
     folder.mkdir(parents=True, exist_ok=True)
-    write = partial(_write, folder=folder, looks=looks)
+    write = partial(_write, folder=folder, looks=looks, families=font_families(names)[0])
     if workers < 2:
         pictures = list(map(write, tasks))
     else:
@@ -137,9 +141,10 @@ def _write_all(tasks: Sequence[_Task], folder: Path, looks: Looks, workers: int)
     return [picture for picture in pictures if picture is not None]
 
 
-def _write(task: _Task, folder: Path, looks: Looks) -> Picture | None:
+def _write(task: _Task, folder: Path, looks: Looks, families: list[str]) -> Picture | None:
     """Draw ``task`` and write it as PNG and SVG into ``folder``; None where there is nothing to show."""
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(RC | {"font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the report has one note of it
         drawing = task.draw(task.subject, looks)
         if drawing is None:
             return None
