@@ -175,7 +175,7 @@ class Worker:
         try:
             self.program.preflight([self._config(run_id) for run_id in self.order.runs])
             return True
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_user_error(error):
                 return self._refused(error)
             traceback.print_exception(error)
@@ -183,12 +183,12 @@ class Worker:
         for run_id in one_each.values():  # one of each cell by itself, as another method may be refused with a reason
             try:
                 self.program.preflight([self._config(run_id)])
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if is_user_error(error):
                     return self._refused(error)
         return True
 
-    def _refused(self, error: Exception) -> bool:
+    def _refused(self, error: BaseException) -> bool:
         self.parent.tell("refused", reason=str(error))
         return False
 
