@@ -1,4 +1,4 @@
-"""Methods on an emulated GPU: nothing that a GPU refuses, no wait between log points, the CPU's curves, and resuming; each kind of fault caught."""
+"""Methods on an emulated GPU: nothing that a GPU refuses, no waits, the CPU's curves, resuming; and each kind of fault is caught."""
 
 import json
 from collections.abc import Callable
@@ -49,14 +49,20 @@ def losses(curves: list[dict[str, float]]) -> list[float]:
     return [value for row in curves for key, value in row.items() if key.startswith("loss/")]
 
 
+def refusal(run: RunConfig) -> str | None:
+    try:
+        preflight([run])
+    except UsageError as error:
+        return str(error)
+    return None
+
+
 def check(name: str, images: Path, backbone: str, precision: str) -> None:
     """Every step runs on the device, reads once at a log point and never elsewhere, and gives the CPU's curve."""
-    try:
-        preflight([run_on("cpu", name, images, backbone, precision)])
-    except UsageError as refusal:
-        with EmulatedDevice(), pytest.raises(UsageError) as found:
-            preflight([run_on("cuda", name, images, backbone, precision)])
-        assert str(found.value) == str(refusal)
+    refused = refusal(run_on("cpu", name, images, backbone, precision))
+    if refused is not None:
+        with EmulatedDevice():
+            assert refusal(run_on("cuda", name, images, backbone, precision)) == refused
         return
     expected = trained(run_on("cpu", name, images, backbone, precision), STEPS).curves
     with EmulatedDevice() as device:
@@ -181,7 +187,7 @@ def test_the_device_counts_kernels_and_reads_and_ends_with_its_block() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "most"), [("bss", 60), ("reg_sl_penalty", 60), ("stoch_norm", 330), ("bi_tuning", 320)])
+@pytest.mark.parametrize(("name", "most"), [("bss", 60), ("reg_sl_penalty", 60), ("stoch_norm", 640), ("bi_tuning", 410)])
 def test_kernels_per_step_beyond_fine_tunings(name: str, most: int, images: Path) -> None:
     counts = {}
     for method in ("fine_tuning", name):
