@@ -26,6 +26,7 @@ LOOP_VERSION = 1
 LEGACY: dict[str, Any] = {
     "training.optimizer": "sgd",
     "training.milestone": None,
+    "training.exp_end": None,
     "training.crop": "random",
     "data.train_list": None,
     "evaluation.test": True,
@@ -92,7 +93,8 @@ class Training(Section):
 
     optimizer: see :func:`benchmark.training.optim.build_optimizer`; momentum is AdamW's first beta, nesterov is of ``sgd`` alone.
     schedule: see :func:`benchmark.training.optim.lr_factor`. milestone: part of the steps after which schedule ``step`` drops the rate,
-    a fraction with a denominator up to a million (null: 2/3). crop: a square of ``image_size`` out of the decoded image, or one of random
+    a fraction with a denominator up to a million (null: 2/3). exp_end: what schedule ``exp`` falls to, as a factor (null: .01).
+    crop: a square of ``image_size`` out of the decoded image, or one of random
     area and aspect ratio ``resized`` to it (:mod:`datasets.resized`).
     """
 
@@ -109,6 +111,7 @@ class Training(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     schedule: Literal["step", "cosine", "exp", "constant"] = "step"
     milestone: Annotated[float, Field(gt=0, lt=1)] | None = None
+    exp_end: Annotated[float, Field(gt=0, le=1)] | None = None
     log_every: Annotated[int, Field(ge=1)] = 50
 
     @model_validator(mode="before")
@@ -121,6 +124,13 @@ class Training(Section):
     def _nesterov_is_of_sgd(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("optimizer") == "adamw":
             raise ValueError("optimizer 'adamw' has no Nesterov momentum")
+        return value
+
+    @field_validator("exp_end")
+    @classmethod
+    def _exp_end_is_of_exp(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("schedule", "step") != "exp":
+            raise ValueError(f"schedule '{info.data['schedule']}' has no exp_end, only 'exp' has")
         return value
 
     @field_validator("milestone")
