@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench test test-slow figures ablation lint perf
+.PHONY: help setup bench test test-slow figures ablation lint docs perf
 
 help: ## print this list
 	@echo 'SmileBench: make TARGET [SWEEP=quick] [BACKEND=local] [ARGS="key=value ..."]'
@@ -28,10 +28,10 @@ bench: $(READY) ## run what is missing of a sweep, print its tables, write its r
 	@$(BIN)/smilebench sweep $(SWEEP) --backend $(BACKEND) $(ARGS)
 
 test: $(READY) ## the fast tests (about five minutes on two cores)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=worksteal -rs --durations=20
 
 test-slow: $(READY) ## the slow tests
-	@$(BIN)/python -m pytest -m slow --durations=20
+	@$(BIN)/python -m pytest -m slow -rs --durations=20
 
 figures: $(READY) ## redraw tables, figures and report.html from the records
 	@$(BIN)/smilebench figures $(SWEEP) $(ARGS)
@@ -39,8 +39,11 @@ figures: $(READY) ## redraw tables, figures and report.html from the records
 ablation: $(READY) ## run what is missing of SMILE's ablation, then its table and figures
 	@$(BIN)/smilebench sweep ablation_smile --backend $(BACKEND) $(ARGS)
 
-lint: $(READY) ## check style and formatting
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(READY) ## check style, formatting and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy
+
+docs: $(READY) ## build the documentation site into build/site
+	@DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
 
 perf: $(READY) ## measure speed, as ratios in one run (ARGS="steps data": these parts)
 	@$(BIN)/python -m benchmark.perf $(ARGS)

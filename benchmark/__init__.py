@@ -1,1 +1,18 @@
-"""SmileBench: configuration, training, sweeps and reports."""
+"""The suite: what happens between a sweep file and its report.
+
+Rooms, from the ground up; each imports only those above it:
+
+- ``errors``, ``devices``, ``terminal``: errors that are the user's to mend, what this machine can do, where text is printed.
+- ``storage``: files that are whole or absent; the run folder with its states, claims and heartbeat.
+- ``report``: from records to tables, statistics, figures and ``report.html``; knows no torch.
+- ``config``: one run's settings and its identity; the sweep file and the grid it stands for; methods' options; weights.
+- ``published``: numbers from papers, and the comparison with ours.
+- ``training``: one run, from its images to its record: backbones, loop, optimizer, evaluation, linearity, checkpoints.
+- ``sweep``: what is to do and what it costs, the runner, its workers, progress.
+- ``tuning``: trials on validation images, freezing the winners.
+- ``slurm``: a sweep as jobs: layout, submission, what became of them, cancelling.
+- ``perf``: ``make perf``.
+- ``cli``: the commands: each parses its arguments and calls one function.
+
+Methods (``methods``) and data sets (``datasets``) are packages beside this one; the loop knows none of them by name.
+"""

@@ -1,4 +1,4 @@
-"""What several folders of tests share: an own cache, a tiny image folder, a tiny backbone with a source classifier."""
+"""What several folders of tests share: programs, an own cache, a tiny image folder, a tiny backbone with a source classifier."""
 
 import os
 import tarfile
@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from methods.testing import tiny_backbone, tiny_images
+from tests.programs import pytest_runtest_protocol
+
+__all__ = ["pytest_runtest_protocol"]
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,9 @@ from benchmark.config.entries import WrittenComponent, parse_entry
 from benchmark.config.grid import SWEEPS
 from benchmark.config.method_options import MethodInfo, check_composition, method_info
 from benchmark.devices import cpu_count, visible_gpus
+from benchmark.slurm import login_node
 from benchmark.storage import yamlio
+from benchmark.sweep.order import USAGE
 from datasets.base import cache_root
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "submitit")
@@ -108,7 +110,7 @@ def sweeps_table(console: Console) -> None:
 
 
 def doctor(console: Console) -> int:
-    """Print what a run would find here; 0 when everything is in order, 1 otherwise."""
+    """Print what a run would find here; 0 when everything is in order, 2 otherwise: all that can be wrong is the user's to mend."""
     problems = []
     console.print(
         f"python {platform.python_version()}, {cpu_count()} CPU cores, GPUs: {', '.join(visible_gpus()) or 'none'}", highlight=False
@@ -123,6 +125,12 @@ def doctor(console: Console) -> int:
     console.print(f"cache: {root}, {shutil.disk_usage(root).free / 2**30:.1f} GiB free", highlight=False)
     if not weights.parse(weights.EMBEDDED).prepared:
         problems.append("the embedded weights are missing")
+    if login_node.is_meant():
+        why = login_node.why_not()
+        problems += [why] if why else []
+        console.print(f"Slurm: {'as below' if why else 'jobs can be submitted'}", highlight=False)
+    else:
+        console.print("Slurm: not on this machine", highlight=False)
     for problem in problems:
         console.print(f"problem: {problem}", style="red", highlight=False)
-    return 1 if problems else 0
+    return USAGE if problems else 0

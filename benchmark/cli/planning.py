@@ -32,7 +32,7 @@ def show_plan(plan: Plan, console: Console) -> None:
         console.print(f"{plan.leftover} folders of earlier settings are left as they are", highlight=False)
     if plan.present:
         console.print(f"prepared: {', '.join(plan.present)}", highlight=False, markup=False)
-    submit.describe(plan, console)
     for line in plan.missing:
         console.print(f"missing: {line}", style="yellow", highlight=False)
     warn(plan, console)
+    submit.describe(plan, console)

@@ -7,8 +7,6 @@ known makes the two *not comparable*, and is named. A number of the best epoch o
 ``test`` where every run of the cell kept them (``evaluation.snapshots``), and is not comparable with our last iterate.
 """
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from benchmark.published.published_numbers import PublishedNumber
 from benchmark.report import optimism
 from benchmark.report.collect import Collected, Expected, Run, collect
 from benchmark.report.intervals import LEVEL, Interval, spread, t_interval
+from benchmark.report.text import csv_text, markdown_table
 from benchmark.storage.run_folder import write_text
 
 MIN_SEEDS = 3
@@ -131,8 +130,7 @@ def publish(sweep: Sweep, out: Path, entries: Sequence[PublishedNumber], console
         raise UsageError(f"no number for any cell of '{sweep.name}' is published here (results/published has: {known})")
     rows, lines = [row(each) for each in found], notes(found)
     _print(sweep, found, lines, console)
-    table = ["| " + " | ".join(text.replace("|", r"\|") for text in each) + " |" for each in (COLUMNS, *rows)]
-    table.insert(1, "|" + " --- |" * len(COLUMNS))
+    table = markdown_table(COLUMNS, rows, align="left")
     (out / "tables").mkdir(parents=True, exist_ok=True)
     write_text(out / "tables" / "compare.md", "\n".join([*table, "", *(f"- {line}" for line in lines)]) + "\n", durable=False)
     write_text(out / "tables" / "compare.csv", to_csv(found), durable=False)
@@ -205,12 +203,8 @@ def notes(found: Sequence[Comparison]) -> list[str]:
 
 def to_csv(found: Sequence[Comparison]) -> str:
     """One row per comparison with unrounded numbers, in percent and points; empty where undefined."""
-    text = io.StringIO()
     rows = [_flat(each) for each in found]
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["dataset"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]) if rows else ["dataset"], [list(row.values()) for row in rows])
 
 
 def _flat(each: Comparison) -> dict[str, object]:

@@ -5,14 +5,16 @@ as a block would count one data set several times. A method's value on a data se
 fractions of its mean over the seeds that every ranked method has there.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy import stats
 
 from benchmark.report.cells import Cell, Group, accuracy, percent
 from benchmark.report.collect import Run
-from benchmark.report.intervals import LEVEL, mean
-from benchmark.report.ranks import cliques, critical_difference, friedman_p, mean_ranks
+from benchmark.report.intervals import LEVEL, RESAMPLES, mean
 
 MIN_DATASETS = 11
 """Fewest data sets for a test across them: Demšar 2006, section 3.2.2, asks for N > 10."""
@@ -34,7 +36,7 @@ class Across:
     """What can be said across data sets.
 
     ``methods`` are those ranked. ``ranks`` are their mean ranks over ``blocks`` (1 is best), empty below two blocks. ``p`` is
-    Friedman's and ``critical`` Nemenyi's critical difference, both None where ``refused`` says why there is no test.
+    Friedman's and ``pairs`` the matrix of Nemenyi's p-values of every two methods, both None where ``refused`` says why there is no test.
     ``left_out`` names the methods and data sets that could not be ranked, with the reason.
     """
 
@@ -43,7 +45,7 @@ class Across:
     left_out: tuple[str, ...]
     ranks: tuple[float, ...] = ()
     p: float | None = None
-    critical: float | None = None
+    pairs: tuple[tuple[float, ...], ...] | None = None
     refused: str = ""
 
     @property
@@ -52,11 +54,12 @@ class Across:
         return self.p is not None and self.p < 1 - LEVEL
 
     @property
-    def cliques(self) -> list[tuple[int, ...]]:
-        """Sets of methods that are not told apart, as positions in ``methods``: all of them unless Friedman's test rejects."""
-        if self.critical is None:
+    def apart(self) -> list[tuple[str, str]]:
+        """The pairs of methods that Nemenyi's test tells apart, better one first; none unless Friedman's test rejects."""
+        if self.pairs is None or not self.differ:
             return []
-        return cliques(self.ranks, self.critical if self.differ else math.inf)
+        order = sorted(range(len(self.methods)), key=self.ranks.__getitem__)
+        return [(self.methods[i], self.methods[j]) for i, j in combinations(order, 2) if self.pairs[i][j] < 1 - LEVEL]
 
 
 def compare_across(groups: Sequence[Group]) -> Across:
@@ -81,7 +84,7 @@ def compare_across(groups: Sequence[Group]) -> Across:
         tuple(left_out),
         ranks=tuple(mean_ranks(values)) if len(blocks) > 1 and len(methods) > 1 else (),
         p=None if refused else friedman_p(values),
-        critical=None if refused else critical_difference(len(methods), len(blocks)),
+        pairs=None if refused else nemenyi(values),
         refused=refused,
     )
 
@@ -120,3 +123,50 @@ def _seeds(cell: Cell) -> set[int]:
 
 def _run(cell: Cell, seed: int) -> Run:
     return next(run for run in cell.runs if run.seed == seed)
+
+
+def rank_table(values: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Rank of each method in each block: 1 for the highest value, ties share their mean rank."""
+    return stats.rankdata(-_rounded(values), axis=1).tolist()
+
+
+def _rounded(values: Sequence[Sequence[float]]) -> np.ndarray:
+    """As an array in which values that differ by rounding errors alone are equal."""
+    return np.round(np.asarray(values, dtype=float), 9)
+
+
+def mean_ranks(values: Sequence[Sequence[float]]) -> list[float]:
+    """Mean rank of each method over the blocks."""
+    return np.mean(rank_table(values), axis=0).tolist()
+
+
+def friedman_p(values: Sequence[Sequence[float]]) -> float:
+    """p of Friedman's test that all methods are alike, from its permutation distribution.
+
+    Within each block every order of the methods is equally likely under that hypothesis, so this holds for any number of
+    blocks and methods, where the usual chi-square approximation asks for more than 10 blocks and more than 5 methods. All
+    orders are enumerated where there are at most ``RESAMPLES``, else as many are drawn with a fixed seed.
+    """
+    ranks = np.asarray(rank_table(values))
+    found = stats.permutation_test(
+        tuple(ranks.T),
+        _squared_rank_sums,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        alternative="greater",
+        random_state=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
+def _squared_rank_sums(*columns: np.ndarray, axis: int) -> np.ndarray:
+    """Grows with Friedman's statistic, from which it differs by constants of the table's shape and ties."""
+    return sum(np.sum(column, axis=axis) ** 2 for column in columns)
+
+
+def nemenyi(values: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    """p of Nemenyi's test of every two methods, by scikit-posthocs (imported here: it takes seconds, and most sweeps have no such test)."""
+    from scikit_posthocs import posthoc_nemenyi_friedman
+
+    return tuple(map(tuple, posthoc_nemenyi_friedman(_rounded(values)).to_numpy().tolist()))

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from benchmark.report.collect import Collected, Expected, SweepInfo, collect
 from benchmark.report.text import Table, Value, caption
-from benchmark.storage.run_folder import read_json, write_json
+from benchmark.storage.atomic import read_json, write_json
 
 STATE = "report_state.json"
 

@@ -3,8 +3,10 @@
 Accuracies and their differences are in percent and percentage points from here on.
 """
 
+import hashlib
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -77,7 +79,7 @@ class Group:
 
     @property
     def slug(self) -> str:
-        return f"{self.dataset}-{self.fraction:g}"
+        return group_slug(self.dataset, self.fraction)
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -85,6 +87,23 @@ class Group:
 
     def cell(self, method: str) -> Cell | None:
         return next((cell for cell in self.cells if cell.method == method), None)
+
+
+def group_slug(dataset: str, fraction: float) -> str:
+    """What the files of a data set and fraction are called after."""
+    return f"{file_name(dataset)}-{fraction:g}"
+
+
+def file_name(text: str) -> str:
+    """``text`` as a part of a file's name on every system, of at most 60 characters.
+
+    Anything but letters, digits and ``._+-`` becomes ``-``; a text that this changes ends with a part of its hash, so that no two
+    get the same name.
+    """
+    clean = re.sub(r"[^\w.+-]+", "-", text).strip("-.")
+    if clean == text and len(text.encode()) <= 60:
+        return text
+    return f"{clean.encode()[:50].decode(errors='ignore')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def accuracy(run: Run) -> float:
@@ -206,3 +225,36 @@ def _marked(cells: Sequence[Cell]) -> list[Cell]:
     tied = {i for (pair, _), p in zip(known, adjusted, strict=True) if best in pair and p >= 0.05 for i in pair}
     marks = dict.fromkeys(tied, "tied") | {best: "best"}
     return [replace(cell, mark=marks.get(i, "")) for i, cell in enumerate(cells)]
+
+
+@dataclass(frozen=True)
+class Hours:
+    """How the hours of runs are counted: ``kinds`` maps each device's name to ``GPU``, ``CPU`` or '' where its runs kept no settings."""
+
+    kinds: Mapping[str, str]
+
+    @property
+    def unit(self) -> str:
+        """``GPU-hours``, ``CPU-hours``, or ``hours`` where devices of both kinds, or of a kind not known, come together."""
+        (kind,) = found if len(found := set(self.kinds.values())) == 1 else ("",)
+        return f"{kind}-hours" if kind else "hours"
+
+    def of(self, run: Run) -> float:
+        """Wall hours of one GPU, or wall hours times threads on a CPU."""
+        wall = run.record["wall_seconds"] / 3600
+        return wall * run.record["threads"] if self.kinds[run.record["device"]] == "CPU" else wall
+
+    def total(self, runs: Iterable[Run]) -> float | None:
+        """Hours of all ``runs`` together; None for no runs."""
+        found = [self.of(run) for run in runs]
+        return sum(found) if found else None
+
+
+def hours_of(runs: Iterable[Run]) -> Hours:
+    """The kinds of the devices of ``runs``, each read from the settings of one of its runs."""
+    kinds: dict[str, str] = {}
+    for run in runs:
+        device = run.record["device"]
+        if not kinds.get(device):
+            kinds[device] = {"cuda": "GPU", "cpu": "CPU"}.get(run.settings().get("runtime", {}).get("device"), "")
+    return Hours(kinds)

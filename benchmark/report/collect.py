@@ -14,13 +14,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.report.budget import Tuned
-
 AbsentState = Literal["missing", "failed", "unreadable", "stale"]
 
 _TEXT = ("run_id", "subset_hash", "data_hash", "weights_hash", "device", "finished_at")
 _NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images_per_second", "threads")
 _GAPS = ("feature", "feature_rel", "label_l1", "label_kl")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One method's trials on one data set at one fraction. scores: mean validation accuracy of each, 0 if it failed. seeds: per trial."""
+
+    dataset: str
+    fraction: float
+    method: str
+    scores: tuple[float, ...]
+    seeds: int
+
+    @property
+    def group(self) -> tuple[str, float]:
+        return self.dataset, self.fraction
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,8 @@ class SweepInfo:
     ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path
     of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
     :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
-    settings were chosen, '' that none were; ``tuning`` is what the trials scored.
+    settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that methods
+    declare, by the method's name.
     """
 
     name: str
@@ -42,6 +56,7 @@ class SweepInfo:
     redo: Mapping[str, str] = field(default_factory=dict)
     selection: str = ""
     tuning: tuple[Tuned, ...] = ()
+    looks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:

@@ -4,14 +4,13 @@ A diagnostic: it fills a table of its own, and nothing is chosen by it.
 """
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.report.cells import Group
 from benchmark.report.intervals import Interval, t_interval
-from benchmark.report.text import NONE, Table, Value
+from benchmark.report.text import NONE, Table, Value, csv_text
 
 FILE = "snapshots.csv"
 
@@ -75,15 +74,14 @@ def _row(method: str, found: Sequence[Scored], group: Group) -> tuple[Value, ...
 
 def optimism_csv(groups: Sequence[Group]) -> str:
     """One row per run that kept snapshots; accuracies in percent, optimism in points."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run_id", "dataset", "fraction", "method", "seed", "snapshots", "last", "best", "best_step", "optimism"])
+    columns = ("run_id", "dataset", "fraction", "method", "seed", "snapshots", "last", "best", "best_step", "optimism")
+    rows = []
     for run in (run for group in groups for run in group.runs):
         if (found := read(run.folder)) is not None:
             item = run.expected
             numbers = (found.count, found.last, found.best, found.best_step, found.optimism)
-            writer.writerow([item.run_id, item.dataset, item.fraction, item.method, item.seed, *numbers])
-    return text.getvalue()
+            rows.append([item.run_id, item.dataset, item.fraction, item.method, item.seed, *numbers])
+    return csv_text(columns, rows)
 
 
 def _interval(interval: Interval, form: str = "{:.1f}") -> Value:

@@ -1,13 +1,11 @@
 """Tables over several groups: all data sets × fractions at a glance, and mean ranks across data sets."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from benchmark.report.across import Across
 from benchmark.report.cells import Cell, Group, percent
 from benchmark.report.tables import interval_value
-from benchmark.report.text import NONE, Table, Value
+from benchmark.report.text import NONE, Table, Value, csv_text
 
 OVERVIEW_CAPTION = (
     "Test accuracy in percent: mean ± half width of the 95 % t-interval over seeds (number of seeds). "
@@ -60,15 +58,14 @@ def _holes(group: Group) -> str:
 def overview_csv(groups: Sequence[Group]) -> str:
     """One row per data set and method; per fraction the mean, the half width and the number of seeds."""
     fractions = list(dict.fromkeys(group.fraction for group in groups))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["dataset", "method", *(f"{fraction:g}_{part}" for fraction in fractions for part in ("mean", "half_width", "n"))])
+    columns = ["dataset", "method", *(f"{fraction:g}_{part}" for fraction in fractions for part in ("mean", "half_width", "n"))]
+    rows = []
     for dataset in dict.fromkeys(group.dataset for group in groups):
         same = {group.fraction: group for group in groups if group.dataset == dataset}
         for method in dict.fromkeys(cell.method for group in same.values() for cell in group.cells):
             cells = [same[fraction].cell(method) if fraction in same else None for fraction in fractions]
-            writer.writerow([dataset, method, *(part for cell in cells for part in _parts(cell))])
-    return file.getvalue()
+            rows.append([dataset, method, *(part for cell in cells for part in _parts(cell))])
+    return csv_text(columns, rows)
 
 
 def _parts(cell: Cell | None) -> tuple[float | None, float | None, int]:
@@ -110,18 +107,16 @@ def across_notes(across: Across) -> list[str]:
     lines += [f"Left out: {line}" for line in across.left_out]
     if across.refused:
         return [*lines, across.refused.rstrip(".")]
-    verdict = "the methods are not all alike" if across.differ else "no difference between the methods is shown"
-    lines.append(f"Friedman's test over {len(across.blocks)} data sets (p from permutations): p = {across.p:.4f}, {verdict} at 5 %")
+    outcome = "the methods are not all alike" if across.differ else "no difference between the methods is shown"
+    lines.append(f"Friedman's test over {len(across.blocks)} data sets (p from permutations): p = {across.p:.4f}, {outcome} at 5 %")
     if across.differ:
-        lines.append(f"Nemenyi's test (5 %): mean ranks differ where they are at least {across.critical:.2f} apart")
+        count = len(across.methods) * (len(across.methods) - 1) // 2
+        lines.append(f"Nemenyi's test (5 %) tells {len(across.apart)} of {count} pairs of methods apart")
     return lines
 
 
 def ranks_csv(across: Across) -> str:
     """One row per method, best first: its mean rank, the number of data sets, its value on each; only the heading where none is ranked."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["method", "mean_rank", "n", *(block.dataset for block in across.blocks)])
-    for i in sorted(range(len(across.ranks)), key=across.ranks.__getitem__):
-        writer.writerow([across.methods[i], across.ranks[i], len(across.blocks), *(block.values[i] for block in across.blocks)])
-    return file.getvalue()
+    order = sorted(range(len(across.ranks)), key=across.ranks.__getitem__)
+    rows = [[across.methods[i], across.ranks[i], len(across.blocks), *(block.values[i] for block in across.blocks)] for i in order]
+    return csv_text(["method", "mean_rank", "n", *(block.dataset for block in across.blocks)], rows)

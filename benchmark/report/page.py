@@ -3,19 +3,20 @@
 import base64
 import gzip
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark.report.cells import Group, accuracy, mean_class_accuracy, minutes
 from benchmark.report.collect import Collected, Run, SweepInfo
-from benchmark.report.details import details, name_of
+from benchmark.report.explain import details, name_of
 from benchmark.report.figures.critical import NAME as CRITICAL
 from benchmark.report.figures.write import Picture
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
-from benchmark.report.style import style
+from benchmark.report.style import Looks
 from benchmark.report.summary import ACROSS
 from benchmark.report.text import NONE, Table, Value, caption
 
@@ -33,7 +34,6 @@ def render(
     pictures: Sequence[Picture],
     summary: Mapping[str, Sequence[str]],
     found: Collected,
-    provenance: Sequence[tuple[str, str]],
 ) -> str:
     """The page as text. Every value from a record is escaped; styles, script and figures are inlined."""
     environment = Environment(
@@ -41,7 +41,7 @@ def render(
     )
     environment.globals |= {
         "source": _source,
-        "colour": lambda method: style(method).colour,
+        "colour": lambda method: Looks(sweep.looks)[method].colour,
         "run_row": run_row,
         "packed": _packed,
         "size": _size,
@@ -61,7 +61,7 @@ def render(
         absent=found.absent,
         optimism=[table for group in groups if (table := optimism_table(group)) is not None],
         optimism_caption=OPTIMISM_CAPTION,
-        provenance=provenance,
+        provenance=provenance(sweep, found.runs),
         captions={"main": caption(sweep.selection), "overview": OVERVIEW_CAPTION, "ranks": RANKS_CAPTION},
         run_columns=RUN_COLUMNS,
     )
@@ -110,3 +110,43 @@ def _size(picture: Picture) -> tuple[int, int]:
     assert found is not None
     width, height = (round(float(points) * 4 / 3) for points in found.groups())
     return width, height
+
+
+def provenance(info: SweepInfo, runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """(name, text) pairs; a value that differs between runs is given in all its forms."""
+    rows = [("Sweep file", info.source), ("Command", info.command), ("Protocol", info.protocol)]
+    rows += [("Selection", info.selection)] if info.selection else []
+    if not runs:
+        return rows
+    fields: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "Backbone": lambda r: r.get("backbone"),
+        "Weights (sha256)": lambda r: r["weights_hash"],
+        "Data (hash)": lambda r: f"{r.get('dataset')}: {r['data_hash']}",
+        "Training images": lambda r: f"{r.get('dataset')} at {r.get('fraction')}: {r.get('num_train')} of {r.get('num_classes')} classes",
+        "Steps × batch": lambda r: f"{r.get('steps')} × {r.get('batch_size')}",
+        "Learning rate": lambda r: r.get("lr"),
+        "Precision": lambda r: f"{r.get('precision')}, compile {r.get('compile')}",
+        "Device": lambda r: f"{r['device']}, {r['threads']} thread{'' if r['threads'] == 1 else 's'} per run",
+        "Code (git commit)": lambda r: r.get("git_commit") or "not recorded",
+        "Versions": _versions,
+    }
+    rows += [(name, _distinct(runs, read)) for name, read in fields.items()]
+    hosts = len({run.record.get("hostname") for run in runs})
+    hours = sum(run.record["wall_seconds"] for run in runs) / 3600
+    resumed = sum(1 for run in runs if run.record.get("resumes"))
+    finished = sorted(run.record["finished_at"] for run in runs)
+    rows += [
+        ("Machines", str(hosts)),
+        ("Time", f"{hours:.2f} hours of runs; {resumed} of {len(runs)} runs were resumed after an interruption"),
+        ("Finished", finished[0] if finished[0] == finished[-1] else f"{finished[0]} to {finished[-1]}"),
+    ]
+    return rows
+
+
+def _distinct(runs: Sequence[Run], read: Callable[[dict[str, Any]], Any]) -> str:
+    return "; ".join(dict.fromkeys(str(read(run.record)) for run in runs))
+
+
+def _versions(record: dict[str, Any]) -> str:
+    versions = record.get("versions") or {}
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "not recorded"

@@ -1,14 +1,14 @@
 """The one place that decides how figures look.
 
-Each method name has a fixed colour and marker in ``templates/palette.json``, the same in every sweep. Colours are
-from the colour-blind-safe sets of Okabe and Ito and of Paul Tol; no two names share colour and marker. Any other
-name gets a stable style derived from the names it is made of, or else from a hash of the name.
+Each method has a fixed colour and marker, the same in every sweep: those that it declares, else those of
+``templates/palette.json``. Colours are from the colour-blind-safe sets of Okabe and Ito and of Paul Tol; no two names share
+colour and marker. Any other name gets a stable style derived from the names it is made of, or else from a hash of the name.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,31 +44,38 @@ class Style:
         return _SIZES.get(self.marker, 1.0)
 
 
-@cache
-def palette() -> dict[str, Style]:
-    """The fixed styles: solid lines for a name that others extend, dotted for its variants (``delta_smile``)."""
-    table = json.loads((Path(__file__).parent / "templates" / "palette.json").read_text(encoding="utf-8"))
-    return {name: Style(colour, marker, DOTTED if _family(name, table) else SOLID) for name, (colour, marker) in table.items()}
+@dataclass(frozen=True)
+class Looks:
+    """The style of any method label: ``Looks(declared)["l2_sp+mixup"]``. declared: (colour, marker) by a method's name.
 
-
-def style(method: str) -> Style:
-    """Style of a method label; the same label always looks the same.
-
-    A composition ``a+b`` has the colour of its first part, the marker of its last and a dashed line. A name that
-    extends a known one (``smile_weak``) keeps that one's colour, dash-dotted, with a marker chosen by its hash.
+    The same label always looks the same. A name that no method declares is looked up in the palette; one that extends another
+    (``delta_smile``) is dotted. A composition ``a+b`` has the colour of its first part, the marker of its last and a dashed line.
+    A name that extends a known one (``smile_weak``) keeps that one's colour, dash-dotted, with a marker chosen by its hash.
     """
-    known = palette()
-    if method in known:
-        return known[method]
-    parts = method.split("+")
-    if len(parts) > 1:
-        return Style(style(parts[0]).colour, style(parts[-1]).marker, DASHED)
-    number = int.from_bytes(hashlib.sha256(method.encode()).digest()[:4])
-    marker = _MARKERS[number % len(_MARKERS)]
-    family = _family(method, known)
-    if family:
-        return Style(known[family].colour, marker, DASH_DOT)
-    return Style(_SPARE_COLOURS[number // len(_MARKERS) % len(_SPARE_COLOURS)], marker, DASH_DOT)
+
+    declared: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __getitem__(self, method: str) -> Style:
+        known = palette() | dict(self.declared)
+        if method in known:
+            colour, marker = known[method]
+            return Style(colour, marker, DOTTED if _family(method, known) else SOLID)
+        parts = method.split("+")
+        if len(parts) > 1:
+            return Style(self[parts[0]].colour, self[parts[-1]].marker, DASHED)
+        number = int.from_bytes(hashlib.sha256(method.encode()).digest()[:4])
+        marker = _MARKERS[number % len(_MARKERS)]
+        family = _family(method, known)
+        if family:
+            return Style(known[family][0], marker, DASH_DOT)
+        return Style(_SPARE_COLOURS[number // len(_MARKERS) % len(_SPARE_COLOURS)], marker, DASH_DOT)
+
+
+@cache
+def palette() -> dict[str, tuple[str, str]]:
+    """The (colour, marker) of the names that have fixed ones."""
+    table = json.loads((Path(__file__).parent / "templates" / "palette.json").read_text(encoding="utf-8"))
+    return {name: (colour, marker) for name, (colour, marker) in table.items()}
 
 
 def _family(name: str, known: Iterable[str]) -> str:

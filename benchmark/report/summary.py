@@ -63,7 +63,7 @@ def _group(group: Group) -> list[str]:
     sentences = []
     if base and base.accuracy:
         sentences.append(f"{group.baseline} (the baseline) reaches {_interval(base.accuracy)} % test accuracy.")
-    return sentences + _highest(group) + _verdict(group) + _linearity(group)
+    return sentences + _highest(group) + _tested(group) + _linearity(group)
 
 
 def _highest(group: Group) -> list[str]:
@@ -79,7 +79,7 @@ def _highest(group: Group) -> list[str]:
     return [text + "; being picked as the highest flatters it."]
 
 
-def _verdict(group: Group) -> list[str]:
+def _tested(group: Group) -> list[str]:
     tested = [cell for cell in group.cells if cell.p_holm is not None]
     if not tested:
         return [f"No method was tested against the baseline: that takes at least {MIN_PAIRS_TO_TEST} seeds shared with it."]

@@ -1,7 +1,5 @@
 """The main table: from cells to text entries, and to CSV with unrounded numbers."""
 
-import csv
-import io
 import re
 from collections.abc import Callable, Sequence
 
@@ -9,15 +7,16 @@ from benchmark.report.cells import (
     MIN_PAIRS_TO_MARK,
     Cell,
     Group,
+    Hours,
     gap,
+    hours_of,
     images_per_second,
     mean_class_accuracy,
     minutes,
     peak_memory_mib,
 )
-from benchmark.report.cost import Cost, cost_of
 from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
-from benchmark.report.text import NONE, Table, Value
+from benchmark.report.text import NONE, Table, Value, csv_text
 
 
 def main_table(group: Group) -> Table:
@@ -35,7 +34,7 @@ def main_table(group: Group) -> Table:
 
 def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
     """(title, value, whether a narrow terminal shows it)."""
-    cost = cost_of(group.runs)
+    hours = hours_of(group.runs)
     bootstrap = (
         [("Bootstrap interval (points)", _bootstrap, False)] if any(c.difference and c.difference.bootstrap for c in group.cells) else []
     )
@@ -53,7 +52,7 @@ def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
         ("Label gap, test", lambda c: _mean(c.interval(gap("test", "label_l1")), "{:.3f}"), True),
         ("Images/s", lambda c: _mean(c.interval(images_per_second), "{:.0f}"), False),
         ("Minutes", lambda c: _mean(c.interval(minutes), "{:.2f}"), True),
-        (f"{cost.unit[0].upper()}{cost.unit[1:]}, total", lambda c: _hours(c, cost), False),
+        (f"{hours.unit[0].upper()}{hours.unit[1:]}, total", lambda c: _hours(c, hours), False),
         ("Peak memory (MiB)", lambda c: _mean(c.interval(peak_memory_mib), "{:.0f}"), False),
     ]
 
@@ -97,8 +96,8 @@ def _bootstrap(cell: Cell) -> Value:
     return Value(f"[{low}, {high}]", sum(found) / 2)
 
 
-def _hours(cell: Cell, cost: Cost) -> Value:
-    total = cost.total(cell.runs)
+def _hours(cell: Cell, hours: Hours) -> Value:
+    total = hours.total(cell.runs)
     return Value(NONE) if total is None else Value(f"{total:.2f}" if total < 100 else f"{total:.0f}", total)
 
 
@@ -159,17 +158,13 @@ def _marks(group: Group) -> list[str]:
     return [f"No method is marked as best: that takes at least {MIN_PAIRS_TO_MARK} finished seeds of every method"]
 
 
-def to_csv(groups: Sequence[Group]) -> str:
+def main_csv(groups: Sequence[Group]) -> str:
     """One row per cell with unrounded numbers; accuracies in percent, differences in points, empty where undefined."""
-    rows = [_csv_row(cell, cost) for group in groups for cost in [cost_of(group.runs)] for cell in group.cells]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]) if rows else ["dataset"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    rows = [_csv_row(cell, hours) for group in groups for hours in [hours_of(group.runs)] for cell in group.cells]
+    return csv_text(list(rows[0]) if rows else ["dataset"], [list(row.values()) for row in rows])
 
 
-def _csv_row(cell: Cell, cost: Cost) -> dict[str, object]:
+def _csv_row(cell: Cell, hours: Hours) -> dict[str, object]:
     row: dict[str, object] = {
         "dataset": cell.dataset,
         "fraction": cell.fraction,
@@ -195,5 +190,5 @@ def _csv_row(cell: Cell, cost: Cost) -> dict[str, object]:
     for name, value in (("images_per_second", images_per_second), ("minutes", minutes), ("peak_memory_mib", peak_memory_mib)):
         interval = cell.interval(value)
         row[name] = interval.mean if interval else None
-    row |= {"hours": cost.total(cell.runs), "hours_unit": cost.unit}
+    row |= {"hours": hours.total(cell.runs), "hours_unit": hours.unit}
     return row | {"mixed_hardware": cell.mixed, "mark": cell.mark, "not_paired": cell.refused}

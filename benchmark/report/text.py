@@ -1,11 +1,13 @@
-"""Tables as text, and their Markdown and LaTeX forms.
+"""Tables as text: Markdown, LaTeX and CSV. Every table of the project is written by these functions.
 
 Nothing heavy is imported here: a report that did not change is printed again from its saved tables.
 """
 
+import csv
+import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NONE = "–"
@@ -58,13 +60,42 @@ def to_markdown(tables: Sequence[Table], caption: str = CAPTION) -> str:
     """GitHub-flavoured Markdown, one section per table; a table without rows is its notes alone."""
     blocks = []
     for table in tables:
-        lines = [f"### {table.title}", ""]
+        lines = [f"### {one_line(table.title)}", ""]
         if table.rows:
-            lines += [_markdown_row(table.columns), "| --- |" + " ---: |" * (len(table.columns) - 1)]
-            lines += [_markdown_row([_markdown(*entry) for entry in row]) for row in table.marked_rows()]
-            lines.append("")
-        blocks.append("\n".join([*lines, *(f"- {note}" for note in table.notes)]).rstrip("\n"))
+            lines += [*markdown_table(table.columns, [[_markdown(*entry) for entry in row] for row in table.marked_rows()]), ""]
+        blocks.append("\n".join([*lines, *(f"- {one_line(note)}" for note in table.notes)]).rstrip("\n"))
     return "\n\n".join([*blocks, caption]) + "\n"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], align: str = "right") -> list[str]:
+    """Lines of a GitHub-flavoured table; ``align`` is that of all columns but the first."""
+    rule = " ---: |" if align == "right" else " --- |"
+    return [_markdown_row(columns), "| --- |" + rule * (len(columns) - 1), *map(_markdown_row, rows)]
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file with a heading; None is an empty field.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, as spreadsheets themselves write it.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(map(csv_field, columns))
+    writer.writerows(map(csv_field, row) for row in rows)
+    return file.getvalue()
+
+
+def csv_field(value: object) -> object:
+    """``value`` as :func:`csv_text` writes it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def one_line(text: str) -> str:
+    """``text`` with every run of blanks and line breaks as one blank: in a table a line break would end the row."""
+    return " ".join(text.split())
 
 
 def _markdown(text: str, mark: str) -> str:
@@ -72,7 +103,7 @@ def _markdown(text: str, mark: str) -> str:
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
+    return "| " + " | ".join(one_line(text).replace("|", r"\|") for text in texts) + " |"
 
 
 def to_latex(tables: Sequence[Table], sweep: str, caption: str = CAPTION) -> str:
@@ -173,7 +204,7 @@ _ACCENTS = {
 
 def _tex(text: str) -> str:
     """``text`` for LaTeX in ASCII; a character that no command is known for becomes its code point."""
-    return "".join(_TEX.get(c) or (c if c.isascii() else _accented(c)) for c in text)
+    return "".join(_TEX.get(c) or (c if c.isascii() else _accented(c)) for c in one_line(text))
 
 
 def _accented(character: str) -> str:

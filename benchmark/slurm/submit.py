@@ -10,6 +10,7 @@ from rich.console import Console
 from benchmark.config.grid import Sweep
 from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, workers_per_task
 from benchmark.errors import UsageError
+from benchmark.slurm import login_node
 from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
@@ -59,6 +60,7 @@ def split(plan: Plan, found: Jobs, retries: int) -> Split:
 def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Console) -> int:
     """Submit, say what was submitted, and follow if asked to. Returns the exit code."""
     options = for_runs(resolve(sweep.slurm), sweep.runs)
+    login_node.check()
     check_writable(out)
     carry_out.prepare_data(sweep.runs, console)
     plan = make(sweep, out)
@@ -105,7 +107,10 @@ def dry_run(sweep: Sweep, out: Path, workers: int | None, console: Console) -> i
 
 
 def describe(plan: Plan, console: Console) -> None:
-    """How a sweep would be submitted, in one line, where there are options for it: in the sweep file or the user's."""
+    """How a sweep would be submitted, in one line, where there are options for it: in the sweep file or the user's.
+
+    Raises :class:`UsageError` on a login node from which it could not be.
+    """
     options = resolve(plan.sweep.slurm)
     if options == Slurm():
         return
@@ -114,6 +119,8 @@ def describe(plan: Plan, console: Console) -> None:
     except UsageError as error:
         console.print(f"not on Slurm as it is: {error}", style="yellow", highlight=False)
         return
+    if login_node.is_meant():
+        login_node.check()
     found = find_jobs(Submissions(plan.out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, None)
     console.print(f"on Slurm: {layout.words(options.array_parallelism)}", highlight=False)

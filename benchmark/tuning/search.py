@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.config import grid
-from benchmark.report.budget import write_budget
+from benchmark.report.budget import CSV, budget_csv
+from benchmark.report.collect import Tuned
+from benchmark.storage.atomic import write_text
 from benchmark.sweep import carry_out
 from benchmark.tuning.trials import FOLDER, TrialOutcome, Unfinished, cells, curves, outcomes, runs_of, tuned
 
@@ -59,6 +61,19 @@ def show(origin: grid.Origin, out: Path, console: Console) -> None:
     console.print(table)
     for path in write_budget(folder, curves(origin, out)):
         console.print(f"budget: {path}", highlight=False)
+
+
+def write_budget(folder: Path, found: Sequence[Tuned]) -> list[Path]:
+    """Write ``tables/tuning_budget.csv`` and a figure per data set × fraction below ``folder``; returns their paths."""
+    from benchmark.report.figures.write import write_budgets
+    from benchmark.report.style import Looks
+
+    if not found:
+        return []
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    write_text(folder / "tables" / CSV, budget_csv(found), durable=False)
+    pictures = write_budgets(found, folder / "figures", Looks())
+    return [folder / "tables" / CSV, *(folder / "figures" / f"{picture.name}.png" for picture in pictures)]
 
 
 def leader(done: Sequence[TrialOutcome]) -> TrialOutcome | None:

@@ -13,7 +13,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.config.selection import Reference
 from benchmark.config.tune_options import Settings, Tune
 from benchmark.errors import UsageError
-from benchmark.report.budget import Tuned
+from benchmark.report.collect import Tuned
 from benchmark.storage.run_folder import RunFolder
 
 FOLDER = "tune"

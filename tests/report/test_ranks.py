@@ -1,19 +1,19 @@
-"""Ranks across data sets: against scipy, scikit-posthocs, exact enumeration and by hand; and when there is no test."""
+"""Ranks across data sets: against scipy, published tables, exact enumeration and by hand; and when there is no test."""
 
 from collections.abc import Callable
 from itertools import permutations, product
 
 import numpy as np
 import pytest
-import scikit_posthocs
+from matplotlib.axes import Axes
 from scipy import stats
 
-from benchmark.report.across import MIN_DATASETS, Across, compare_across
+from benchmark.report.across import MIN_DATASETS, Across, compare_across, friedman_p, mean_ranks, nemenyi, rank_table
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Expected
 from benchmark.report.figures.critical import draw_critical
 from benchmark.report.overview import across_notes, ranks_table
-from benchmark.report.ranks import cliques, critical_difference, friedman_p, mean_ranks, rank_table
+from benchmark.report.style import Looks
 from tests.report import fakes
 
 METHODS = ("fine_tuning", "smile", "mixup", "rifle")
@@ -52,18 +52,23 @@ def test_friedman_finds_nothing_in_five_percent_of_equal_sweeps() -> None:
     assert false <= stats.binom.ppf(0.975, 200, 0.05)
 
 
-@pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (6, 2.850), (10, 3.164)])
-def test_critical_differences_are_those_of_the_published_table(k: int, q: float) -> None:
-    """q of Demšar 2006, table 5(a)."""
-    assert critical_difference(k, 14) == pytest.approx(q * (k * (k + 1) / (6 * 14)) ** 0.5, rel=1e-3)
+Q = {3: 2.343, 6: 2.850, 10: 3.164}
+"""q at 5 % by the number of methods: Demšar 2006, table 5(a)."""
 
 
-def test_nemenyi_agrees_with_scikit_posthocs() -> None:
-    ranks, critical = mean_ranks(VALUES), critical_difference(6, 12)
-    p = scikit_posthocs.posthoc_nemenyi_friedman(VALUES).to_numpy()
-    apart = np.abs(np.subtract.outer(ranks, ranks)) >= critical
+def critical_difference(methods: int, blocks: int) -> float:
+    """Demšar 2006, section 3.2.2: mean ranks at least this far apart differ."""
+    return Q[methods] * (methods * (methods + 1) / (6 * blocks)) ** 0.5
+
+
+@pytest.mark.parametrize("k", Q)
+def test_nemenyi_agrees_with_the_published_critical_differences(k: int) -> None:
+    values = np.random.default_rng(k).normal(80, 1, (12, k)) + np.linspace(0, 2, k)
+    ranks = mean_ranks(values)
+    apart = np.abs(np.subtract.outer(ranks, ranks)) >= critical_difference(k, 12)
     assert apart.any()
-    assert (apart == (p < 0.05)).all()
+    assert not apart.all()
+    assert (apart == (np.array(nemenyi(values)) < 0.05)).all()
 
 
 def test_nemenyi_holds_its_rate_at_the_fewest_data_sets_and_methods() -> None:
@@ -72,12 +77,6 @@ def test_nemenyi_holds_its_rate_at_the_fewest_data_sets_and_methods() -> None:
         critical = critical_difference(k, MIN_DATASETS)
         false = sum(np.ptp(mean_ranks(rng.normal(size=(MIN_DATASETS, k)))) >= critical for _ in range(1000))
         assert false <= stats.binom.ppf(0.99, 1000, 0.05)
-
-
-def test_cliques_are_the_largest_sets_within_the_critical_difference() -> None:
-    assert cliques([1.0, 3.0, 1.5, 2.4], 1.0) == [(0, 2), (2, 3), (3, 1)]
-    assert cliques([1.0, 1.2, 1.4], 1.0) == [(0, 1, 2)]
-    assert cliques([1.0, 3.0], 1.0) == []
 
 
 def across(datasets: int, value: Callable[[Expected], float | None], seeds: int = 2, methods: tuple[str, ...] = METHODS) -> Across:
@@ -90,6 +89,12 @@ def ordered(item: Expected) -> float:
     return 0.6 + 0.05 * METHODS.index(item.method) + 0.01 * item.seed + 0.1 * item.fraction
 
 
+def bars(axes: Axes) -> list[tuple[float, float]]:
+    """Ends of the diagram's horizontal bars, which span methods that are not told apart."""
+    lines = [line for line in axes.get_lines() if len(set(line.get_ydata())) == 1]
+    return sorted((min(line.get_xdata()), max(line.get_xdata())) for line in lines)
+
+
 def test_a_data_set_is_one_unit_whatever_its_fractions() -> None:
     found = across(3, ordered)
     assert len(found.blocks) == 3
@@ -99,10 +104,10 @@ def test_a_data_set_is_one_unit_whatever_its_fractions() -> None:
 
 def test_few_data_sets_are_refused_in_words_and_get_no_diagram() -> None:
     found = across(MIN_DATASETS - 1, ordered)
-    assert (found.p, found.critical) == (None, None)
+    assert (found.p, found.pairs) == (None, None)
     assert "more than 10 data sets (Demšar 2006); usable here: 10" in found.refused
     assert found.refused.rstrip(".") in ranks_table(found).notes
-    assert draw_critical(found) is None
+    assert draw_critical(found, Looks()) is None
 
 
 def test_enough_data_sets_are_tested() -> None:
@@ -110,11 +115,14 @@ def test_enough_data_sets_are_tested() -> None:
     assert found.refused == ""
     assert found.p == pytest.approx(1e-4)
     assert found.differ
-    assert found.cliques == [(3, 2), (2, 1), (1, 0)]
+    assert found.apart == [("rifle", "smile"), ("rifle", "fine_tuning"), ("mixup", "fine_tuning")]
+    assert "tells 3 of 6 pairs of methods apart" in across_notes(found)[-1]
     assert "n = 11 data sets" in across_notes(found)[0]
-    drawing = draw_critical(found)
-    points = {line.get_ydata()[0]: line.get_xdata()[0] for line in drawing.figure.axes[0].get_lines() if len(line.get_xdata()) == 1}
-    assert points == {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0}
+    drawing = draw_critical(found, Looks())
+    axes = drawing.figure.axes[0]
+    assert {tuple(dot.get_offsets()[0]) for dot in axes.collections} == {(1.0, 0.0), (2.0, 0.0), (3.0, 0.0), (4.0, 0.0)}
+    assert bars(axes) == [(1.0, 2.0), (2.0, 3.0), (3.0, 4.0)]
+    assert axes.texts[0].get_text() == "rifle  1.00"
     assert "p = 0.0001" in drawing.caption
 
 
@@ -122,8 +130,10 @@ def test_without_a_finding_of_friedman_nothing_is_told_apart() -> None:
     rng = np.random.default_rng(5)
     found = across(MIN_DATASETS, lambda item: 0.8 + rng.normal(0, 0.01))
     assert found.p > 0.05
-    assert [len(members) for members in found.cliques] == [4]
-    assert "none are told apart" in draw_critical(found).caption
+    assert found.apart == []
+    drawing = draw_critical(found, Looks())
+    assert "none are told apart" in drawing.caption
+    assert bars(drawing.figure.axes[0]) == [(min(found.ranks), max(found.ranks))]
 
 
 def test_only_seeds_that_all_methods_share_count() -> None:

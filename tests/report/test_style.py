@@ -6,7 +6,9 @@ from itertools import combinations
 
 import pytest
 
-from benchmark.report.style import palette, style
+from benchmark.report.style import Looks, palette
+
+LOOKS = Looks()
 
 VARIANTS = {
     "fine_tuning": (),
@@ -56,13 +58,13 @@ def lab(colour: str, sight: str) -> list[float]:
 
 def test_every_method_name_has_a_fixed_style() -> None:
     assert set(palette()) == set(NAMES)
-    assert all(re.fullmatch(r"#[0-9a-f]{6}", look.colour) for look in palette().values())
+    assert all(re.fullmatch(r"#[0-9a-f]{6}", look.colour) for look in map(LOOKS.__getitem__, palette()))
 
 
 def test_no_two_names_look_the_same() -> None:
-    looks = [(look.colour, look.marker) for look in palette().values()]
+    looks = [(look.colour, look.marker) for look in map(LOOKS.__getitem__, palette())]
     assert len(set(looks)) == len(looks)
-    composed = [style(name) for name in (*NAMES, *COMPOSED)]
+    composed = [LOOKS[name] for name in (*NAMES, *COMPOSED)]
     assert len({(look.colour, look.marker, str(look.line)) for look in composed}) == len(composed)
 
 
@@ -75,25 +77,25 @@ def test_no_two_names_look_the_same() -> None:
     ],
 )
 def test_colours_shown_together_differ_for_every_eye(sight: str, together: tuple[str, ...]) -> None:
-    labs = {name: lab(style(name).colour, sight) for name in together}
+    labs = {name: lab(LOOKS[name].colour, sight) for name in together}
     close = [(a, b) for a, b in combinations(together, 2) if math.dist(labs[a], labs[b]) < 10]
     assert not close
 
 
 def test_every_colour_stands_out_from_white() -> None:
-    for name, look in palette().items():
-        r, g, b = linear(look.colour)
+    for name, (colour, _) in palette().items():
+        r, g, b = linear(colour)
         contrast = 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05)
         assert contrast > 2, name
 
 
 def test_a_composition_shows_its_parts() -> None:
-    look = style("l2_sp+mixup")
-    assert (look.colour, look.marker) == (style("l2_sp").colour, style("mixup").marker)
-    assert look.line != style("l2_sp").line
+    look = LOOKS["l2_sp+mixup"]
+    assert (look.colour, look.marker) == (LOOKS["l2_sp"].colour, LOOKS["mixup"].marker)
+    assert look.line != LOOKS["l2_sp"].line
 
 
 def test_an_own_name_keeps_its_familys_colour_and_stays_the_same() -> None:
-    assert style("smile_weak").colour == style("smile").colour
-    assert style("smile_weak") == style("smile_weak") != style("smile")
-    assert style("package.module:Mine") == style("package.module:Mine")
+    assert LOOKS["smile_weak"].colour == LOOKS["smile"].colour
+    assert LOOKS["smile_weak"] == LOOKS["smile_weak"] != LOOKS["smile"]
+    assert LOOKS["package.module:Mine"] == LOOKS["package.module:Mine"]

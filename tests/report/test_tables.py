@@ -13,8 +13,9 @@ from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
-from benchmark.report.tables import main_table, to_csv
+from benchmark.report.tables import main_csv, main_table
 from benchmark.report.text import Table, Value, to_latex, to_latex_panels, to_markdown
+from tests.programs import lacking
 from tests.report import fakes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -56,7 +57,7 @@ def test_golden_latex(groups: tuple[Group, ...]) -> None:
 
 
 def test_golden_csv(groups: tuple[Group, ...]) -> None:
-    found, golden = (list(csv.DictReader(io.StringIO(text))) for text in (to_csv(groups), (GOLDEN / "main.csv").read_text()))
+    found, golden = (list(csv.DictReader(io.StringIO(text))) for text in (main_csv(groups), (GOLDEN / "main.csv").read_text()))
     for row, expected in zip(found, golden, strict=True):
         assert {k: number(v) for k, v in row.items()} == {k: number(v) for k, v in expected.items()}
 
@@ -130,7 +131,7 @@ def test_names_survive_latex() -> None:
 def test_latex_compiles(groups: tuple[Group, ...], tmp_path: Path) -> None:
     engine = shutil.which("tectonic") or shutil.which("pdflatex")
     if engine is None:
-        pytest.skip("no TeX engine on this machine")
+        lacking("latex", "no TeX engine is on this machine")
     tables = [main_table(group) for group in groups]
     parts = (
         to_latex(tables, "made_up"),

@@ -1,5 +1,6 @@
 """Slurm's commands as far as submission needs them: programs on ``PATH`` that answer from files in a folder, and note what is asked."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ _PROGRAMS = {
         if (here / "refusal").exists():
             sys.exit((here / "refusal").read_text())
     """,
+    "srun": "",
     "scontrol": """
         print("MaxArraySize            = 1001\\nMaxJobCount             = 10000\\nClusterName = x")
     """,
@@ -55,7 +57,7 @@ class FakeSlurm:
             note = f"with (here / 'asked').open('a') as file:\n    print({name!r}, *sys.argv[1:], file=file)\n"
             (folder / name).write_text(head + note + lines)
             (folder / name).chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         self.set("queue", "")
         self.set("accounting", "")
 

@@ -399,3 +399,24 @@ def test_logs_of_a_run_show_its_jobs(world):
     assert "its last 200 lines of 300" in found
     assert "line 299" in found
     assert "line 99\n" not in found
+
+
+@pytest.mark.parametrize("absent", ["srun", "sbatch"])
+def test_a_login_node_without_all_of_slurms_programs_is_told_so_before_anything_is_written(world, absent):
+    (world.slurm.folder / absent).unlink()
+    for arguments in (["sweep", str(world.file), "--backend", "slurm", "--out", str(world.out)], ["plan", str(world.file)], ["doctor"]):
+        done = smilebench(world, *arguments)
+        assert done.returncode == 2, (arguments, done.stdout + done.stderr)
+        assert f"no jobs can be submitted from here: {absent} not found on PATH" in " ".join((done.stdout + done.stderr).split())
+        assert "Traceback" not in done.stderr
+    assert not world.out.exists()
+    assert not (world.file.parent / "results").exists()
+
+
+def test_a_machine_that_has_nothing_of_slurm_plans_and_is_in_order(world):
+    for program in world.slurm.folder.iterdir():
+        program.unlink()
+    assert smilebench(world, "plan", str(world.file)).returncode == 0
+    doctor = smilebench(world, "doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    assert "Slurm: not on this machine" in doctor.stdout

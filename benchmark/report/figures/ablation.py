@@ -1,12 +1,14 @@
-"""Ablation bars: what each change of the full method costs or gains."""
+"""Ablation bars: what each change of the full method costs or gains. The options that changed are read from the runs' settings."""
 
+from typing import Any
+
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group
-from benchmark.report.figures.canvas import Drawing, heading, paired_text, pairs_text, sheet
+from benchmark.report.figures.canvas import Drawing, heading, interval_ends, paired_text, pairs_text, plain, sheet
 from benchmark.report.figures.rows import difference_text, focus, label_rows, say
-from benchmark.report.style import INK, MUTED, style
-from benchmark.report.variants import variants
+from benchmark.report.style import INK, MUTED, Looks
 
 _ROW = 0.3
 _FRAME = 0.66
@@ -14,7 +16,7 @@ _LONGEST = 44
 """Characters of a change that fit under a bar."""
 
 
-def draw_ablation(group: Group) -> Drawing | None:
+def draw_ablation(group: Group, looks: Looks) -> Drawing | None:
     """Paired difference to the baseline of its variants; none with fewer than two, so only where the baseline is the full method."""
     rows = variants(group)
     known = [cell for cell, _ in rows if cell.difference]
@@ -24,13 +26,13 @@ def draw_ablation(group: Group) -> Drawing | None:
     axes = figure.subplots()
     axes.axvline(0, color=INK, linewidth=0.7)
     for y, (cell, change) in enumerate(rows):
-        _bar(axes, y, cell)
+        _bar(axes, y, cell, looks)
         _say_change(axes, y, change)
         axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
     label_rows(axes, [cell for cell, _ in rows])
     axes.set_ylim(bottom=len(rows) - 0.3)
     focus(axes, {y: cell.difference for y, (cell, _) in enumerate(rows) if cell.difference}, always=0.0)
-    axes.set_xlabel(f"Difference to the full {group.baseline} (percentage points)")
+    axes.set_xlabel(plain(f"Difference to the full {group.baseline} (percentage points)"))
     words = pairs_text(known)
     heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in known) else ""))
     listed = ", ".join(f"{cell.method} ({change}) {cell.difference.mean:+.1f}" for cell, change in rows if cell.difference)
@@ -45,14 +47,14 @@ def draw_ablation(group: Group) -> Drawing | None:
     )
 
 
-def _bar(axes: Axes, y: int, cell: Cell) -> None:
+def _bar(axes: Axes, y: int, cell: Cell, looks: Looks) -> None:
     found = cell.difference
     if found is None:
         say(axes, y, "not paired" if cell.n else "no finished run")
         return
-    axes.barh(y - 0.05, found.mean, height=0.5, color=style(cell.method).colour, alpha=0.75)
-    if found.half_width is not None:
-        axes.plot([found.low, found.high], [y - 0.05] * 2, color=INK, linewidth=0.8, solid_capstyle="butt")
+    look = {"color": looks[cell.method].colour, "saturation": 1, "alpha": 0.75, "width": 0.5, "linewidth": 0}
+    where = {"x": list(found.values), "y": [y - 0.05] * found.n, "orient": "h", "native_scale": True, "ax": axes}
+    sns.barplot(**where, **look, errorbar=interval_ends, err_kws={"color": INK, "linewidth": 0.8, "solid_capstyle": "butt"})
 
 
 def _say_change(axes: Axes, y: int, change: str) -> None:
@@ -60,4 +62,36 @@ def _say_change(axes: Axes, y: int, change: str) -> None:
     text = change if len(change) <= _LONGEST else change[: _LONGEST - 1] + "…"
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
     place = axes.get_yaxis_transform()
-    axes.text(0.01, y + 0.42, text, transform=place, va="center", fontsize=5.2, color=MUTED, zorder=3, bbox=ground)
+    axes.text(0.01, y + 0.42, plain(text), transform=place, va="center", fontsize=5.2, color=MUTED, zorder=3, bbox=ground)
+
+
+def variants(group: Group) -> list[tuple[Cell, str]]:
+    """Cells made of the same methods as the baseline with other options, each with those options as ``option: from → to``.
+
+    Empty where the runs kept no settings.
+    """
+    base = group.cell(group.baseline)
+    full = _components(base) if base else []
+    found = []
+    for cell in group.cells:
+        parts = _components(cell)
+        if cell.method != group.baseline and parts and [part["use"] for part in parts] == [part["use"] for part in full]:
+            found.append((cell, _changes(full, parts)))
+    return found
+
+
+def _components(cell: Cell) -> list[dict[str, Any]]:
+    return cell.runs[0].settings().get("components", []) if cell.runs else []
+
+
+def _changes(full: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
+    texts = []
+    for before, after in zip(full, parts, strict=True):
+        old, new = before["options"], after["options"]
+        prefix = f"{after['use']}." if len(parts) > 1 else ""
+        texts += [f"{prefix}{key}: {_text(old.get(key))} → {_text(value)}" for key, value in new.items() if value != old.get(key)]
+    return ", ".join(texts)
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else ("off", "on")[value] if isinstance(value, bool) else str(value)

@@ -1,13 +1,17 @@
-"""What all figures share: the drawing and its words, the legend, the empty sheet."""
+"""What all figures share: the drawing and its words, the legend, the empty sheet, a line with its interval."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.report.cells import Cell
-from benchmark.report.style import WIDTH, style
+from benchmark.report.intervals import t_interval
+from benchmark.report.style import WIDTH, Looks
 
 LEGEND_ROW = 0.14
 """Height of one legend row in inches."""
@@ -32,9 +36,32 @@ def sheet(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
+def plain(text: str) -> str:
+    """``text`` as it is: a dollar sign in a name begins no formula."""
+    return text.replace("$", r"\$")
+
+
 def heading(figure: Figure, text: str) -> None:
     """One line at the top left: what is shown, and how many seeds."""
-    figure.suptitle(text, fontsize=7, x=0.01, ha="left")
+    figure.suptitle(plain(text), fontsize=7, x=0.01, ha="left")
+
+
+def interval_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of the t-interval over seeds, for seaborn's ``errorbar``; NaN, which is not drawn, for a single value."""
+    interval = t_interval([float(value) for value in values])
+    return (float("nan"), float("nan")) if interval.low is None or interval.high is None else (interval.low, interval.high)
+
+
+def draw_lines(axes: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], looks: Looks, **options: Any) -> None:
+    """A line per method through the means of its (x, y) points, with the band of its interval over seeds."""
+    names = [name for name, points in lines.items() for _ in points]
+    x, y = zip(*(point for points in lines.values() for point in points), strict=True)
+    settings: dict[str, Any] = {"errorbar": interval_ends, "err_kws": {"alpha": 0.1, "linewidth": 0}} | options
+    palette = {name: looks[name].colour for name in lines}
+    sns.lineplot(x=x, y=y, hue=names, hue_order=list(lines), palette=palette, legend=False, ax=axes, **settings)
+    for line, look in zip(axes.get_lines(), map(looks.__getitem__, lines), strict=True):
+        line.set(linestyle=look.line, marker=look.marker, markersize=3 * look.size, markeredgewidth=0)
+    axes.set(xlabel="", ylabel="")
 
 
 def legend_rows(methods: Sequence[str]) -> int:
@@ -42,7 +69,7 @@ def legend_rows(methods: Sequence[str]) -> int:
     return -(-len(methods) // _legend_columns(methods))
 
 
-def legend(figure: Figure, methods: Sequence[str], numbers: Mapping[str, str]) -> None:
+def legend(figure: Figure, methods: Sequence[str], numbers: Mapping[str, str], looks: Looks) -> None:
     """One legend below the axes, in the order of the sweep, with the ``numbers`` that stand in the axes."""
     handles = [
         Line2D(
@@ -53,10 +80,10 @@ def legend(figure: Figure, methods: Sequence[str], numbers: Mapping[str, str]) -
             linestyle=s.line,
             markersize=3.5 * s.size,
             markeredgewidth=0,
-            label=f"{numbers[method]}  {method}" if numbers else method,
+            label=plain(f"{numbers[method]}  {method}" if numbers else method),
         )
         for method in methods
-        for s in [style(method)]
+        for s in [looks[method]]
     ]
     columns = _legend_columns(methods)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.2, labelspacing=0.3)
@@ -67,7 +94,7 @@ def _legend_columns(methods: Sequence[str]) -> int:
     return min(len(methods), 4 if longest <= 9 else 3 if longest <= 13 else 2)
 
 
-def settle(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Work out the layout once and keep it, the same for every format."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmark.report.figures.canvas import TOO_MANY
-from benchmark.report.style import INK, MUTED, style
+from benchmark.report.style import INK, MUTED, Looks
 
 _SIZE = 5
 _BOX = (5.6, 5.0)
@@ -18,10 +18,10 @@ _DIRECTIONS = 16
 _LEADER_FROM = 8.0
 
 
-def numbering(methods: Sequence[str]) -> dict[str, str]:
+def numbering(methods: Sequence[str], looks: Looks) -> dict[str, str]:
     """A number per method where two look alike or there are more than ``TOO_MANY``; else none."""
-    looks = {(look.colour, look.marker, str(look.line)) for look in map(style, methods)}
-    if len(looks) == len(methods) <= TOO_MANY:
+    distinct = {(look.colour, look.marker, str(look.line)) for look in map(looks.__getitem__, methods)}
+    if len(distinct) == len(methods) <= TOO_MANY:
         return {}
     return {method: str(number) for number, method in enumerate(methods, start=1)}
 

@@ -1,67 +1,95 @@
-"""Figures with one line per method: linearity against lambda, loss terms, accuracy against the fraction."""
+"""Figures with one line per method: linearity against lambda, loss terms, accuracy against the fraction, tuning budgets."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from benchmark.report.cells import Group
+from benchmark.report.budget import curve
+from benchmark.report.cells import Cell, Group, accuracy, file_name, percent
+from benchmark.report.collect import Tuned
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
     Drawing,
+    draw_lines,
     evidence,
     heading,
     interval_text,
     legend,
     legend_rows,
+    paired_text,
+    pairs_text,
+    plain,
     seeds_text,
     sheet,
 )
 from benchmark.report.figures.labels import number_line, numbering
-from benchmark.report.intervals import Interval
-from benchmark.report.series import linearity_series, loss_series
-from benchmark.report.style import style
+from benchmark.report.intervals import mean
+from benchmark.report.style import INK, Looks
 
-_SPLITS = ("train", "test")
-
-_MEASURES = {
+MEASURES = {
     "feature_gap_rel": "feature gap,\nrelative to ‖f(xᵢ)−f(xⱼ)‖",
     "feature_gap": "feature gap,\nrelative to the norms",
     "label_l1": "label gap,\nL1 distance",
     "label_kl": "label gap,\nKL to mixed label (nats)",
 }
+"""The measures of ``linearity.csv`` and how an axis names them."""
+
+MAX_POINTS = 200
+"""A curve keeps at most this many steps: more cannot be told apart at one-column width."""
+
+_SPLITS = ("train", "test")
+
+Series = Mapping[tuple[str, str], Sequence[tuple[float, float]]]
+"""Per (split, measure) the (lambda, value) points of a method's line, by rising lambda, one for each seed."""
 
 
-def draw_linearity_feature(group: Group) -> Drawing | None:
+def linearity_series(cell: Cell) -> Series:
+    """What the runs of ``cell`` measured; empty without measurements."""
+    return _by_lambda([row for run in cell.runs for row in run.linearity()])
+
+
+def paired_series(cell: Cell, base: Cell) -> Series:
+    """Differences cell - base at the same seed and lambda; empty where the two do not pair or were not measured."""
+    ours, theirs = ({run.seed: run for run in c.runs} for c in (cell, base))
+    rows = []
+    for seed in sorted(ours.keys() & theirs.keys()) if cell.difference else ():
+        before = {(row["split"], row["lam"]): row for row in theirs[seed].linearity()}
+        for row in ours[seed].linearity():
+            other = before.get((row["split"], row["lam"]))
+            if other:
+                rows.append({"split": row["split"], "lam": row["lam"]} | {m: row[m] - other[m] for m in MEASURES})
+    return _by_lambda(rows)
+
+
+def _by_lambda(rows: Sequence[Mapping]) -> Series:
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["lam"]):
+        for measure in MEASURES:
+            found[row["split"], measure].append((row["lam"], row[measure]))
+    return dict(found)
+
+
+def draw_linearity_feature(group: Group, looks: Looks) -> Drawing | None:
     """Both feature gaps against lambda."""
-    return _draw_linearity(group, "feature", ("feature_gap_rel", "feature_gap"))
+    return _draw_linearity(group, looks, "feature", ("feature_gap_rel", "feature_gap"))
 
 
-def draw_linearity_label(group: Group) -> Drawing | None:
+def draw_linearity_label(group: Group, looks: Looks) -> Drawing | None:
     """Both label gaps against lambda."""
-    return _draw_linearity(group, "label", ("label_l1", "label_kl"))
+    return _draw_linearity(group, looks, "label", ("label_l1", "label_kl"))
 
 
-def _draw_linearity(group: Group, kind: str, measures: Sequence[str]) -> Drawing | None:
+def _draw_linearity(group: Group, looks: Looks, kind: str, measures: Sequence[str]) -> Drawing | None:
     series = {cell.method: lines for cell in group.cells if (lines := linearity_series(cell))}
     if not series:
         return None
-    methods, numbers = list(series), numbering(list(series))
     cells = [cell for cell in group.cells if cell.method in series]
-    figure = sheet(0.5 + 1.3 * len(measures) + LEGEND_ROW * legend_rows(methods))
-    grid = figure.subplots(len(measures), 2, sharex=True, sharey="row", squeeze=False)
-    for row, measure in zip(grid, measures, strict=True):
-        row[0].set_ylabel(_MEASURES[measure])
-        for axes, split in zip(row, _SPLITS, strict=True):
-            for method, lines in series.items():
-                _line(axes, lines[split, measure], method, numbers)
-        row[0].set_ylim(bottom=0)
-    for top, bottom, split in zip(grid[0], grid[-1], _SPLITS, strict=True):
-        top.set_title(f"{split} pairs")
-        bottom.set_xlabel("λ, weight of image i")
-    heading(figure, f"{group.title}, {evidence(cells)}")
-    legend(figure, methods, numbers)
+    figure = _linearity_grid(series, measures, looks, f"{group.title}, {evidence(cells)}", floor=0)
     note = " The KL gap need not vanish at λ = 0 and 1, where the label is one-hot and the output is not." if kind == "label" else ""
-    peaks = {method: max(interval.mean for _, interval in lines["test", measures[0]]) for method, lines in series.items()}
+    peaks = {method: max(_means(lines["test", measures[0]])) for method, lines in series.items()}
     listed = ", ".join(f"{method} {peak:.3f}" for method, peak in peaks.items())
     return Drawing(
         name=f"linearity_{kind}-{group.slug}",
@@ -73,21 +101,80 @@ def _draw_linearity(group: Group, kind: str, measures: Sequence[str]) -> Drawing
     )
 
 
-def draw_loss_terms(group: Group) -> Drawing | None:
+def draw_linearity_difference(group: Group, looks: Looks) -> Drawing | None:
+    """Paired difference to the baseline of one feature and one label gap, where lines that lie on each other come apart."""
+    measures, base = ("feature_gap_rel", "label_l1"), group.cell(group.baseline)
+    others = [cell for cell in group.cells if cell is not base]
+    series = {cell.method: lines for cell in others if base and (lines := paired_series(cell, base))}
+    if not series:
+        return None
+    cells = [cell for cell in others if cell.method in series]
+    words = pairs_text(cells)
+    title = f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in cells) else "")
+    figure = _linearity_grid(series, measures, looks, title)
+    for axes in figure.axes:
+        axes.axhline(0, color=INK, linewidth=0.7, zorder=0.5)
+    ends = {method: min(_means(lines["test", measures[1]]), key=lambda v: -abs(v)) for method, lines in series.items()}
+    listed = ", ".join(f"{method} {value:+.3f}" for method, value in ends.items())
+    return Drawing(
+        name=f"linearity_difference-{group.slug}",
+        title=f"Linearity beside {group.baseline}: {group.title}",
+        caption=f"Difference of the gaps to those of {group.baseline} at the same seed, on the same pairs of images, {words}; below zero "
+        f"is more linear than {group.baseline}. Bands: {paired_text(cells)}.",
+        alt=f"Largest mean difference in label gap to {group.baseline} over lambda on test pairs: {listed}.",
+        figure=figure,
+    )
+
+
+def _linearity_grid(series: Mapping[str, Series], measures: Sequence[str], looks: Looks, title: str, floor: float | None = None) -> Figure:
+    """Measures in rows, train and test pairs in columns, a line with its band per method; ``floor``: lower end of the axes."""
+    methods = list(series)
+    numbers = numbering(methods, looks)
+    figure = sheet(0.5 + 1.3 * len(measures) + LEGEND_ROW * legend_rows(methods))
+    grid = figure.subplots(len(measures), 2, sharex=True, sharey="row", squeeze=False)
+    for row, measure in zip(grid, measures, strict=True):
+        for axes, split in zip(row, _SPLITS, strict=True):
+            _lines(axes, {method: lines[split, measure] for method, lines in series.items()}, numbers, looks)
+        row[0].set_ylabel(MEASURES[measure] if floor is not None else f"Δ {MEASURES[measure]}")
+        row[0].set_ylim(bottom=floor)
+    for top, bottom, split in zip(grid[0], grid[-1], _SPLITS, strict=True):
+        top.set_title(f"{split} pairs")
+        bottom.set_xlabel("λ, weight of image i")
+    heading(figure, title)
+    legend(figure, methods, numbers, looks)
+    return figure
+
+
+def loss_series(cell: Cell) -> dict[str, list[tuple[int, float]]]:
+    """Per loss term the (step, mean over the runs that logged it there), thinned to ``MAX_POINTS``."""
+    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in cell.runs:
+        for row in run.curves():
+            for key, value in row.items():
+                if key.startswith("loss/"):
+                    values[key.removeprefix("loss/")][int(row["step"])].append(value)
+    return {term: _thin([(step, sum(v) / len(v)) for step, v in sorted(by_step.items())]) for term, by_step in values.items()}
+
+
+def _thin(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    if len(points) <= MAX_POINTS:
+        return points
+    return [points[round(i * (len(points) - 1) / (MAX_POINTS - 1))] for i in range(MAX_POINTS)]
+
+
+def draw_loss_terms(group: Group, looks: Looks) -> Drawing | None:
     """Every logged loss term against the step, one panel per term."""
     curves = {cell.method: series for cell in group.cells if (series := loss_series(cell))}
     if not curves:
         return None
     terms = list(dict.fromkeys(term for series in curves.values() for term in series))
     terms.sort(key=lambda term: {"cross_entropy": 0, "total": 1}.get(term, 2))
-    rows, numbers = -(-len(terms) // 2), numbering(list(curves))
+    rows, numbers = -(-len(terms) // 2), numbering(list(curves), looks)
     figure = sheet(0.5 + 1.15 * rows + LEGEND_ROW * legend_rows(list(curves)))
     grid = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
     for axes, term in zip(grid, terms, strict=False):
-        axes.set_title(term)
-        for method, series in curves.items():
-            if term in series:
-                _curve(axes, series[term], method, numbers)
+        axes.set_title(plain(term))
+        _curves(axes, {method: series[term] for method, series in curves.items() if term in series}, numbers, looks)
         _scale(axes)
     for axes in grid[len(terms) :]:
         axes.set_axis_off()
@@ -97,7 +184,7 @@ def draw_loss_terms(group: Group) -> Drawing | None:
     figure.supylabel("loss term, as weighted in the sum", fontsize=7)
     cells = [cell for cell in group.cells if cell.method in curves]
     heading(figure, f"{group.title}, mean over {seeds_text(cells)}")
-    legend(figure, list(curves), numbers)
+    legend(figure, list(curves), numbers, looks)
     return Drawing(
         name=f"loss_terms-{group.slug}",
         title=f"Learning curves by loss term: {group.title}",
@@ -108,22 +195,12 @@ def draw_loss_terms(group: Group) -> Drawing | None:
     )
 
 
-def _curve(axes: Axes, points: Sequence[tuple[int, float]], method: str, numbers: Mapping[str, str]) -> None:
-    look = style(method)
-    steps, values = zip(*points, strict=True)
-    every = max(1, len(points) // 4)
-    axes.plot(
-        steps,
-        values,
-        color=look.colour,
-        linestyle=look.line,
-        linewidth=0.9,
-        marker=look.marker,
-        markersize=2.5 * look.size,
-        markeredgewidth=0,
-        markevery=(every // 2, every),
-    )
-    number_line(axes, points, method, numbers)
+def _curves(axes: Axes, lines: Mapping[str, Sequence[tuple[int, float]]], numbers: Mapping[str, str], looks: Looks) -> None:
+    draw_lines(axes, lines, looks, estimator=None, linewidth=0.9)
+    for line, (method, points) in zip(axes.get_lines(), lines.items(), strict=True):
+        every = max(1, len(points) // 4)
+        line.set(markersize=2.5 * looks[method].size, markevery=(every // 2, every))
+        number_line(axes, points, method, numbers)
 
 
 def _scale(axes: Axes) -> None:
@@ -134,27 +211,29 @@ def _scale(axes: Axes) -> None:
         axes.minorticks_off()
 
 
-def draw_fractions(groups: Sequence[Group]) -> Drawing | None:
+def draw_fractions(groups: Sequence[Group], looks: Looks) -> Drawing | None:
     """Test accuracy against the fraction of labels, of the groups of one data set."""
     groups = sorted((group for group in groups if group.runs), key=lambda group: group.fraction)
     if len(groups) < 2:
         return None
     methods = list(dict.fromkeys(cell.method for group in groups for cell in group.cells if cell.n))
-    numbers = numbering(methods)
+    numbers = numbering(methods, looks)
     figure = sheet(2.3 + LEGEND_ROW * legend_rows(methods))
     axes = figure.subplots()
-    for method in methods:
-        cells = [(group.fraction, group.cell(method)) for group in groups]
-        _line(axes, [(100 * fraction, cell.accuracy) for fraction, cell in cells if cell and cell.accuracy], method, numbers)
+    points: dict[str, list[tuple[float, float]]] = {method: [] for method in methods}
+    for group in groups:
+        for cell in group.cells:
+            points.get(cell.method, []).extend((100 * group.fraction, accuracy(run)) for run in cell.runs)
+    _lines(axes, points, numbers, looks)
     axes.set_xticks([100 * group.fraction for group in groups])
     axes.set_xlabel("Training labels used (%)")
     axes.set_ylabel("Test accuracy (%)")
     cells = [cell for group in groups for cell in group.cells]
     dataset = groups[0].dataset
     heading(figure, f"{dataset}, {evidence(cells)}")
-    legend(figure, methods, numbers)
+    legend(figure, methods, numbers, looks)
     return Drawing(
-        name=f"fractions-{dataset}",
+        name=f"fractions-{file_name(dataset)}",
         title=f"Accuracy against the fraction of labels: {dataset}",
         caption=f"Lines: means, {seeds_text(cells)}; bands: {interval_text(cells)}. "
         "Subsets are nested and the same for all methods at a seed.",
@@ -163,20 +242,45 @@ def draw_fractions(groups: Sequence[Group]) -> Drawing | None:
     )
 
 
-def _line(axes: Axes, points: Sequence[tuple[float, Interval]], method: str, numbers: Mapping[str, str]) -> None:
-    look = style(method)
-    x = [position for position, _ in points]
-    axes.plot(
-        x,
-        [interval.mean for _, interval in points],
-        color=look.colour,
-        marker=look.marker,
-        linestyle=look.line,
-        markersize=3 * look.size,
-        markeredgewidth=0,
+def draw_budget(found: Sequence[Tuned], looks: Looks) -> Drawing:
+    """Expected best validation accuracy against the number of trials, of one data set and fraction."""
+    methods = [tuned.method for tuned in found]
+    numbers = numbering(methods, looks)
+    dataset, fraction = found[0].group
+    title = f"{dataset}, {percent(fraction)} of the labels"
+    figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
+    axes = figure.subplots()
+    points = {tuned.method: [(k, 100 * value) for k, value in enumerate(curve(tuned), start=1)] for tuned in found}
+    draw_lines(axes, points, looks, estimator=None)
+    for method in methods:
+        number_line(axes, points[method], method, numbers)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("trials per method")
+    axes.set_ylabel("Expected best\nvalidation accuracy (%)")
+    trials = {len(tuned.scores) for tuned in found}
+    count = f"{max(trials)}" if len(trials) == 1 else f"{min(trials)} to {max(trials)}"
+    seeds = max(tuned.seeds for tuned in found)
+    per = f"each the mean over {seeds} seed{'' if seeds == 1 else 's'}"
+    heading(figure, f"{title}, {count} trials per method")
+    legend(figure, methods, numbers, looks)
+    listed = ", ".join(f"{t.method} {100 * curve(t)[0]:.1f} % with one trial, {100 * curve(t)[-1]:.1f} % with all" for t in found)
+    return Drawing(
+        name=f"budget-{file_name(dataset)}-{fraction:g}",
+        title=f"What a tuning budget buys: {title}",
+        caption=f"Mean, over all choices of k of the {count} trials ({per}), of the best validation accuracy among them; a trial that "
+        "failed counts as 0. Validation accuracy of the best trial flatters it: the trials were ranked by it.",
+        alt=f"Expected best validation accuracy on {title}: {listed}.",
+        figure=figure,
     )
-    banded = [(position, interval) for position, interval in points if interval.half_width is not None]
-    if banded:
-        low, high = ([getattr(interval, end) for _, interval in banded] for end in ("low", "high"))
-        axes.fill_between([position for position, _ in banded], low, high, color=look.colour, alpha=0.1, linewidth=0)
-    number_line(axes, [(position, interval.mean) for position, interval in points], method, numbers)
+
+
+def _lines(axes: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], numbers: Mapping[str, str], looks: Looks) -> None:
+    """A line per method through its means, with the band of its interval over seeds."""
+    draw_lines(axes, lines, looks)
+    for method, points in lines.items():
+        number_line(axes, list(zip(dict.fromkeys(x for x, _ in points), _means(points), strict=True)), method, numbers)
+
+
+def _means(points: Sequence[tuple[float, float]]) -> list[float]:
+    """Mean over the seeds at each x, by first appearance."""
+    return [mean([y for other, y in points if other == x]) for x in dict.fromkeys(x for x, _ in points)]

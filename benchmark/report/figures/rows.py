@@ -3,29 +3,41 @@
 import re
 from collections.abc import Mapping, Sequence
 
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, accuracy
-from benchmark.report.figures.canvas import Drawing, evidence, heading, interval_text, paired_text, pairs_text, seeds_text, sheet
-from benchmark.report.figures.window import window
+from benchmark.report.figures.canvas import (
+    Drawing,
+    evidence,
+    heading,
+    interval_ends,
+    interval_text,
+    paired_text,
+    pairs_text,
+    plain,
+    seeds_text,
+    sheet,
+)
 from benchmark.report.intervals import Interval
-from benchmark.report.style import INK, MUTED, style
+from benchmark.report.style import INK, MUTED, Looks, Style
 
 _ROW = 0.23
 _FRAME = 0.62
 
 
-def draw_accuracy(group: Group) -> Drawing | None:
+def draw_accuracy(group: Group, looks: Looks) -> Drawing | None:
     """Test accuracy: a dot per seed, the mean with its interval, the baseline's mean as a line."""
     if not group.runs:
         return None
     figure = sheet(_FRAME + _ROW * len(group.cells))
     axes = figure.subplots()
     for y, cell in enumerate(group.cells):
-        seeds = [accuracy(run) for run in cell.runs]
-        axes.plot(seeds, [y - 0.24] * cell.n, "o", color=style(cell.method).colour, markersize=2.6, alpha=0.6, markeredgewidth=0)
-        if cell.accuracy:
-            _mark(axes, cell.accuracy, y + 0.1, cell.method)
+        look, seeds = looks[cell.method], [accuracy(run) for run in cell.runs]
+        if seeds:
+            dots = {"jitter": False, "size": 2.6, "alpha": 0.6, "linewidth": 0}
+            sns.stripplot(x=seeds, y=[y - 0.24] * cell.n, orient="h", native_scale=True, color=look.colour, ax=axes, **dots)
+            _mark(axes, seeds, y + 0.1, look)
         else:
             say(axes, y, "no finished run")
     base = group.cell(group.baseline)
@@ -47,7 +59,7 @@ def draw_accuracy(group: Group) -> Drawing | None:
     )
 
 
-def draw_difference(group: Group) -> Drawing | None:
+def draw_difference(group: Group, looks: Looks) -> Drawing | None:
     """Forest plot of the paired differences to the baseline."""
     cells = [cell for cell in group.cells if cell.method != group.baseline]
     known = [cell for cell in cells if cell.difference]
@@ -58,13 +70,13 @@ def draw_difference(group: Group) -> Drawing | None:
     axes.axvline(0, color=INK, linewidth=0.7, zorder=0.5)
     for y, cell in enumerate(cells):
         if cell.difference:
-            _mark(axes, cell.difference, y, cell.method)
+            _mark(axes, cell.difference.values, y, looks[cell.method])
         else:
             say(axes, y, "not paired" if cell.n else "no finished run")
         axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
     label_rows(axes, cells)
     focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
-    axes.set_xlabel(f"Difference to {group.baseline} (percentage points)")
+    axes.set_xlabel(plain(f"Difference to {group.baseline} (percentage points)"))
     words = pairs_text(known)
     heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in known) else ""))
     listed = ", ".join(f"{cell.method} {cell.difference.mean:+.1f}" for cell in known)
@@ -78,13 +90,12 @@ def draw_difference(group: Group) -> Drawing | None:
     )
 
 
-def _mark(axes: Axes, interval: Interval, y: float, method: str) -> None:
-    look = style(method)
-    if interval.half_width is not None:
-        axes.plot([interval.low, interval.high], [y, y], color=look.colour, linewidth=1.3, solid_capstyle="butt")
-    axes.plot(
-        interval.mean, y, marker=look.marker, color=look.colour, markersize=4.5 * look.size, markeredgecolor="white", markeredgewidth=0.4
-    )
+def _mark(axes: Axes, values: Sequence[float], y: float, look: Style) -> None:
+    """The mean of ``values`` with its t-interval."""
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 4.5 * look.size, "linestyle": "none", "zorder": 3}
+    bar = {"zorder": 2, "linewidth": 1.3, "solid_capstyle": "butt"}
+    where = {"x": list(values), "y": [y] * len(values), "orient": "h", "native_scale": True, "ax": axes}
+    sns.pointplot(**where, errorbar=interval_ends, color=look.colour, marker=look.marker, err_kws=bar, **edge)
 
 
 def focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None = None) -> None:
@@ -111,6 +122,25 @@ def focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None 
                 axes.plot(edge, y, marker=marker, color=MUTED, markersize=3.5, markeredgewidth=0, clip_on=False)
 
 
+def window(intervals: Sequence[Interval]) -> tuple[float, float] | None:
+    """(low, high) that keeps most methods legible, or None when everything fits.
+
+    The window reaches from the quartiles of the means outward by twice their distance, three times the median
+    half width or one unit, whichever is most. It is used only where all intervals together would take more than
+    1.5 times its width; what it cuts off has to be marked.
+    """
+    if len(intervals) < 4:
+        return None
+    means = sorted(interval.mean for interval in intervals)
+    halves = sorted(interval.half_width or 0.0 for interval in intervals)
+    first, third = means[len(means) // 4], means[(3 * len(means) - 1) // 4]
+    reach = max(2 * (third - first), 3 * halves[len(halves) // 2], 1.0)
+    ends = [(i.low if i.low is not None else i.mean, i.high if i.high is not None else i.mean) for i in intervals]
+    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
+    low, high = max(lowest, first - reach), min(highest, third + reach)
+    return (low, high) if highest - lowest > 1.5 * (high - low) else None
+
+
 def say(axes: Axes, y: float, text: str, x: float = 0.5, align: str = "center") -> None:
     """Write ``text`` in the row at ``y``, ``x`` as a part of the axes' width."""
     axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=align, va="center", fontsize=6, color=MUTED)
@@ -119,8 +149,9 @@ def say(axes: Axes, y: float, text: str, x: float = 0.5, align: str = "center") 
 def label_rows(axes: Axes, cells: Sequence[Cell]) -> None:
     """One row per cell from the top, named, with its seeds where some are missing."""
     labels = [cell.method if cell.n == cell.expected else f"{cell.method} ({cell.n} of {cell.expected})" for cell in cells]
-    axes.set_yticks(range(len(cells)), labels)
+    axes.set_yticks(range(len(cells)), map(plain, labels))
     axes.set_ylim(len(cells) - 0.45, -0.55)
+    axes.set_ylabel("")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
 

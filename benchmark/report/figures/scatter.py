@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, gap, minutes
@@ -18,26 +19,25 @@ from benchmark.report.figures.canvas import (
 )
 from benchmark.report.figures.labels import number_points, numbering
 from benchmark.report.intervals import Interval, pareto_front
-from benchmark.report.style import MUTED, style
+from benchmark.report.style import MUTED, Looks
 
 
-def draw_gap_accuracy(group: Group) -> Drawing | None:
+def draw_gap_accuracy(group: Group, looks: Looks) -> Drawing | None:
     """Test accuracy against the feature and the label gap on test pairs."""
     measures = {"feature_rel": "feature gap on test pairs\n(relative)", "label_l1": "label gap on test pairs\n(L1)"}
     cells = [cell for cell in group.cells if cell.interval(gap("test", "label_l1"))]
     if len(cells) < 2:
         return None
     methods = [cell.method for cell in cells]
-    numbers = numbering(methods)
+    numbers = numbering(methods, looks)
     figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
     grid = figure.subplots(1, 2, sharey=True)
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
-        for cell in cells:
-            _point(axes, cell.interval(gap("test", measure)), cell.accuracy, cell.method)
+        _points(axes, cells, [cell.interval(gap("test", measure)) for cell in cells], looks)
         axes.set_xlabel(label)
     grid[0].set_ylabel("Test accuracy (%)")
     heading(figure, f"{group.title}, {evidence(cells)}")
-    legend(figure, methods, numbers)
+    legend(figure, methods, numbers, looks)
     for axes, measure in zip(grid, measures, strict=True):
         number_points(axes, {c.method: (c.interval(gap("test", measure)).mean, c.accuracy.mean) for c in cells}, numbers)
     listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % at {cell.interval(gap('test', 'label_l1')).mean:.3f}" for cell in cells)
@@ -51,13 +51,13 @@ def draw_gap_accuracy(group: Group) -> Drawing | None:
     )
 
 
-def draw_cost_accuracy(group: Group) -> Drawing | None:
+def draw_cost_accuracy(group: Group, looks: Looks) -> Drawing | None:
     """Test accuracy against wall time per run, with the Pareto front; none where the hardware differs."""
     cells = [cell for cell in group.cells if cell.n]
     if len(cells) < 2 or len(set().union(*(cell.hardware for cell in cells))) > 1:
         return None
     methods = [cell.method for cell in cells]
-    numbers = numbering(methods)
+    numbers = numbering(methods, looks)
     figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
     axes = figure.subplots()
     costs = [cell.interval(minutes) for cell in cells]
@@ -71,12 +71,11 @@ def draw_cost_accuracy(group: Group) -> Drawing | None:
         drawstyle="steps-post",
         zorder=0.5,
     )
-    for cell, cost in zip(cells, costs, strict=True):
-        _point(axes, cost, cell.accuracy, cell.method)
+    _points(axes, cells, costs, looks)
     _cost_axis(axes, [cost.mean for cost in costs])
     axes.set_ylabel("Test accuracy (%)")
     heading(figure, f"{group.title}, {evidence(cells)}")
-    legend(figure, methods, numbers)
+    legend(figure, methods, numbers, looks)
     number_points(axes, {cell.method: (cost.mean, cell.accuracy.mean) for cell, cost in zip(cells, costs, strict=True)}, numbers)
     listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % in {cost.mean:.2f} min" for cell, cost in zip(cells, costs, strict=True))
     return Drawing(
@@ -102,10 +101,24 @@ def _hardware(cells: Sequence[Cell]) -> str:
     return f"{device} with {threads} thread{'s' if threads != 1 else ''}"
 
 
-def _point(axes: Axes, x: Interval, y: Interval, method: str) -> None:
-    look = style(method)
-    for interval, vertical in ((x, False), (y, True)):
-        if interval.half_width is not None:
-            ends = [interval.low, interval.high]
-            axes.plot([x.mean] * 2 if vertical else ends, ends if vertical else [y.mean] * 2, color=look.colour, linewidth=0.8, alpha=0.45)
-    axes.plot(x.mean, y.mean, marker=look.marker, color=look.colour, markersize=5 * look.size, markeredgecolor="white", markeredgewidth=0.4)
+def _points(axes: Axes, cells: Sequence[Cell], costs: Sequence[Interval], looks: Looks) -> None:
+    """Each cell's accuracy over its ``costs``, with the bars of both intervals."""
+    for cell, x in zip(cells, costs, strict=True):
+        bars = {"xerr": x.half_width, "yerr": cell.accuracy.half_width, "fmt": "none"}
+        axes.errorbar(x.mean, cell.accuracy.mean, ecolor=looks[cell.method].colour, elinewidth=0.8, alpha=0.45, zorder=2, **bars)
+    names = [cell.method for cell in cells]
+    sns.scatterplot(
+        x=[cost.mean for cost in costs],
+        y=[cell.accuracy.mean for cell in cells],
+        hue=names,
+        palette={name: looks[name].colour for name in names},
+        style=names,
+        markers={name: looks[name].marker for name in names},
+        size=names,
+        sizes={name: (5 * looks[name].size) ** 2 for name in names},
+        edgecolor="white",
+        linewidth=0.4,
+        zorder=3,
+        legend=False,
+        ax=axes,
+    )

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,28 +15,39 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 from benchmark.report.across import Across
-from benchmark.report.cells import Group
+from benchmark.report.cells import Group, group_slug
+from benchmark.report.collect import Tuned
 from benchmark.report.figures.ablation import draw_ablation
-from benchmark.report.figures.canvas import TOO_MANY, Drawing, settle
+from benchmark.report.figures.canvas import TOO_MANY, Drawing, fix_layout
 from benchmark.report.figures.critical import draw_critical
-from benchmark.report.figures.lines import draw_fractions, draw_linearity_feature, draw_linearity_label, draw_loss_terms
+from benchmark.report.figures.lines import (
+    draw_budget,
+    draw_fractions,
+    draw_linearity_difference,
+    draw_linearity_feature,
+    draw_linearity_label,
+    draw_loss_terms,
+)
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
-from benchmark.report.style import RC
-from benchmark.storage.run_folder import replacing
+from benchmark.report.style import RC, Looks
+from benchmark.storage.atomic import replacing
 
-PER_GROUP: tuple[Callable[[Group], Drawing | None], ...] = (
+Draw = Callable[[Any, Looks], Drawing | None]
+
+PER_GROUP: tuple[Draw, ...] = (
     draw_accuracy,
     draw_difference,
     draw_ablation,
     draw_linearity_feature,
     draw_linearity_label,
+    draw_linearity_difference,
     draw_gap_accuracy,
     draw_cost_accuracy,
     draw_loss_terms,
 )
 
-BY_LINE = (draw_linearity_feature, draw_linearity_label, draw_loss_terms)
+BY_LINE = (draw_linearity_feature, draw_linearity_label, draw_linearity_difference, draw_loss_terms)
 """Those with a line per method, which many methods make unreadable: they are drawn in parts."""
 
 LINES = 9
@@ -46,8 +58,15 @@ _CHUNK = 4
 POOL_FROM = 3
 """From this many groups on, starting processes costs less than it saves."""
 
-_Task = tuple[Callable[[Any], Drawing | None], Any, str, tuple[int, int], Path]
-"""What draws, of what, the group's slug, which part of how many, and the folder."""
+
+@dataclass(frozen=True)
+class _Task:
+    """What draws, of what, the group's slug ('' for several), which part of how many."""
+
+    draw: Draw
+    subject: Any
+    group: str = ""
+    part: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -62,31 +81,38 @@ class Picture:
     svg: str
 
 
-def write_figures(groups: Sequence[Group], across: Across, folder: Path) -> list[Picture]:
+def write_figures(groups: Sequence[Group], across: Across, folder: Path, looks: Looks) -> list[Picture]:
     """Draw every figure that there is data for, into ``folder``; many groups on all cores."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tasks: list[_Task] = [(draw_critical, across, "", (1, 1), folder)]
+    tasks = [_Task(draw_critical, across)]
     for dataset in dict.fromkeys(group.dataset for group in groups):
         same = [group for group in groups if group.dataset == dataset]
-        tasks += _tasks(draw_fractions, same, "", folder)
-        tasks += [task for group in same for draw in PER_GROUP for task in _tasks(draw, group, group.slug, folder)]
-    workers = min(len(os.sched_getaffinity(0)), len(groups))
-    if len(groups) < POOL_FROM or workers < 2:
-        pictures = list(map(_write, tasks))
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            pictures = list(pool.map(_write, tasks, chunksize=_CHUNK))
-    return [picture for picture in pictures if picture is not None]
+        tasks += _tasks(draw_fractions, same, "")
+        tasks += [task for group in same for draw in PER_GROUP for task in _tasks(draw, group, group.slug)]
+    return _write_all(tasks, folder, looks, min(usable_cores(), len(groups)) if len(groups) >= POOL_FROM else 1)
 
 
-def _tasks(draw: Callable[[Any], Drawing | None], subject: Group | list[Group], slug: str, folder: Path) -> list[_Task]:
+def write_budgets(found: Sequence[Tuned], folder: Path, looks: Looks) -> list[Picture]:
+    """A figure of what tuning budgets buy per data set × fraction, into ``folder``."""
+    tasks = []
+    for group in dict.fromkeys(tuned.group for tuned in found):
+        trials = [tuned for tuned in found if tuned.group == group]
+        tasks.append(_Task(draw_budget, trials, group_slug(*group)))
+    return _write_all(tasks, folder, looks, 1)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; not every system says which these are, then all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _tasks(draw: Draw, subject: Group | list[Group], slug: str) -> list[_Task]:
     """One task, or one per part where ``draw`` gives each of too many methods a line."""
     if draw is draw_fractions:
         split = list(zip(*map(parts, subject), strict=True))
         subjects: list[Any] = [list(part) for part in split]
     else:
         subjects = list(parts(subject)) if draw in BY_LINE else [subject]
-    return [(draw, part, slug, (number, len(subjects)), folder) for number, part in enumerate(subjects, start=1)]
+    return [_Task(draw, part, slug, (number, len(subjects))) for number, part in enumerate(subjects, start=1)]
 
 
 def parts(group: Group) -> list[Group]:
@@ -100,27 +126,32 @@ def parts(group: Group) -> list[Group]:
     return [replace(group, cells=tuple(cell for cell in group.cells if cell.method in names)) for names in chosen]
 
 
-def _write(task: _Task) -> Picture | None:
-    draw, subject, group, (part, count), folder = task
-    return write_drawing(draw, subject, group, folder, part, count)
+def _write_all(tasks: Sequence[_Task], folder: Path, looks: Looks, workers: int) -> list[Picture]:
+    folder.mkdir(parents=True, exist_ok=True)
+    write = partial(_write, folder=folder, looks=looks)
+    if workers < 2:
+        pictures = list(map(write, tasks))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            pictures = list(pool.map(write, tasks, chunksize=_CHUNK))
+    return [picture for picture in pictures if picture is not None]
 
 
-def write_drawing(
-    draw: Callable[[Any], Drawing | None], subject: Any, group: str, folder: Path, part: int = 1, count: int = 1
-) -> Picture | None:
-    """Draw ``subject`` and write it as PNG and SVG into ``folder``; None where ``draw`` has nothing to show."""
+def _write(task: _Task, folder: Path, looks: Looks) -> Picture | None:
+    """Draw ``task`` and write it as PNG and SVG into ``folder``; None where there is nothing to show."""
     with matplotlib.rc_context(RC):
-        drawing = draw(subject)
+        drawing = task.draw(task.subject, looks)
         if drawing is None:
             return None
+        part, count = task.part
         if count > 1:
             drawing = replace(drawing, name=f"{drawing.name}-{part}", title=f"{drawing.title} (part {part} of {count})")
-        settle(drawing.figure)
+        fix_layout(drawing.figure)
         svg, png = _svg(drawing), _png(drawing)
     for suffix, content in (("svg", svg), ("png", png)):
         with replacing(folder / f"{drawing.name}.{suffix}", durable=False) as file:
             file.write(content)
-    return Picture(drawing.name, group, drawing.title, drawing.caption, drawing.alt, svg.decode("utf-8"))
+    return Picture(drawing.name, task.group, drawing.title, drawing.caption, drawing.alt, svg.decode("utf-8"))
 
 
 def _svg(drawing: Drawing) -> bytes:

@@ -121,6 +121,13 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
+    def state(self) -> str:
+        """Jobs, nodes and the end of the daemons' logs, for a test that failed."""
+        queue = self.call("squeue", "-a", "-r", "-o", "%i %T %M %N %r %S").stdout
+        nodes = self.call("sinfo", "-N", "-o", "%N %P %T %E").stdout
+        logs = [f"{log}:\n{log.read_text(errors='replace')[-6000:]}" for log in sorted((self.folder / "log").glob("slurm[cd]*.log"))]
+        return "\n".join([time.strftime("%H:%M:%S"), queue, nodes, *logs])
+
     def _run(self, name: str) -> Path:
         return self.folder / "run" / name
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import lacking
 from tests.slurm.real.cluster import Cluster, unavailable
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     if reason := unavailable():
-        pytest.skip(reason)
+        lacking("slurm", reason)
     folder = Path(tempfile.mkdtemp(prefix="sb-slurm-", dir="/tmp"))  # sockets need a short path
     folder.chmod(0o755)  # so that munge's socket can be reached
     found = Cluster(folder)

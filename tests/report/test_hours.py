@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.report.cells import hours_of
 from benchmark.report.collect import Run, collect
-from benchmark.report.cost import cost_of
 from tests.report import fakes
 
 GRID = fakes.grid(("fine_tuning", "smile"), seeds=2)
@@ -26,21 +26,21 @@ def runs(sweep: Path, devices: dict[int, str], threads: int = 1, settings: bool 
 
 def test_cpu_hours_count_threads(tmp_path: Path) -> None:
     found = runs(tmp_path, {}, threads=4)
-    cost = cost_of(found)
-    assert (cost.unit, cost.total(found)) == ("CPU-hours", pytest.approx(8.0))
-    assert cost.total([]) is None
+    hours = hours_of(found)
+    assert (hours.unit, hours.total(found)) == ("CPU-hours", pytest.approx(8.0))
+    assert hours.total([]) is None
 
 
 def test_gpu_hours_are_wall_hours(tmp_path: Path) -> None:
     found = runs(tmp_path, dict.fromkeys(range(4), "cuda"), threads=4)
-    cost = cost_of(found)
-    assert (cost.unit, cost.total(found)) == ("GPU-hours", pytest.approx(2.0))
+    hours = hours_of(found)
+    assert (hours.unit, hours.total(found)) == ("GPU-hours", pytest.approx(2.0))
 
 
 def test_hours_of_both_kinds_are_not_called_either(tmp_path: Path) -> None:
-    assert cost_of(runs(tmp_path, {0: "cuda"})).unit == "hours"
+    assert hours_of(runs(tmp_path, {0: "cuda"})).unit == "hours"
 
 
 def test_without_settings_the_kind_is_not_known(tmp_path: Path) -> None:
     found = runs(tmp_path, {}, threads=4, settings=False)
-    assert (cost_of(found).unit, cost_of(found).total(found)) == ("hours", pytest.approx(2.0))
+    assert (hours_of(found).unit, hours_of(found).total(found)) == ("hours", pytest.approx(2.0))
