@@ -27,6 +27,13 @@ def worker_devices(device: str) -> list[str]:
     return visible_gpus() if device == "cuda" else ["cpu"]
 
 
+def no_gpu() -> str:
+    """Why a run on a GPU cannot be carried out where none is visible, and what can be done."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = "there is no /dev/nvidia*" if listed is None else f"CUDA_VISIBLE_DEVICES is '{listed}'"
+    return f"runtime.device: 'cuda', but no GPU is visible here ({seen}); runtime.device=cpu runs without one"
+
+
 def default_workers(device: str, threads: int, workers_per_gpu: int) -> int:
     """How many workers fill this machine."""
     return len(visible_gpus()) * workers_per_gpu if device == "cuda" else max(1, cpu_count() // threads)

@@ -7,6 +7,7 @@
 DATASETS = {
     "digits": "datasets.digits:Digits",
     "folder": "datasets.folder:Folder",
+    "csv": "datasets.listed:Listed",
     "cifar10": "datasets.cifar10:Cifar10",
     "cub200": "datasets.cub200:Cub200",
     "stanford_cars": "datasets.stanford_cars:StanfordCars",

@@ -1,6 +1,9 @@
 """Unpacking downloaded archives without trusting them."""
 
+import bz2
 import functools
+import gzip
+import io
 import lzma
 import shutil
 import stat
@@ -31,11 +34,15 @@ _DAMAGE = (
 ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".zip")
 
 
+MAX_HEADER = 1 << 20
+"""Bytes of one tar member's header with its long names and attributes."""
+
+
 def extract(archive: Path, target: Path, *, max_bytes: int) -> None:
     """Unpack ``archive`` (zip, or tar with any compression) into the new folder ``target``, which appears complete or not at all.
 
     Only folders and plain files inside ``target`` are accepted. A link, a device, an absolute path or ``..`` refuses the whole
-    archive; so do more than ``max_bytes`` unpacked. Owners, modes and times are not restored.
+    archive; so do more than ``max_bytes`` unpacked and a header above ``MAX_HEADER``. Owners, modes and times are not restored.
     """
     with building(target) as folder:
         _unpack(archive, folder, max_bytes)
@@ -76,13 +83,50 @@ class Member(NamedTuple):
     open: Callable[[], IO[bytes]]
 
 
+class _Metered(io.RawIOBase):
+    """The unpacked bytes of a tar, of which at most ``left`` may be read: headers name their own sizes, and tarfile believes them."""
+
+    def __init__(self, stream: IO[bytes], archive: Path) -> None:
+        self._stream, self._archive = stream, archive
+        self.left = MAX_HEADER
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > self.left:
+            raise DataError(f"{self._archive}: a header asks for more than {MAX_HEADER} bytes")
+        self.left -= size
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _unpacked_stream(archive: Path) -> IO[bytes]:
+    """The tar behind its compression, which its first bytes tell."""
+    with archive.open("rb") as file:
+        start = file.read(6)
+    for magic, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ\0", lzma)):
+        if start.startswith(magic):
+            return module.open(archive)
+    return archive.open("rb")
+
+
 def _tar_members(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            kind = "folder" if member.isdir() else "file" if member.isreg() else "other"
-            yield Member(member.name, kind, member.size, functools.partial(tar.extractfile, member))
+    with _unpacked_stream(archive) as stream:
+        metered = _Metered(stream, archive)
+        with tarfile.TarFile(fileobj=metered) as tar:
+            while True:
+                metered.left = MAX_HEADER
+                member = tar.next()
+                if member is None:
+                    break
+                kind = "folder" if member.isdir() else "file" if member.isreg() else "other"
+                metered.left = max(member.size, 0)
+                yield Member(member.name, kind, member.size, functools.partial(tar.extractfile, member))
         # The compressor's checksum stands behind tar's end mark; only reading on to there compares it.
-        while tar.fileobj.read(1 << 20):
+        while stream.read(1 << 20):
             pass
 
 

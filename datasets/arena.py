@@ -18,10 +18,11 @@ import PIL
 
 from datasets import seal
 from datasets.base import DataError, DataSet, cache_root
-from datasets.decode import Chunk, Decode, chunks
+from datasets.decode import Decode, Seen, chunks
 from datasets.files import building
+from datasets.findings import findings
 
-ARENA_VERSION = 1
+ARENA_VERSION = 2
 """Bumped when the same files and options would give other pixels."""
 
 Progress = Callable[[int, int], None]
@@ -56,15 +57,18 @@ class ArenaSplit:
 class Arena:
     """A prepared data set.
 
-    data_hash: of image contents, labels, class names and decode options; independent of paths and file order. checksums: sha256 that
-    each split's pixel file had when written.
+    data_hash: of image contents, labels, class names and decode options. pixels_hash: of the decoded pixels, which another version of a
+    decoder can make others of the same contents. Both are independent of paths and file order. checksums: sha256 that each split's pixel
+    file had when written. notes: what decoding came upon, in sentences.
     """
 
     path: Path
     data_hash: str
+    pixels_hash: str
     classes: tuple[str, ...]
     splits: dict[str, ArenaSplit]
     checksums: dict[str, str]
+    notes: tuple[str, ...]
 
     def split(self, name: str) -> ArenaSplit:
         """The split ``train``, ``test`` or, where the data set has one, ``val``."""
@@ -131,7 +135,7 @@ def changed(dataset: DataSet, arena: Arena) -> list[Path]:
 
 
 def verify(arena: Arena) -> None:
-    """Compare the checksum of every pixel file; DataError names the one that differs."""
+    """Compare the checksum of every pixel file, about a second per gigabyte; DataError names the one that differs."""
     for name, split in arena.splits.items():
         if hashlib.sha256(split.pixels).hexdigest() != arena.checksums[name]:
             raise _damaged(arena.path / f"{name}.bin", "its checksum differs")
@@ -150,37 +154,38 @@ def _build(dataset: DataSet, decode: Decode, folder: Path, workers: int, progres
     total = sum(len(items) for items in dataset.splits.values())
     done = 0
     splits: dict[str, Any] = {}
-    contents: list[str] = []
+    seen: dict[str, list[Seen]] = {}
     for name, items in dataset.splits.items():
-        parts: list[Chunk] = []
         checksum = hashlib.sha256()
+        seen[name] = []
         with (folder / f"{name}.bin").open("wb") as file:
             for chunk in chunks(dataset, items, decode, workers):
                 for pixels in chunk.pixels:
                     file.write(pixels)
                     checksum.update(pixels)
-                parts.append(Chunk([], chunk.sizes, chunk.hashes))
-                done += len(chunk.sizes)
+                seen[name] += chunk.seen
+                done += len(chunk.seen)
                 if progress:
                     progress(done, total)
             _flush(file)
-        sizes = [size for part in parts for size in part.sizes]
-        hashes = [digest for part in parts for digest in part.hashes]
-        contents += [f"{name} {item.label} {digest}" for item, digest in zip(items, hashes, strict=True)]
         splits[name] = {
             "sha256": checksum.hexdigest(),
             "keys": [item.key for item in items],
             "labels": [item.label for item in items],
-            "hashes": hashes,
-            "heights": [height for height, _ in sizes],
-            "widths": [width for _, width in sizes],
+            "hashes": [image.content for image in seen[name]],
+            "heights": [image.size[0] for image in seen[name]],
+            "widths": [image.size[1] for image in seen[name]],
         }
-    identity = json.dumps([ARENA_VERSION, asdict(decode), dataset.classes, sorted(contents)], sort_keys=True)
+    found = [(name, item, image) for name, items in dataset.splits.items() for item, image in zip(items, seen[name], strict=True)]
+    contents = sorted(f"{name} {item.label} {image.content}" for name, item, image in found)
+    pixels = sorted(f"{name} {item.label} {image.size} {image.pixels}" for name, item, image in found)
     manifest = {
         "version": ARENA_VERSION,
-        "data_hash": hashlib.sha256(identity.encode()).hexdigest(),
+        "data_hash": _checksum([ARENA_VERSION, asdict(decode), dataset.classes, contents]),
+        "pixels_hash": _checksum([dataset.classes, pixels]),
         "decode": asdict(decode),
         "classes": dataset.classes,
+        "notes": findings(found),
         "written_with": {"pillow": PIL.__version__, "numpy": np.__version__},
         "splits": splits,
     }
@@ -194,8 +199,8 @@ def _flush(file: io.IOBase) -> None:
     os.fsync(file.fileno())
 
 
-def _checksum(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+def _checksum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -216,7 +221,8 @@ def _open(folder: Path, closed: Container[str] = ()) -> Arena:
     manifest = _manifest(folder)
     splits = {name: _open_split(folder, name, fields) for name, fields in manifest["splits"].items() if name not in closed}
     checksums = {name: fields["sha256"] for name, fields in manifest["splits"].items()}
-    return Arena(folder, manifest["data_hash"], tuple(manifest["classes"]), splits, checksums)
+    hashes = manifest["data_hash"], manifest["pixels_hash"]
+    return Arena(folder, *hashes, tuple(manifest["classes"]), splits, checksums, tuple(manifest["notes"]))
 
 
 def _open_split(folder: Path, name: str, fields: dict[str, Any]) -> ArenaSplit:

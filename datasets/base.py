@@ -4,15 +4,18 @@ Nothing here decodes in bulk or imports torch: opening a data set lists its file
 """
 
 import difflib
+import functools
 import hashlib
 import importlib
 import io
 import json
 import os
+import re
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -22,6 +25,21 @@ import datasets
 
 class DataError(ValueError):
     """Data that is missing, damaged or not what was asked for; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """Which data set is used, ``name`` or ``name:PATH``, and where the test split of the user's own images comes from.
+
+    split: share of each class that is train, the rest is test. test_from: the split that is test. See :mod:`datasets.division`.
+    """
+
+    text: str
+    split: float | None = None
+    test_from: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +66,9 @@ class DataSet:
 
     splits: ``train``, ``test`` and, where one is published, ``val``; each sorted by key. defects: what a reader of results should know.
     layouts: the copies that are read, in words. keep_aspect: published work resizes the shorter side, not both. trainval: published work
-    trains on train and val together. max_bytes: more than this, unpacked, is no such data set.
+    trains on train and val together. max_bytes: more than this, unpacked, is no such data set. own: the user's own images, which need a
+    path and take the options of :class:`Use`. notes: what its listing came upon, in sentences. missing: files that the release lists and
+    that are not there; the splits are without them.
     """
 
     name: ClassVar[str] = ""
@@ -60,7 +80,10 @@ class DataSet:
     keep_aspect: ClassVar[bool] = False
     trainval: ClassVar[bool] = False
     max_bytes: ClassVar[int] = 8 << 30
+    own: ClassVar[bool] = False
 
+    notes: tuple[str, ...] = ()
+    missing: tuple[Path, ...] = ()
     classes: tuple[str, ...]
     splits: dict[str, tuple[Item, ...]]
 
@@ -70,7 +93,12 @@ class DataSet:
 
     def decode(self, content: bytes) -> Image.Image:
         """The image behind ``content``, in any mode; pixels may still be unread."""
-        return Image.open(io.BytesIO(content))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                return Image.open(io.BytesIO(content), formats=_formats())
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS // 10**6} million pixels; shrink it first") from error
 
     def open(self, item: Item) -> Image.Image:
         """One image as RGB; DataError names the file when it cannot be read."""
@@ -95,8 +123,21 @@ class DataSet:
         return {**self.__dict__, "splits": {}}
 
 
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "DIB")
+"""Pillow's formats that are read, whatever a file is called. Others are not tried: for EPS Pillow runs Ghostscript."""
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """``image.convert("RGB")``; 16-bit grey keeps its upper 8 bits, where Pillow's conversion would clip it to white."""
+    """``image.convert("RGB")``, but on white where it is transparent.
+
+    16-bit grey keeps its upper 8 bits, where Pillow's conversion would clip it to white.
+    """
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
@@ -104,7 +145,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers, which have no agreed range")
+    if transparent(image):
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def transparent(image: Image.Image) -> bool:
+    """Whether some pixel shows what is behind it."""
+    if image.mode.startswith("I") or not image.has_transparency_data:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
 def _stamp(item: Item) -> tuple[int, int, int]:
@@ -118,7 +168,9 @@ def _stamp(item: Item) -> tuple[int, int, int]:
 def unreadable(item: Item, error: Exception) -> DataError:
     """The error for an image that cannot be decoded. Pillow raises many types for one; all of them end here."""
     row = f" (image {item.row})" if item.row else ""
-    return DataError(f"cannot read image {item.path}{row}: {type(error).__name__}: {error}; replace or remove the file")
+    # Pillow names the object in memory that it read from.
+    text = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", str(error))
+    return DataError(f"cannot read image {item.path}{row}: {type(error).__name__}: {text}; replace or remove the file")
 
 
 def data_class(name: str) -> type[DataSet]:
@@ -131,36 +183,77 @@ def data_class(name: str) -> type[DataSet]:
     return getattr(importlib.import_module(module), cls)
 
 
-def open_dataset(use: str) -> DataSet:
-    """The data set named by ``use``: ``name`` or ``name:PATH``. A bare name may use the place that was remembered for it."""
-    name, _, path = use.partition(":")
-    return data_class(name)(Path(path).expanduser() if path else None)
+def open_dataset(use: str | Use, partial: bool = False) -> DataSet:
+    """The data set named by ``use``: ``name`` or ``name:PATH``. A bare name may use the place that was remembered for it.
+
+    DataError where a split holds no image, and where files are missing that the release lists: partial takes what is there, as does a
+    place that was remembered so.
+    """
+    wanted = Use(use) if isinstance(use, str) else use
+    name, _, text = wanted.text.partition(":")
+    cls, path = data_class(name), _expanded(text) if text else None
+    options = {key: value for key in ("split", "test_from") if (value := getattr(wanted, key)) is not None}
+    if options and not cls.own:
+        raise DataError(f"data set '{name}' comes with its splits and takes no '{next(iter(options))}'")
+    dataset = cls(path, **options)
+    if dataset.missing and not partial and not _partial(name, path):
+        raise DataError(_missing(dataset, wanted))
+    for split, items in dataset.splits.items():
+        if not items:
+            raise DataError(f"the {split} split of '{wanted}' holds no image")
+    return dataset
+
+
+def _missing(dataset: DataSet, use: Use) -> str:
+    total = len(dataset.missing) + sum(map(len, dataset.splits.values()))
+    named = ", ".join(map(str, dataset.missing[:3])) + (", ..." if len(dataset.missing) > 3 else "")
+    return (
+        f"'{use}': {len(dataset.missing)} of {total} images are missing: {named}; get them, or take what is there with "
+        f"'smilebench data prepare {dataset.name} --from PATH --partial'"
+    )
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"'{text}': there is no such home folder; write the whole path") from error
 
 
 def cache_root() -> Path:
     """Where decoded data and remembered places live: ``$SMILEBENCH_CACHE``, else ``~/.cache/smilebench``."""
-    return Path(os.environ.get("SMILEBENCH_CACHE") or Path.home() / ".cache" / "smilebench")
+    try:
+        return Path(os.environ.get("SMILEBENCH_CACHE") or "~/.cache/smilebench").expanduser()
+    except RuntimeError as error:
+        raise DataError("this account has no home folder: set SMILEBENCH_CACHE to a folder for decoded data") from error
 
 
-def remember(name: str, path: Path) -> None:
-    """Record where data set ``name`` lies, for later uses of the bare name."""
-    file = _place_file(name)
+def remember(name: str, path: Path, partial: bool = False) -> None:
+    """Record where data set ``name`` lies, for later uses of the bare name. partial: what is missing there was accepted."""
+    file = cache_root() / "places" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as handle:
-        json.dump({"path": str(path.expanduser().resolve())}, handle)
+        json.dump({"path": str(path.expanduser().resolve()), "partial": partial}, handle)
     os.replace(handle.name, file)
 
 
 def recorded_place(name: str) -> Path | None:
     """The path given to :func:`remember`, or None."""
-    file = _place_file(name)
+    place = _place(name)
+    return Path(place["path"]) if place else None
+
+
+def _partial(name: str, path: Path | None) -> bool:
+    place = _place(name)
+    return place is not None and place.get("partial") is True and (path is None or path.resolve() == Path(place["path"]))
+
+
+def _place(name: str) -> dict[str, Any] | None:
+    file = cache_root() / "places" / f"{name}.json"
     try:
-        return Path(json.loads(file.read_text(encoding="utf-8"))["path"])
+        place = json.loads(file.read_text(encoding="utf-8"))
+        return {**place, "path": os.fspath(place["path"])}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} is damaged ({error}); run 'smilebench data prepare {name}' again") from error
-
-
-def _place_file(name: str) -> Path:
-    return cache_root() / "places" / f"{name}.json"

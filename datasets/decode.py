@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,10 +15,16 @@ from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
-from datasets.base import DataError, DataSet, Item, to_rgb, unreadable
+from datasets.base import DataError, DataSet, Item, to_rgb, transparent, unreadable
 
 CHUNK = 128
 """Images per task."""
+
+MAX_PIXELS = 1 << 24
+"""Of one resized image: a file of a few bytes can be 30,000 times as long as it is wide."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag; 1 is upright."""
 
 FAST_DECODE_ERROR = 4.0
 """Mean absolute difference of an image's pixel values, of 255."""
@@ -37,21 +44,36 @@ class Decode:
     exif: bool = False
 
 
+class Seen(NamedTuple):
+    """What decoding saw of one image.
+
+    content, pixels: sha256 of the stored bytes and of the decoded ones. size: height and width. turned: it carries an EXIF orientation
+    that was not followed. deepest: the largest value of 16-bit grey, else None. transparent: it was laid on white.
+    """
+
+    content: str
+    pixels: str
+    size: tuple[int, int]
+    turned: bool
+    deepest: int | None
+    transparent: bool
+
+
 class Chunk(NamedTuple):
-    """Decoded images in order: pixels, (height, width) of each, sha256 of each one's stored bytes."""
+    """Decoded images in order."""
 
     pixels: list[bytes]
-    sizes: list[tuple[int, int]]
-    hashes: list[str]
+    seen: list[Seen]
 
 
 def resized_size(width: int, height: int, decode: Decode) -> tuple[int, int]:
     """(width, height) that torchvision's ``Resize`` gives: the longer side is cut down to an integer, not rounded."""
     if not decode.keep_aspect:
         return decode.resize, decode.resize
-    if width <= height:
-        return decode.resize, int(decode.resize * height / width)
-    return int(decode.resize * width / height), decode.resize
+    longer = int(decode.resize * max(width, height) / min(width, height))
+    if longer * decode.resize > MAX_PIXELS:
+        raise ValueError(f"of {width}x{height} pixels, its longer side would become {longer}; cut it, or do not keep the aspect ratio")
+    return (decode.resize, longer) if width <= height else (longer, decode.resize)
 
 
 def decode_image(image: Image.Image, decode: Decode) -> Image.Image:
@@ -64,18 +86,36 @@ def decode_image(image: Image.Image, decode: Decode) -> Image.Image:
 
 
 def decode_items(dataset: DataSet, items: Sequence[Item], decode: Decode) -> Chunk:
-    """Decode ``items`` here."""
-    pixels, sizes, hashes = [], [], []
-    for item in items:
-        try:
-            content = dataset.content(item)
-            image = decode_image(dataset.decode(content), decode)
-        except Exception as error:
-            raise unreadable(item, error) from error
-        pixels.append(image.tobytes())
-        sizes.append((image.height, image.width))
-        hashes.append(hashlib.sha256(content).hexdigest())
-    return Chunk(pixels, sizes, hashes)
+    """Decode ``items`` here. What Pillow warns of (damaged tags of whole images) is not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        decoded = [_decode_item(dataset, item, decode) for item in items]
+    return Chunk([pixels for pixels, _ in decoded], [seen for _, seen in decoded])
+
+
+def _decode_item(dataset: DataSet, item: Item, decode: Decode) -> tuple[bytes, Seen]:
+    try:
+        content = dataset.content(item)
+        opened = dataset.decode(content)
+        image = decode_image(opened, decode)
+        pixels = image.tobytes()
+        hashes = hashlib.sha256(content).hexdigest(), hashlib.sha256(pixels).hexdigest()
+        turned = not decode.exif and orientation(opened) > 1
+        deepest = int(opened.getextrema()[1]) if opened.mode.startswith("I") else None
+        return pixels, Seen(*hashes, (image.height, image.width), turned, deepest, transparent(opened))
+    except Exception as error:
+        raise unreadable(item, error) from error
+
+
+def orientation(image: Image.Image) -> int:
+    """The orientation that a camera recorded, 1 where it recorded none that can be read."""
+    if "exif" not in image.info:
+        return 1
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged tag block stops no image whose pixels are whole
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def chunks(dataset: DataSet, items: Sequence[Item], decode: Decode, workers: int) -> Iterator[Chunk]:

@@ -1,13 +1,15 @@
 """Handwritten digits: the 1,797 scans of 8x8 pixels that scikit-learn ships. No download, for quick runs and tests."""
 
-import gzip
-import importlib.util
+import importlib.metadata
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from datasets.base import DataError, DataSet, Item
+from datasets.base import DataError, DataSet, Item, cache_root
+from datasets.files import building
+
+TABLE = "digits.npy"
 
 TRAIN_SHARE = 0.8
 """Of each class, the first 80 % in file order are ``train``, the rest ``test``; the file is ordered by writer, roughly."""
@@ -25,8 +27,7 @@ class Digits(DataSet):
         if path is not None:
             raise DataError(f"data set 'digits' takes no path (got '{path}'): it comes with scikit-learn")
         file = _table_file()
-        with gzip.open(file, "rt", encoding="ascii") as handle:
-            table = np.loadtxt(handle, delimiter=",", dtype=np.int64)
+        table = _table(file)
         self._values = table[:, :-1].astype(np.uint8)
         self.classes = tuple(str(digit) for digit in range(10))
         train, test = [], []
@@ -48,9 +49,26 @@ class Digits(DataSet):
 
 
 def _table_file() -> Path:
-    """scikit-learn's own file: reading it directly spares the import of scikit-learn and SciPy, over a second. A test holds it equal
-    to ``load_digits``."""
-    spec = importlib.util.find_spec("sklearn")
-    if spec is None or spec.origin is None:
-        raise DataError("data set 'digits' needs scikit-learn, which is not installed")
-    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    """scikit-learn's ``load_digits`` as int64 [1797, 65], pixels and label, kept in the cache: importing scikit-learn takes a second."""
+    try:
+        version = importlib.metadata.version("scikit-learn")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise DataError("data set 'digits' needs scikit-learn, which is not installed") from error
+    folder = cache_root() / "unpacked" / f"digits-{version}"
+    if not folder.is_dir():
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        with building(folder) as temporary:
+            np.save(temporary / TABLE, np.column_stack([pixels, labels]).astype(np.int64))
+    return folder / TABLE
+
+
+def _table(file: Path) -> np.ndarray:
+    try:
+        table = np.load(file)
+        if table.shape != (1797, 65):
+            raise ValueError(f"its shape is {table.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file} is damaged ({error}); remove the folder {file.parent}") from error
+    return table

@@ -1,5 +1,6 @@
 """Finding a published data set in what the user has: an archive or a folder, in any of the layouts in which copies circulate."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from datasets import parquet
 from datasets.archive import ARCHIVES, extract
 from datasets.base import DataError, DataSet, Item, cache_root, recorded_place
+from datasets.division import rank
 from datasets.folder import Folder
 
 DEPTH = 3
@@ -51,12 +53,14 @@ def read(dataset: DataSet, path: Path | None, official: Reader) -> Listing:
     """List ``dataset`` at ``path``, or at its remembered place, by the first reader that finds its files there.
 
     ``official`` reads the official layout and gives None where its files are not. Then Hugging Face's parquet files and an image folder
-    ``train/ [val/] test/`` are tried. Archives that the data set declares are unpacked into the cache only when they are needed.
+    ``train/ [val/] test/`` are tried. Archives that the data set declares are unpacked into the cache only when they are needed. Files that
+    are listed and not there become ``dataset.missing``.
     """
     root = _root(dataset, path)
     for place in _places(dataset, root):
-        for reader in (official, _parquet, _image_folder):
+        for reader in (official, functools.partial(_parquet, dataset.max_bytes), _image_folder):
             if found := _try(reader, place, dataset, root):
+                found = _present(found, dataset)
                 return _joined(found) if dataset.trainval else found
     found = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else root.name
     raise DataError(
@@ -87,7 +91,7 @@ def first_of_each_class(keys: Iterable[str], count: Callable[[int], int]) -> dic
         by_class.setdefault(key.rpartition("/")[0], []).append(key)
     splits: dict[str, list[str]] = {"train": [], "test": []}
     for members in by_class.values():
-        members.sort(key=lambda key: hashlib.sha256(key.encode(errors="surrogateescape")).digest())
+        members.sort(key=rank)
         splits["train"] += members[: count(len(members))]
         splits["test"] += members[count(len(members)) :]
     return splits
@@ -120,7 +124,7 @@ def _try(reader: Reader, place: Place, dataset: DataSet, root: Path) -> Listing 
         found = reader(place)
     except DataError:
         raise
-    except (OSError, ValueError, LookupError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"'{root}' is no complete copy of '{dataset.name}': {type(error).__name__}: {error}") from error
     for split, items in found.splits.items() if found else ():
         if {item.label for item in items} != set(range(len(found.classes))):
@@ -130,6 +134,20 @@ def _try(reader: Reader, place: Place, dataset: DataSet, root: Path) -> Listing 
         if len({item.key for item in items}) != len(items):
             raise DataError(f"'{root}': the {split} split of '{dataset.name}' lists an image twice")
     return found
+
+
+def _present(found: Listing, dataset: DataSet) -> Listing:
+    """``found`` without the files that are not there; each folder is listed once."""
+    files = {item.path for items in found.splits.values() for item in items}
+    names: dict[Path, set[str]] = {}
+    for folder in {file.parent for file in files}:
+        names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+    dataset.missing = tuple(sorted(file for file in files if file.name not in names[file.parent]))
+    if not dataset.missing:
+        return found
+    absent = set(dataset.missing)
+    kept = {split: tuple(item for item in items if item.path not in absent) for split, items in found.splits.items()}
+    return Listing(found.classes, kept)
 
 
 def _root(dataset: DataSet, path: Path | None) -> Path:
@@ -169,14 +187,14 @@ def _cached(*files: Path) -> Path:
     return cache_root() / "unpacked" / hashlib.sha256("\n".join(stamps).encode()).hexdigest()[:16]
 
 
-def _parquet(place: Place) -> Listing | None:
+def _parquet(max_bytes: int, place: Place) -> Listing | None:
     first = place.find("*.parquet")
     if first is None:
         return None
     files = sorted(first.parent.glob("*.parquet"))
     folder = _cached(*files)
     if not folder.is_dir():
-        parquet.unpack(files, folder)
+        parquet.unpack(files, folder, max_bytes=max_bytes)
     found = Folder(folder)
     return Listing(found.classes, found.splits)
 

@@ -6,8 +6,9 @@ on a device the split lies there as ``uint8`` and a batch is one gather, or, whe
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from datasets.arena import ArenaSplit
 from datasets.base import DataError
-from datasets.resized import Boxes, cut_boxes, gather_boxes, random_boxes
+from datasets.resized import Boxes, cut_boxes, gather_boxes, longest_sides, random_boxes
+
+Made = TypeVar("Made")
 
 RESIDENT_SHARE = 0.25
 """Part of a device's free memory that a split may take."""
@@ -138,17 +141,16 @@ class Cutter:
     def __call__(self, indices: np.ndarray, windows: Windows | Boxes) -> Tensor:
         """uint8 [B, crop, crop, 3] on the device."""
         if self.pixels is None:
-            on_device = self.device.type != "cpu"
-            out = torch.empty((len(indices), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=on_device)
-            if isinstance(windows, Boxes):
-                cut_boxes(self.split, indices, windows, out.numpy())
-            else:
-                cut(self.split, indices, windows, out.numpy())
-            return out.to(self.device, non_blocking=True)
+            return self.host(indices, windows).to(self.device, non_blocking=True)
         if isinstance(windows, Boxes):
-            largest = int(windows.height.max()), int(windows.width.max())
-            return gather_boxes(self.pixels, self.geometry(indices, windows), largest, self.crop)
+            return gather_boxes(self.pixels, self.geometry(indices, windows), longest_sides(windows, self.crop), self.crop)
         return gather(self.pixels, *self.geometry(indices, windows), self.crop)
+
+    def host(self, indices: np.ndarray, windows: Windows | Boxes) -> Tensor:
+        """The same on the host, pinned where it is to be copied."""
+        out = torch.empty((len(indices), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.device.type != "cpu")
+        (cut_boxes if isinstance(windows, Boxes) else cut)(self.split, indices, windows, out.numpy())
+        return out
 
     def geometry(self, indices: np.ndarray, windows: Windows | Boxes) -> Tensor:
         """int64 [rows, B] on the device: first byte and row length, the size where it varies, flip (0 or 1)."""
@@ -158,13 +160,28 @@ class Cutter:
         return to_device(np.stack([start, width, *size, windows.flip.astype(np.int64)]), self.device)
 
 
+class Ahead(Generic[Made]):
+    """``make(i)`` in order of i, the next one made by a thread while this one is used. What it raises is raised where it is asked for."""
+
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        self._make, self._pool = make, ThreadPoolExecutor(1, "cut-ahead")
+        self._next: tuple[int, Future[Made]] | None = None
+
+    def __call__(self, i: int) -> Made:
+        number, waiting = self._next or (None, None)
+        made = waiting if number == i and waiting is not None else self._pool.submit(self._make, i)
+        self._next = i + 1, self._pool.submit(self._make, i + 1)
+        return made.result()
+
+
 class TrainStream:
     """An endless stream of augmented batches over ``indices``, in a fresh order each epoch; an epoch's last, incomplete batch is dropped.
 
     flip: mirror with probability one half. resized: crops of random area and aspect ratio (:mod:`datasets.resized`) instead of
     squares. rng: stream ``order`` at the epoch's number gives the order, stream ``augment`` at ``i`` the crops and flips, view after
     view. With fewer images than ``batch_size`` a batch is all of them; a single image is refused. compile: where the split lies on the
-    device, square crops are cut, flipped and normalised by one compiled kernel.
+    device, square crops are cut, flipped and normalised by one compiled kernel. ahead: cut the next batch in a thread while this one is
+    used; None: where the host cuts for a device (on the CPU a run has no core to spare).
     """
 
     def __init__(
@@ -179,6 +196,7 @@ class TrainStream:
         views: int = 1,
         resized: bool = False,
         compile: bool = False,
+        ahead: bool | None = None,
     ) -> None:
         if len(indices) < 2:
             raise DataError(f"{len(indices)} training images are too few: at least 2 are needed; choose a larger fraction")
@@ -194,13 +212,23 @@ class TrainStream:
         self._fused = torch.compile(gather_normalised, dynamic=False) if fuses else None
         self._labels = torch.from_numpy(split.labels).to(self.device)
         self._order: tuple[int, np.ndarray] = (-1, indices)
+        on_host = self._cut.pixels is None
+        self._host = Ahead(self._cut_on_host) if on_host and (self.device.type != "cpu" if ahead is None else ahead) else None
 
     def batch(self, i: int) -> Sample:
         """Training batch ``i`` >= 0."""
-        chosen = self._chosen(i)
+        if self._host is not None:
+            chosen, raw = self._host(i)
+            x, *extra = (self._normalise(view.to(self.device, non_blocking=True)) for view in raw)
+        else:
+            chosen = self._chosen(i)
+            x, *extra = (self._view(chosen, windows) for windows in self._windows(i, chosen))
         (index,) = to_device(chosen[None], self.device)
-        x, *extra = (self._view(chosen, windows) for windows in self._windows(i, chosen))
         return Sample(x, self._labels[index], index, tuple(extra))
+
+    def _cut_on_host(self, i: int) -> tuple[np.ndarray, list[Tensor]]:
+        chosen = self._chosen(i)
+        return chosen, [self._cut.host(chosen, windows) for windows in self._windows(i, chosen)]
 
     def _view(self, chosen: np.ndarray, windows: Windows | Boxes) -> Tensor:
         if self._fused is None:
@@ -215,9 +243,10 @@ class TrainStream:
 
     def _chosen(self, i: int) -> np.ndarray:
         epoch, position = divmod(i, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, self.rng.numpy("order", epoch).permutation(self.indices))
-        return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+        order = self._order  # read once: the thread that cuts ahead may be in the next epoch
+        if order[0] != epoch:
+            self._order = order = (epoch, self.rng.numpy("order", epoch).permutation(self.indices))
+        return order[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def _windows(self, i: int, chosen: np.ndarray) -> Iterator[Windows | Boxes]:
         rng = self.rng.numpy("augment", i)

@@ -43,25 +43,52 @@ SAMPLERS = {"stratified": subset, "smile": subset_smile}
 """The rules of ``data.sampling``."""
 
 
-def subset_listed(keys: Sequence[str], file: Path) -> np.ndarray:
+def subset_listed(keys: Sequence[str], labels: Sequence[int] | np.ndarray, classes: Sequence[str], file: Path) -> np.ndarray:
     """The images that a published list names, in its order: lines ``path label`` as in TLLib's ``image_list/train_15.txt``.
 
-    A path is a key, below any folders such as ``train/``. DataError where a path is no image's, or one is listed twice.
+    White space of any kind stands before the label, which is the class's number, counted from 0 or from 1, or its name. A path is a key,
+    below any folders such as ``train/``. DataError names the line where a path is no image's, or is listed twice, or has another label.
     """
     position = {key: i for i, key in enumerate(keys)}
-    chosen = []
-    for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        path = line.rpartition(" ")[0].strip()
-        if not path:
+    listed: dict[int, tuple[int, str, str]] = {}
+    for number, line in enumerate(_lines(file), 1):
+        if not line.strip():
             continue
+        path, label = _path_and_label(line, file, number)
         parts = path.split("/")
         found = next((position[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in position), None)
         if found is None:
-            raise DataError(f"{file}: no training image is named '{path}'")
-        chosen.append(found)
-    if len(set(chosen)) != len(chosen):
-        raise DataError(f"{file}: an image is listed twice")
-    return np.array(chosen, np.int64)
+            raise DataError(f"{file}: no training image is named '{path}' (line {number})")
+        if found in listed:
+            raise DataError(f"{file}: '{path}' is listed twice (lines {listed[found][0]} and {number})")
+        listed[found] = number, path, label
+    if not listed:
+        raise DataError(f"{file} lists no image (expected lines 'path label')")
+    # Counted from 0, the number of classes is no label.
+    first = 1 if any(label == str(len(classes)) for _, _, label in listed.values()) else 0
+    for found, (number, path, label) in listed.items():
+        expected = int(labels[found])
+        if label not in (classes[expected], str(first + expected)):
+            raise DataError(
+                f"{file}: label '{label}' (line {number}), but '{path}' is of class {first + expected}, '{classes[expected]}', "
+                f"counted from {first}"
+            )
+    return np.array(list(listed), np.int64)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read the training list {file}: {error.strerror}") from error
+
+
+def _path_and_label(line: str, file: Path, number: int) -> tuple[str, str]:
+    """A tab separates wherever there is one, so that a class name may hold spaces; else the last space does."""
+    fields = line.strip().rsplit("\t", 1) if "\t" in line.strip() else line.strip().rsplit(maxsplit=1)
+    if len(fields) != 2:
+        raise DataError(f"{file}: expected 'path label', found '{line.strip()}' (line {number})")
+    return fields[0].strip(), fields[1].strip()
 
 
 def carve(labels: np.ndarray, indices: np.ndarray, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:

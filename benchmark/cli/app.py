@@ -1,6 +1,5 @@
 """The command line: ``smilebench`` and ``python -m benchmark``. Each command parses its arguments and calls one function."""
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,12 +7,11 @@ from typing import Annotated, Literal
 import typer
 
 from benchmark.cli import assets
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, os_error_words
 from benchmark.terminal import console, errors
 from datasets.base import DataError
 
 USAGE = 2
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(assets.data_app, name="data")
@@ -24,7 +22,7 @@ app.command()(assets.doctor)
 
 SweepName = Annotated[str, typer.Argument(help="A sweep file, or the name of one in sweeps/.")]
 Assignments = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the sweep file, as dotted.key=value.")]
-Out = Annotated[Path | None, typer.Option(help="Results folder [default: results/<sweep>].")]
+Out = Annotated[Path | None, typer.Option(help="Results folder (default: results/<sweep>).")]
 
 
 @app.command()
@@ -32,7 +30,7 @@ def sweep(
     sweep: SweepName,
     assignments: Assignments = None,
     backend: Annotated[Literal["local", "slurm"], typer.Option(help="Where runs are carried out: here, or as jobs.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, here or per job [default: one per GPU or core].")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes, here or per job (default: one per GPU or core).")] = None,
     out: Out = None,
     wait: Annotated[bool, typer.Option("--wait", help="With slurm: follow the jobs until they end, then report.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With slurm: print the sbatch scripts, change nothing.")] = False,
@@ -112,7 +110,7 @@ app.command("figures", help="The same as report: redraw what the records say.")(
 def tune(
     sweep: SweepName,
     assignments: Assignments = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [default: one per GPU, or per CPU core].")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes (default: one per GPU, or per CPU core).")] = None,
     out: Out = None,
 ) -> None:
     """Try settings as the sweep's tune block says, on validation images alone. Safe to repeat."""
@@ -192,9 +190,10 @@ def main() -> None:
         errors.print(f"error: {error}", style="red", highlight=False, markup=False)
         sys.exit(USAGE)
     except OSError as error:
-        if error.errno not in _DISK:
+        words = os_error_words(error)
+        if words is None:
             raise
-        errors.print(f"error: {error.strerror}: {error.filename or 'results or cache folder'}", style="red", highlight=False, markup=False)
+        errors.print(f"error: {words}", style="red", highlight=False, markup=False)
         sys.exit(USAGE)
 
 

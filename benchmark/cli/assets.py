@@ -12,6 +12,11 @@ backbones_app = typer.Typer(no_args_is_help=True, help="Prepare pre-trained weig
 list_app = typer.Typer(no_args_is_help=True, help="What there is to choose from.")
 
 
+SPLIT = "Own images without a test split: the share of each class that is for training, as 'split' in a sweep file."
+Split = Annotated[float | None, typer.Option(min=0, max=1, help=SPLIT)]
+TestFrom = Annotated[str | None, typer.Option(help="Own images without a test split: the split that is test, as in a sweep file.")]
+
+
 def describe(method: str) -> None:
     """Print a method's equation, and every option with its default."""
     from benchmark.cli import listing
@@ -74,13 +79,15 @@ def prepare_data(
     source: Annotated[Path | None, typer.Option("--from", help="A folder, archive or parquet file that you have.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the official files; a broken download is continued.")] = False,
     resize: Annotated[int, typer.Option(min=8, help="Pixels of the decoded copy: of both sides, or of the shorter one.")] = 256,
-    keep_aspect: Annotated[bool | None, typer.Option(help="Keep the aspect ratio [default: as published work on this data set].")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Accept a copy that is not complete.")] = False,
+    keep_aspect: Annotated[bool | None, typer.Option(help="Keep the aspect ratio (default: as published work on this data set).")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept a copy that is not complete: what is there of it.")] = False,
+    split: Split = None,
+    test_from: TestFrom = None,
 ) -> None:
     """Fetch or read a data set, check its counts, and decode it; runs then need no network."""
     from benchmark.cli import data
 
-    data.prepare(name, source, download, resize, keep_aspect, partial, console)
+    data.prepare(name, source, download, resize, keep_aspect, partial, console, split, test_from)
 
 
 @data_app.command("list")
@@ -92,20 +99,22 @@ def list_data() -> None:
 
 
 @data_app.command("verify")
-def verify_data(name: str) -> None:
+def verify_data(name: str, split: Split = None, test_from: TestFrom = None) -> None:
     """Check counts, every decoded copy, and that the images are still those which were decoded."""
     from benchmark.cli import data
 
-    data.check(name, console)
+    data.check(name, console, split, test_from)
 
 
 @data_app.command("show")
 def show_data(
     name: str,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
-    out: Annotated[Path | None, typer.Option(help="The PNG to write [default: NAME-SPLIT.png].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG to write (default: NAME-SPLIT.png).")] = None,
+    share: Annotated[float | None, typer.Option(min=0, max=1, help=SPLIT)] = None,
+    test_from: TestFrom = None,
 ) -> None:
     """Say what is known of a data set, and write a contact sheet: images with their labels."""
     from benchmark.cli import data
 
-    data.show(name, split, out, console)
+    data.show(name, split, out, console, share, test_from)

@@ -1,8 +1,10 @@
 """The ``data`` commands: prepare, list, verify and show data sets."""
 
+import re
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import DownloadColumn, Progress
 from rich.table import Table
 
@@ -10,27 +12,40 @@ import datasets
 from benchmark.errors import UsageError
 from datasets import counts
 from datasets.arena import Decode, changed, copies, decodings, verify
-from datasets.base import DataError, DataSet, cache_root, data_class, open_dataset, recorded_place, remember
+from datasets.base import DataError, DataSet, Use, cache_root, data_class, open_dataset, recorded_place, remember
 
 
-def prepare(name: str, source: Path | None, download: bool, resize: int, keep_aspect: bool | None, partial: bool, console: Console) -> None:
+def prepare(
+    name: str,
+    source: Path | None,
+    download: bool,
+    resize: int,
+    keep_aspect: bool | None,
+    partial: bool,
+    console: Console,
+    split: float | None = None,
+    test_from: str | None = None,
+) -> None:
     """Fetch or read, check, remember and decode one data set."""
     from benchmark.sweep.carry_out import decode_with_progress
 
     if download:
         source = fetch(name, console)
-    use = f"{name}:{source}" if source else name
-    with console.status(f"reading {use}"):
-        dataset = open_dataset(use)
+    use = Use(f"{name}:{source}" if source else name, split, test_from)
+    with console.status(f"reading {escape(str(use))}"):
+        dataset = open_dataset(use, partial)
     wrong = counts.differences(dataset)
+    if dataset.missing:
+        wrong.append(f"{len(dataset.missing)} listed files are missing, among them {dataset.missing[0]}")
     if wrong and not partial:
         raise UsageError(f"'{name}' is not complete: {'; '.join(wrong)} (--partial takes it as it is; its results compare with no others)")
     for line in wrong:
-        console.print(f"not complete: {line}", style="yellow", highlight=False)
-    decode_with_progress(use, Decode(resize, dataset.keep_aspect if keep_aspect is None else keep_aspect), console)
-    if source and name != "folder":
-        remember(name, source)
-    console.print(f"{name}: {sizes(dataset)} images, {len(dataset.classes)} classes; licence: {dataset.licence}", highlight=False)
+        console.print(f"not complete: {line}", style="yellow", highlight=False, markup=False)
+    decode_with_progress(use, Decode(resize, dataset.keep_aspect if keep_aspect is None else keep_aspect), console, partial)
+    if source and not dataset.own:
+        remember(name, source, partial)
+    summary = f"{name}: {sizes(dataset)} images, {len(dataset.classes)} classes; licence: {dataset.licence}"
+    console.print(summary, highlight=False, markup=False)
 
 
 def fetch(name: str, console: Console) -> Path:
@@ -57,15 +72,15 @@ def table(console: Console) -> None:
     prepared = decodings()
     out = Table("data set", "state", "decoded", "images", "classes", "licence")
     for name in datasets.DATASETS:
-        if name == "folder":
-            out.add_row("folder:PATH", "yours", "", "", "", "yours")
+        if data_class(name).own:
+            out.add_row(f"{name}:PATH", "yours", "", "", "", "yours")
             continue
         try:
             found = open_dataset(name)
         except DataError as error:
             offered = any(source.urls for source in data_class(name).sources)
             absent = recorded_place(name) is None
-            out.add_row(name, ("missing, can be fetched" if offered else "missing") if absent else f"damaged: {error}")
+            out.add_row(name, ("missing, can be fetched" if offered else "missing") if absent else f"damaged: {escape(str(error))}")
             continue
         arenas = copies(found, prepared)
         decoded = ", ".join(f"{_side(prepared[arena.path])} ({_megabytes(arena.path)} MB)" for arena in arenas)
@@ -75,37 +90,54 @@ def table(console: Console) -> None:
     console.print("missing: smilebench data prepare NAME --from PATH, or --download where it can be fetched", highlight=False)
 
 
-def check(name: str, console: Console) -> None:
+def check(name: str, console: Console, split: float | None = None, test_from: str | None = None) -> None:
     """Check one data set: its counts, every decoded copy, and that the images are still those which were decoded."""
-    dataset = open_dataset(name)
+    dataset = open_dataset(Use(name, split, test_from))
     prepared = decodings()
     arenas = copies(dataset, prepared)
     if not arenas:
         raise UsageError(f"data set '{name}' is not decoded yet; run 'smilebench data prepare {name}'")
     for line in counts.differences(dataset):
-        console.print(f"not complete: {line}", style="yellow", highlight=False)
+        console.print(f"not complete: {line}", style="yellow", highlight=False, markup=False)
     for arena in arenas:
         verify(arena)
         if files := changed(dataset, arena):
             raise DataError(f"{len(files)} images are no longer what was decoded, among them {files[0]}; get them again")
-        console.print(f"{name}: {arena.path} is intact", highlight=False)
+        console.print(f"{name}: {arena.path} is intact", highlight=False, markup=False)
+        for line in (*dataset.notes, *arena.notes):
+            console.print(line, style="yellow", highlight=False, markup=False)
 
 
-def show(name: str, split: str, out: Path | None, console: Console) -> None:
-    """Print what is known of a data set and write a contact sheet of one split."""
+def show(name: str, split: str, out: Path | None, console: Console, share: float | None = None, test_from: str | None = None) -> None:
+    """Print what is known of a data set and write a contact sheet of one split. share: the option ``split`` of :class:`Use`."""
     from datasets.contact import sheet
 
-    cls = data_class(name.partition(":")[0])
-    facts = {"split": cls.__doc__, "licence": cls.licence, "homepage": cls.homepage, "read from": cls.layouts, "known defects": cls.defects}
+    kind = name.partition(":")[0]
+    cls = data_class(kind)
+    facts = {"split": _plain(cls.__doc__), "licence": cls.licence, "homepage": cls.homepage, "read from": cls.layouts}
+    facts["known defects"] = cls.defects
     for fact, text in facts.items():
         if text:
             console.print(f"{fact}: {text}", highlight=False, markup=False)
-    dataset = open_dataset(name)
+    dataset = open_dataset(Use(name, share, test_from))
+    for line in dataset.notes:
+        console.print(line, style="yellow", highlight=False, markup=False)
     if split not in dataset.splits:
         raise UsageError(f"no split '{split}' (the data set has: {', '.join(dataset.splits)})")
-    file = out or Path(f"{name.partition(':')[0]}-{split}.png")
-    sheet(dataset, split).save(file)
-    console.print(f"{file}: {split} images of {name}", highlight=False)
+    file = out or Path(f"{kind}-{split}.png")
+    page = sheet(dataset, split)
+    try:
+        page.save(file)
+    except ValueError as error:
+        raise UsageError(f"--out {file}: the name must end in that of an image format, such as .png") from error
+    except OSError as error:
+        raise UsageError(f"--out {file}: {error.strerror or error}") from error
+    console.print(f"{file}: {split} images of {name}", highlight=False, markup=False)
+
+
+def _plain(text: str | None) -> str:
+    """A docstring as one paragraph of plain words: without the marks of reStructuredText."""
+    return " ".join(re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", r"\1\2", text or "").split())
 
 
 def sizes(dataset: DataSet) -> str:

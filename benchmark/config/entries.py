@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 import methods
 from benchmark.errors import UsageError, unknown
+from datasets.base import data_class
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,13 @@ def parse_dataset(item: str | Mapping[str, Any], where: str) -> tuple[str, dict[
         keys = dict(item)
         use, name = keys.pop("use", None), keys.pop("name", None)
         if not isinstance(use, str) or not isinstance(name, str):
-            raise UsageError(f"{where}: a data set with options needs 'name' (its identity) and 'use' (a data set, or folder:PATH)")
+            raise UsageError(f"{where}: a data set with options needs 'name' (its identity) and 'use' (a name, folder:PATH or csv:FILE)")
     kind = use.partition(":")[0]
     if kind not in datasets.DATASETS:
         raise UsageError(f"{where}: " + unknown("data set", kind, datasets.DATASETS))
+    options = [key for key in ("split", "test_from") if keys.get(key) is not None]
+    if options and not data_class(kind).own:
+        raise UsageError(f"{where}.{options[0]}: data set '{kind}' comes with its splits; this is for your own images (folder:, csv:)")
     if ":" in name:
         raise UsageError(f"{where}: '{name}' needs a name that is no path: {{name: my_images, use: '{use}'}}")
     return name, {"use": use, **keys}

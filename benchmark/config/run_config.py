@@ -19,6 +19,7 @@ from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
 from benchmark.storage.atomic import file_sha256
 from datasets.arena import Decode
+from datasets.base import Use
 
 LOOP_VERSION = 1
 """Bumped when the loop, the data path, evaluation or linearity change what a run gives."""
@@ -29,6 +30,8 @@ LEGACY: dict[str, Any] = {
     "training.exp_end": None,
     "training.crop": "random",
     "data.train_list": None,
+    "data.split": None,
+    "data.test_from": None,
     "evaluation.test": True,
     "evaluation.snapshots": 0,
     "fold_bn": "off",
@@ -67,11 +70,14 @@ class Data(Section):
     """Where images come from and how they are decoded.
 
     resize: pixels, of the shorter side when ``keep_aspect``, else of both sides. test_images: a fixed stratified part of the test split.
+    split, test_from: where the test split of the user's own images comes from, see :mod:`datasets.division`.
     train_list: a file that names the training images (a published list, ``path label`` per line) in place of ``sampling``; its content,
     not its path, is part of a run's identity, and ``fraction`` only says what share it stands for.
     """
 
     use: str = ""
+    split: Annotated[float, Field(gt=0, lt=1)] | None = None
+    test_from: str | None = None
     resize: Annotated[int, Field(ge=8)] | None = None
     keep_aspect: bool = False
     fast_decode: bool = False
@@ -80,6 +86,18 @@ class Data(Section):
     train_list: str | None = None
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     test_images: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("test_from")
+    @classmethod
+    def _one_source_of_test(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("split") is not None:
+            raise ValueError("'split' and 'test_from' exclude each other")
+        return value
+
+    @property
+    def source(self) -> Use:
+        """What :func:`datasets.base.open_dataset` opens."""
+        return Use(self.use, self.split, self.test_from)
 
     @property
     def decode(self) -> Decode:

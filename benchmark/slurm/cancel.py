@@ -9,8 +9,8 @@ from rich.console import Console
 from benchmark.config.grid import Sweep
 from benchmark.slurm.jobs import find_jobs, scancel
 from benchmark.slurm.submissions import Submissions
-from benchmark.storage.liveness import machine
-from benchmark.storage.run_folder import ClaimFile, RunFolder
+from benchmark.storage.liveness import living_parent, machine
+from benchmark.storage.run_folder import RunFolder, whole
 from benchmark.sweep.order import OK, SOME_FAILED
 
 
@@ -61,11 +61,10 @@ def _local_runners(sweep: Sweep, out: Path) -> dict[tuple[str, bool, int], int]:
     for config in sweep.runs:
         run = RunFolder(out / "runs" / config.run_id)
         last = None if run.record_path.exists() or run.failure_path.exists() else run.last_claim()
-        if last is not None and last.info.get("job") is None and last.info and last.alive():
-            key = (str(last.info.get("host")), _here(last), last.info["parent"])
-            found[key] = found.get(key, 0) + 1
+        if last is None or last.info.get("job") is not None or not last.info or not last.alive():
+            continue
+        here = last.info.get("machine") is not None and last.info.get("machine") == machine()
+        pid = living_parent(last.info) if here else whole(last.info.get("parent"))
+        if pid is not None:  # else the command is gone: its worker is about to save and stop by itself
+            found[str(last.info.get("host")), here, pid] = found.get((str(last.info.get("host")), here, pid), 0) + 1
     return found
-
-
-def _here(last: ClaimFile) -> bool:
-    return machine() is not None and last.info.get("machine") == machine()

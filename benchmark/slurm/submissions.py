@@ -56,8 +56,8 @@ class Submissions:
 
     def all(self) -> list[Submission]:
         """In the order of their making; one that is damaged counts as never made."""
-        found = [(path, read_json(path)) for path in self._submissions.glob("*.json")]
-        return sorted((_read(path, content) for path, content in found if content is not None), key=lambda entry: entry.time)
+        found = [_read_whole(path, read_json(path) or {}) for path in self._submissions.glob("*.json")]
+        return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.time)
 
     def prepare(self) -> Path:
         """The folders; returns the one in which the tasks of one command share their failures."""
@@ -103,8 +103,11 @@ class Submissions:
         return self.folder / "notes" / f"{submission}-{task}.json"
 
     def note(self, submission: str, task: int) -> dict[str, Any]:
-        """What a task says of itself; empty before it was started."""
-        return read_json(self.note_path(submission, task)) or {}
+        """What a task says of itself (starts: a list, ended: an object or None); empty before it was started."""
+        found = read_json(self.note_path(submission, task)) or {}
+        starts, ended = found.get("starts"), found.get("ended")
+        whole = {"starts": starts if isinstance(starts, list) else [], "ended": ended if isinstance(ended, dict) else None}
+        return {**found, **whole} if found else {}
 
     def log(self, job: str) -> Path:
         """Where a job prints to."""
@@ -121,8 +124,14 @@ def tasks_of(submissions: Iterable[Submission]) -> Iterator[tuple[Submission, in
     return ((entry, n, runs) for entry in submissions for n, runs in enumerate(entry.tasks))
 
 
+def _read_whole(path: Path, content: Mapping[str, Any]) -> Submission | None:
+    try:
+        return _read(path, content)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _read(path: Path, content: Mapping[str, Any]) -> Submission:
     tasks = tuple(tuple(task) for task in content["tasks"])
-    return Submission(
-        path, content["name"], content["job"], tasks, content["steps"], content["by"], content["time"], bool(content["cancelled"])
-    )
+    by, steps, when = dict(content["by"]), dict(content["steps"]), float(content["time"])
+    return Submission(path, content["name"], content["job"], tasks, steps, by, when, bool(content["cancelled"]))

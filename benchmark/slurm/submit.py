@@ -15,7 +15,6 @@ from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
 from benchmark.slurm.submissions import Submissions
-from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, check_writable
 from benchmark.sweep import carry_out, results
 from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
@@ -71,6 +70,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     submissions = Submissions(out)
     found = find_jobs(submissions, mend=True)
     parts = split(plan, found, options.retries)
+    carry_out.verify_data([item.config for item in parts.ready], console)
     _tell(parts, found, console)
     if parts.ready:
         _submit(plan, parts.ready, found, options, workers, console)
@@ -180,10 +180,7 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
 
 def _ready(plan: Plan, item: Planned) -> int:
     """Make the run's folder as for a new start; the step of its newest checkpoint."""
-    if item.state == "stale":
-        carry_out.set_aside(plan.out, item.folder)
-    run = RunFolder(item.folder)
-    run.create(yamlio.dump(item.config.model_dump(mode="json")))
+    run = carry_out.create_folder(plan, item)
     run.retry()
     return run.saved_step()
 

@@ -1,24 +1,26 @@
 """Files that are whole or absent, on local disks and on NFS; their identity; and the clock of the file system that holds them."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from benchmark.errors import UsageError
 
 TEMP = ".tmp-"
+_LITTER_SECONDS = 300.0
+"""A temporary file that nothing was written to for this long has lost its process; the longest write takes seconds."""
 
 Check = Callable[[], None]
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path: Path, *, check: Check | None = None, exclusive: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
     """Write ``path`` whole or not at all: under a temporary name beside it, renamed when the block ends without an error.
 
@@ -37,9 +39,32 @@ def replacing(path: Path, *, check: Check | None = None, exclusive: bool = False
         if exclusive:
             _link(temp, path)
         else:
-            os.replace(temp, path)
+            _rename(temp, path, check)
+        if durable:
+            _flush_folder(path.parent)
     finally:
-        temp.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that is ill: what went wrong before is what the caller is to hear
+            temp.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a rename to the disk. Some network file systems open no folder or flush none: there the server has done it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _rename(temp: Path, path: Path, check: Check | None) -> None:
+    """Rename; a temporary file that is gone was removed by whoever took over, which ``check`` then says."""
+    try:
+        os.replace(temp, path)
+    except FileNotFoundError:
+        if check is not None:
+            check()
+        raise
 
 
 def _link(temp: Path, path: Path) -> None:
@@ -63,11 +88,22 @@ def write_json(path: Path, value: Any, check: Check | None = None, **how: bool) 
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in ``path``; None when there is none, or when a crash of the whole machine left it damaged."""
+    """The object in ``path``; None when there is none, or when what is there is no whole JSON object: half a file, a list, a folder."""
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
+
+
+def remove_litter(folders: Iterable[Path]) -> None:
+    """Remove from ``folders`` the temporary files of processes that died while they wrote; those of live ones are younger."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for path in [*folder.glob(f"{TEMP}*"), *folder.glob(".probe-*")]:
+                with contextlib.suppress(OSError):
+                    if clock(folder) - path.stat().st_mtime > _LITTER_SECONDS and path.is_file():
+                        path.unlink()
 
 
 @functools.cache
@@ -88,6 +124,8 @@ def check_writable(folder: Path) -> None:
         write_text(probe, " " * 4096, exclusive=True, durable=False)
         probe.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
         raise UsageError(f"results cannot be written to {folder}: {error.strerror}") from error
 
 

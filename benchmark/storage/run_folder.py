@@ -14,6 +14,7 @@ looks for a record, so a process that was paused at any point and wakes after lo
 Only exclusive create, link and rename are used: no locks, which NFS can lose.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.storage.atomic import TEMP, Check, check_writable, clock, read_json, replacing, write_json, write_text
-from benchmark.storage.liveness import identity, known_dead
+from benchmark.storage.liveness import identity, known_alive, known_dead, rebooted_since
 
 __all__ = ["TEMP", "Claim", "ClaimFile", "ClaimLost", "RunFolder", "check_writable", "claim", "clock", "read_json", "replacing"]
 __all__ += ["write_json", "write_record", "write_text"]
@@ -34,6 +35,10 @@ STALE_SECONDS = float(os.environ.get("SMILEBENCH_STALE_SECONDS", "120"))
 share a results folder need the same.
 """
 BEAT_SECONDS = min(5.0, STALE_SECONDS / 8)
+_REBOOT_SECONDS = 3 * BEAT_SECONDS
+"""Instead of ``STALE_SECONDS``, where the owner's host has been started anew since it was seen."""
+_DOUBT_SECONDS = 2.5 * BEAT_SECONDS
+"""How long a heartbeat is waited for before a claim in doubt is taken over."""
 MAX_DEATHS = 2
 
 
@@ -60,10 +65,46 @@ class ClaimFile:
     ended: Mapping[str, Any] | None
 
     def alive(self, now: float | None = None) -> bool:
-        """Whether its owner still works on the run. now: the file system's clock; looked up when needed and not given."""
-        if self.ended is not None or known_dead(self.info):
+        """Whether its owner still works on the run. now: the file system's clock; looked up when needed and not given.
+
+        A process that is known to live on this machine does: a heartbeat that seems old then means that the clock was set forward.
+        """
+        if self._over():
             return False
-        return (clock(self.folder) if now is None else now) - self.beat < STALE_SECONDS
+        return known_alive(self.info) or self.beats(now)
+
+    def beats(self, now: float | None = None) -> bool:
+        """Whether the last heartbeat is of late. One in the future is of before the clock was set back, when it is far ahead."""
+        age = (clock(self.folder) if now is None else now) - self.beat
+        return abs(age) < (_REBOOT_SECONDS if rebooted_since(self.info) else STALE_SECONDS)
+
+    def in_doubt(self) -> bool:
+        """Whether a clock that was set, rather than the owner's death, may be why it does not beat; the next heartbeat tells."""
+        return not self._over() and (known_alive(self.info) or self.beat > clock(self.folder))
+
+    def _over(self) -> bool:
+        """Whether its owner has let go, in words or by :meth:`Claim.drop`, or is certainly gone."""
+        return self.ended is not None or self.beat <= 0 or known_dead(self.info)
+
+    def text(self, key: str) -> str | None:
+        """What ``info`` says of its owner under ``key``; None where a crash has damaged it."""
+        found = self.info.get(key)
+        return found if isinstance(found, str) else None
+
+    @property
+    def start_step(self) -> int:
+        """The step at which its owner began."""
+        return whole(self.info.get("start_step"))
+
+    @property
+    def how_ended(self) -> str:
+        """In a word how its owner let go; empty while it has not."""
+        return "" if self.ended is None else str(self.ended.get("reason", "ended"))
+
+
+def whole(value: object) -> int:
+    """``value`` as a number of steps; 0 where a crash has left something else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def _inside(name: str) -> property:
@@ -92,7 +133,7 @@ class RunFolder:
         Not flushed to the disk: should the machine crash, the next command writes again what was lost.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        before = self.config_path.read_text("utf-8") if self.config_path.exists() else ""
+        before = self.config_path.read_text("utf-8", errors="replace") if self.config_path.exists() else ""
         if not before or (before != config and not self.record_path.exists()):
             write_text(self.config_path, config, durable=False)
 
@@ -119,15 +160,36 @@ class RunFolder:
         path = self.claims / str(n)
         with open(path, "rb") as file:  # opening makes an NFS client ask the server for the true time of the last heartbeat
             beat = os.fstat(file.fileno()).st_mtime
-        return ClaimFile(self.claims, n, read_json(path) or {}, beat, read_json(self.claims / f"{n}.end"))
+        end = self.claims / f"{n}.end"
+        ended = read_json(end)
+        if ended is None and end.exists():
+            ended = {}  # damaged, and no less an end
+        return ClaimFile(self.claims, n, read_json(path) or {}, beat, ended)
 
     def saved_step(self) -> int:
         """The step of the newest checkpoint, 0 without one."""
-        return (read_json(self._checkpoint / "step.json") or {"step": 0})["step"]
+        return whole((read_json(self._checkpoint / "step.json") or {}).get("step"))
 
     def failure(self) -> dict[str, Any]:
-        """``failure.json``: reason, kind, traceback, step, time, claim, session; empty when the run has not failed."""
-        return read_json(self.failure_path) or {}
+        """``failure.json``: reason and kind (text), step, traceback (text or None), time, claim, session; empty when the run has not
+        failed. Of a damaged file the reason says so.
+        """
+        if not self.failure_path.exists():
+            return {}
+        found = read_json(self.failure_path) or {}
+        reason, trace = found.get("reason"), found.get("traceback")
+        return {
+            **found,
+            "reason": reason if isinstance(reason, str) and reason.strip() else "failure.json is damaged",
+            "kind": str(found.get("kind", "error")),
+            "step": whole(found.get("step")),
+            "traceback": trace if isinstance(trace, str) else None,
+            "claim": whole(found.get("claim")),
+        }
+
+    def record(self) -> dict[str, Any] | None:
+        """``record.json``; None when there is none or it is damaged."""
+        return read_json(self.record_path)
 
     def retry(self) -> None:
         """Move a failure to ``failures/<claim>.json``, so that the run may be claimed again."""
@@ -153,9 +215,12 @@ class RunFolder:
         """Causes of the deaths in ``session``, among claims below ``before``, since the newest checkpoint was written."""
         step, causes = self.saved_step(), []
         for n in range(1, before):
-            claim = self.read_claim(n)
-            if claim.ended is None and claim.info.get("session") == session and claim.info["start_step"] >= step:
-                causes.append((read_json(self.claims / f"{n}.death") or {"cause": "no sign of life"})["cause"])
+            try:
+                claim = self.read_claim(n)
+            except FileNotFoundError:  # somebody has tidied up by hand
+                continue
+            if claim.ended is None and claim.info.get("session") == session and claim.start_step >= step:
+                causes.append(str((read_json(self.claims / f"{n}.death") or {}).get("cause", "no sign of life")))
         return causes
 
 
@@ -206,21 +271,34 @@ def claim(folder: Path, session: str, job: str | None = None, max_deaths: int = 
         return None
     run.claims.mkdir(exist_ok=True)
     last = run.last_claim()  # read once: the claim that is judged is the one whose successor is created
-    if last is not None and last.alive():
+    if last is not None and (last.beats() if last.in_doubt() else last.alive()):
         return None
+    if last is not None and last.in_doubt():
+        time.sleep(_DOUBT_SECONDS)
+        if run.read_claim(last.n).beat != last.beat:
+            return None
     own = Claim(run, last.n + 1 if last else 1, session, run.saved_step())
     info = {**identity(), "job": job, "session": session, "start_step": own.start_step, "time": time.time()}
     try:
         write_json(run.claims / str(own.n), info, exclusive=True)
     except FileExistsError:
         return None
-    return own if _take_over(own, max_deaths) else None
+    except FileNotFoundError:
+        if not run.claims.is_dir():
+            raise
+        return None  # who was first has removed the temporary file
+    try:
+        return own if _take_over(own, max_deaths) else None
+    except OSError:
+        with contextlib.suppress(OSError):
+            own.drop()  # else the run would look taken until the claim is stale
+        raise
 
 
 def _take_over(own: Claim, max_deaths: int) -> bool:
     """Fence off the previous owner, then see whether there is still something to do."""
     run = own.run
-    for path in run.path.glob(f"{TEMP}*"):
+    for path in [*run.path.glob(f"{TEMP}*"), *run.claims.glob(f"{TEMP}*")]:
         path.unlink(missing_ok=True)
     if run.record_path.exists() or run.failure_path.exists():
         own.end("superseded")

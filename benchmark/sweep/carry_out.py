@@ -1,26 +1,28 @@
 """What ``sweep``, ``tune`` and ``train`` do: prepare, run what is not done, report."""
 
-import contextlib
+import errno
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
-from benchmark.devices import cpu_count, default_workers
+from benchmark.devices import cpu_count, default_workers, no_gpu, worker_devices
 from benchmark.errors import UsageError
 from benchmark.report.budget import Tuned
 from benchmark.storage import yamlio
-from benchmark.storage.atomic import check_writable
+from benchmark.storage.atomic import check_writable, remove_litter
 from benchmark.storage.run_folder import RunFolder
 from benchmark.sweep import results
 from benchmark.sweep.order import Order, Policy
-from benchmark.sweep.plan import Plan, data_sets, make, summary
+from benchmark.sweep.plan import Plan, Planned, data_sets, make, summary
 from benchmark.sweep.progress import open_view
-from datasets.arena import Decode, find, prepare
-from datasets.base import open_dataset
+from datasets.arena import Decode, find, prepare, verify
+from datasets.base import Use, open_dataset
 
 
 def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: Callable[[], tuple[Tuned, ...]] = tuple) -> int:
@@ -43,7 +45,10 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: 
 
 def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
     """Carry out what is missing, failed, interrupted or stale in ``out``. Returns the exit code."""
+    if not worker_devices(sweep.runs[0].runtime.device):
+        raise UsageError(no_gpu())
     check_writable(out)
+    remove_litter([out, *(out / name for name in ("runs", "tables", "figures", "stale"))])
     prepare_data(sweep.runs, console)
     plan = make(sweep, out)
     if plan.missing:
@@ -51,6 +56,7 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
     warn(plan, console)
     if not plan.todo:
         return 0
+    verify_data([item.config for item in plan.todo], console)
     console.print(f"{sweep.name}: {summary(plan)}")
     return _carry_out(plan, workers, console)
 
@@ -74,18 +80,35 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
 def create_folders(plan: Plan) -> None:
     """A folder with its ``config.yaml`` for every run that is to do; a stale record is set aside with its folder first."""
     for item in plan.todo:
-        if item.state == "stale" and RunFolder(item.folder).record_path.exists():  # else another command was here since
-            set_aside(plan.out, item.folder)
-        RunFolder(item.folder).create(yamlio.dump(item.config.model_dump(mode="json")))
+        create_folder(plan, item)
+
+
+def create_folder(plan: Plan, item: Planned) -> RunFolder:
+    """The same for one run."""
+    run = RunFolder(item.folder)
+    if item.state == "stale" and run.record_path.exists():  # else another command was here since
+        set_aside(plan.out, item.folder)
+    run.create(yamlio.dump(item.config.model_dump(mode="json")))
+    return run
 
 
 def set_aside(out: Path, folder: Path) -> None:
-    """Move a stale run's folder to ``stale/``, under a number of its own."""
+    """Move a stale run's folder to ``stale/``, under the first number that is free."""
     target = out / "stale"
     target.mkdir(exist_ok=True)
-    taken = len(list(target.glob(f"{folder.name}.*")))
-    with contextlib.suppress(FileNotFoundError):  # another command has just done it
-        folder.rename(target / f"{folder.name}.{taken}")
+    for number in itertools.count():
+        place = target / f"{folder.name}.{number}"
+        if place.exists():
+            continue
+        try:
+            folder.rename(place)
+        except FileNotFoundError:  # another command has just done it
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # taken meanwhile
+                raise
+            continue
+        return
 
 
 def prepare_data(configs: Sequence[RunConfig], console: Console) -> None:
@@ -96,12 +119,23 @@ def prepare_data(configs: Sequence[RunConfig], console: Console) -> None:
             decode_with_progress(use, decode, console)
 
 
-def decode_with_progress(use: str, decode: Decode, console: Console) -> None:
-    """Decode one data set into its arena, with a progress bar."""
-    dataset = open_dataset(use)
+def verify_data(configs: Sequence[RunConfig], console: Console) -> None:
+    """Read the decoded images of the runs once and compare their checksums, before anything trains on them; DataError names the file."""
+    for use, decode in data_sets(configs):
+        arena = find(open_dataset(use), decode)
+        if arena is not None:
+            with console.status(f"checking the decoded images of {escape(str(use))}"):
+                verify(arena)
+
+
+def decode_with_progress(use: Use, decode: Decode, console: Console, partial: bool = False) -> None:
+    """Decode one data set into its arena, with a progress bar, and say what listing and decoding came upon."""
+    dataset = open_dataset(use, partial)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(f"decoding {use}", total=sum(len(items) for items in dataset.splits.values()))
-        prepare(dataset, decode, cpu_count(), lambda done, total: bar.update(task, completed=done, total=total))
+        task = bar.add_task(f"decoding {escape(str(use))}", total=sum(len(items) for items in dataset.splits.values()))
+        arena = prepare(dataset, decode, cpu_count(), lambda done, total: bar.update(task, completed=done, total=total))
+    for line in (*dataset.notes, *arena.notes):
+        console.print(f"{use}: {line}", style="yellow", highlight=False, markup=False)
 
 
 def warn(plan: Plan, console: Console) -> None:

@@ -7,7 +7,7 @@ are scaled from those of others by pixels and by the passes through the backbone
 import os
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmark.config.method_options import method_info
 from benchmark.config.run_config import RunConfig, load_run
-from benchmark.errors import UsageError
-from benchmark.storage.run_folder import RunFolder, read_json
+from benchmark.storage.run_folder import RunFolder
 
 _FOLDERS = 20
 """Run folders whose size is looked up, and runs that are read of another sweep."""
@@ -83,7 +82,7 @@ def sample(config: RunConfig, record: Mapping[str, Any], folder: Path) -> Sample
         step = record["batch_size"] / record["images_per_second"]
         fixed = max(0.0, record["wall_seconds"] - record["steps"] * step)
         return Sample(uses(config), config.dataset, step_work(config), step, fixed, record["peak_memory_bytes"], folder)
-    except (KeyError, TypeError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
 
 
@@ -96,8 +95,8 @@ def elsewhere(out: Path, runs: Sequence[RunConfig]) -> Estimate:
     for folder in sorted(out.parent.glob("*/runs"), key=lambda folder: (folder.parent != out, folder)):
         if samples and names == [out.name]:
             break
-        found = [each for each in map(_read, _some(folder)) if each is not None and _hardware(each[0]) in wanted]
-        samples += [each for config, record, path in found if (each := sample(config, record, path)) is not None]
+        found = [each for each in (_read(path, wanted) for path in _some(folder)) if each is not None]
+        samples += found
         names += [folder.parent.name] if found else []
     return by(samples, f"{len(samples)} runs of {', '.join(names)} with the same backbone and kind of device")
 
@@ -121,7 +120,14 @@ def uses(config: RunConfig) -> tuple[str, ...]:
 
 def folder_size(folder: Path) -> int:
     """Bytes on disk of all files below ``folder``."""
-    return sum(os.stat(os.path.join(where, name)).st_blocks * 512 for where, _, names in os.walk(folder) for name in names)
+    return sum(_disk_bytes(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names)
+
+
+def _disk_bytes(path: str) -> int:
+    try:
+        return os.lstat(path).st_blocks * 512
+    except OSError:  # removed meanwhile
+        return 0
 
 
 def _hardware(config: RunConfig) -> tuple:
@@ -131,13 +137,20 @@ def _hardware(config: RunConfig) -> tuple:
 
 
 def _some(folder: Path) -> list[Path]:
-    names = sorted(os.listdir(folder))
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:  # removed meanwhile, or no folder
+        return []
     return [folder / name for name in random.Random(0).sample(names, min(len(names), _FOLDERS))]
 
 
-def _read(folder: Path) -> tuple[RunConfig, dict[str, Any], Path] | None:
-    record = read_json(RunFolder(folder).record_path)
+def _read(folder: Path, wanted: Container[tuple]) -> Sample | None:
+    """The sample of a run folder, where it is of ``wanted`` hardware; None for any that cannot be read.
+
+    It may be of another version, its method's code may be gone, its files damaged or being removed: an estimate does without it.
+    """
     try:
-        return None if record is None else (load_run(RunFolder(folder).config_path), record, folder)
-    except UsageError:
-        return None  # of another version
+        record, config = RunFolder(folder).record(), load_run(RunFolder(folder).config_path)
+        return None if record is None or _hardware(config) not in wanted else sample(config, record, folder)
+    except Exception:
+        return None

@@ -1,8 +1,9 @@
 """Why a run failed, in the words of ``failure.json``."""
 
-import errno
 import traceback
 from typing import Any
+
+from benchmark.errors import machine_fault
 
 KINDS = {
     "Diverged": "nan",
@@ -14,15 +15,32 @@ KINDS = {
 """Exception class -> kind. By name: torch, methods and data sets are imported by the worker alone, after its threads are set."""
 
 _USER_ERRORS = {"UsageError", "DataError", "MethodError"}
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch's CPU allocator, in a plain RuntimeError
+    "not enough memory",
+    "out of memory",  # CUDA's own error, outside torch's allocator
+    "STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN and others, for their workspaces
+    "Cannot allocate memory",
+)
+_DEVICE = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "device-side assert", "cuda runtime error", "NCCL error")
+"""What is said once the device's context is broken: every later call of the process fails as well."""
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """reason: for a table. kind: nan, out_of_memory, data, disk_full, read_only or error. traceback: the full text."""
-    message = str(error).strip() or "no message"
+    """reason: for a table. kind: nan, out_of_memory, data, device, error, or one of :func:`benchmark.errors.machine_fault`. traceback: the
+    full text.
+    """
+    message = _text(error).strip() or "no message"
     kind = _kind(error)
     reason = message if kind in ("nan", "data") or is_user_error(error) else f"{type(error).__name__}: {message}"
-    return {"reason": reason[:2000], "kind": kind, "traceback": "".join(traceback.format_exception(error))}
+    return {"reason": reason[:2000], "kind": kind, "traceback": _trace(error)}
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception as second:  # its own text cannot be made
+        return f"{type(error).__name__}, whose traceback cannot be told: {type(second).__name__}"
 
 
 def is_user_error(error: BaseException) -> bool:
@@ -38,16 +56,24 @@ def _kind(error: BaseException) -> str:
         chain.append(link)
         link = link.__cause__ or link.__context__
     for link in chain:
-        if isinstance(link, OSError) and link.errno in _DISK_FULL:
-            return "disk_full"
-        if isinstance(link, OSError) and link.errno == errno.EROFS:
-            return "read_only"
-        if "can't allocate memory" in str(link):  # how torch's CPU allocator says it, in a plain RuntimeError
+        if (fault := machine_fault(link)) is not None:
+            return fault
+        if isinstance(link, RuntimeError) and any(words in _text(link) for words in _OUT_OF_MEMORY):
             return "out_of_memory"
         kinds = [KINDS[name] for name in _names(link) if name in KINDS]
         if kinds:
             return kinds[0]
+        if isinstance(link, RuntimeError) and any(words in _text(link) for words in _DEVICE):
+            return "device"
     return "error"
+
+
+def _text(error: BaseException) -> str:
+    """An error's message; foreign code may fail to say it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _names(error: BaseException) -> list[str]:

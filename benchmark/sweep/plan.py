@@ -6,7 +6,7 @@ Reads files only: no torch, nothing is changed.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 from benchmark.config import weights
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
-from benchmark.storage.run_folder import RunFolder, clock, read_json
+from benchmark.storage.run_folder import RunFolder, clock
 from benchmark.sweep import cost
 from benchmark.sweep.changes import Earlier
 from benchmark.sweep.cost import Estimate, Sample, work
 from benchmark.sweep.progress import duration, size
 from datasets.arena import Decode, find
-from datasets.base import DataError, open_dataset
+from datasets.base import DataError, Use, open_dataset
 from datasets.counts import differences
+from datasets.subsets import subset_listed
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,13 @@ class Plan:
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
+    _check_lists(config for config in sweep.runs if not arenas[config.data.source, config.data.decode].missing)
     hashes, lines = _weights(sweep.runs)
     missing = [*sweep.winners.missing, *(found.missing for found in arenas.values() if found.missing), *lines]
     present = [f"{use} ({'decoded' if found.data_hash else 'is decoded first'})" for (use, _), found in arenas.items() if not found.missing]
     incomplete = [f"{use}: {line}" for (use, _), found in arenas.items() for line in found.differences]
     folder = out / "runs"
-    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    names = set(_run_folders(folder))
     left = names - {config.run_id for config in sweep.runs}
     before = Earlier(folder, left)
     now = clock(folder) if names else 0.0
@@ -101,17 +103,17 @@ def make(sweep: Sweep, out: Path) -> Plan:
         run = RunFolder(folder / config.run_id)
         state, why = (run.state(now) if config.run_id in names else "new"), ""
         if state == "done":
-            record = read_json(run.record_path)
+            record = run.record()
             samples.append(cost.sample(config, record or {}, run.path))
-            arena = arenas[config.data.use, config.data.decode].data_hash
+            arena = arenas[config.data.source, config.data.decode].data_hash
             why = _freshness(record, arena, hashes.get(config.backbone) if config.pretrained else None)
         elif state == "failed":
-            why = run.failure().get("reason", "failure.json is damaged").splitlines()[0]
+            why = run.failure().get("reason", "failed").strip().splitlines()[0]
         elif state == "new":
             why = before.change(config)
         runs.append(Planned(config, run.path, "stale" if why and state != "failed" else state, why))
     missing += sweep.winners.made_with_others(
-        (c, arenas[c.data.use, c.data.decode].data_hash, hashes.get(c.backbone) if c.pretrained else None) for c in sweep.runs
+        (c, arenas[c.data.source, c.data.decode].data_hash, hashes.get(c.backbone) if c.pretrained else None) for c in sweep.runs
     )
     plan = Plan(sweep, out, tuple(runs), tuple(missing), (*present, *hashes), len(left), Estimate(), tuple(incomplete))
     measured = [each for each in samples if each is not None]
@@ -126,9 +128,9 @@ def with_estimate(plan: Plan, found: Estimate) -> Plan:
     return replace(plan, runs=runs, estimate=found)
 
 
-def data_sets(configs: Iterable[RunConfig]) -> list[tuple[str, Decode]]:
+def data_sets(configs: Iterable[RunConfig]) -> list[tuple[Use, Decode]]:
     """What is decoded for these runs, and how; each once."""
-    return list(dict.fromkeys((config.data.use, config.data.decode) for config in configs))
+    return list(dict.fromkeys((config.data.source, config.data.decode) for config in configs))
 
 
 def summary(plan: Plan) -> str:
@@ -156,6 +158,14 @@ def cost_words(plan: Plan) -> str:
     return ", ".join([*parts, by])
 
 
+def _run_folders(folder: Path) -> Iterator[str]:
+    """Names of the folders in ``runs/``; files and hidden names are of processes that died, or of a file manager."""
+    try:
+        yield from (entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
 def _freshness(record: Mapping[str, Any] | None, data_hash: str | None, weights_hash: str | None) -> str:
     if record is None:
         return "record.json is damaged"
@@ -172,13 +182,22 @@ class _Found(NamedTuple):
     differences: tuple[str, ...] = ()
 
 
-def _look(use: str, decode: Decode) -> _Found:
+def _look(use: Use, decode: Decode) -> _Found:
     try:
         dataset = open_dataset(use)
     except DataError as error:
         return _Found(missing=str(error))
     arena = find(dataset, decode)
     return _Found(arena.data_hash if arena else None, None, tuple(differences(dataset)))
+
+
+def _check_lists(configs: Iterable[RunConfig]) -> None:
+    """DataError where a list of training images does not fit its data set."""
+    for source, file in dict.fromkeys((config.data.source, config.data.train_list) for config in configs):
+        if file is not None:
+            dataset = open_dataset(source)
+            items = dataset.splits["train"]
+            subset_listed([item.key for item in items], [item.label for item in items], dataset.classes, Path(file))
 
 
 def _weights(configs: Iterable[RunConfig]) -> tuple[dict[str, str], list[str]]:

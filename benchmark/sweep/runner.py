@@ -6,13 +6,14 @@ import secrets
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.devices import worker_devices
-from benchmark.storage.run_folder import Claim, ClaimLost, check_writable
+from benchmark.devices import no_gpu, worker_devices
+from benchmark.storage.run_folder import MAX_DEATHS, Claim, ClaimLost, check_writable
 from benchmark.sweep.order import ATTENDED, INTERRUPTED, KILLED, OK, SOME_FAILED, USAGE, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
 from benchmark.sweep.stop_early import StopEarly
@@ -42,6 +43,8 @@ def run_local(order: Order, view: View, policy: Policy = ATTENDED, stop: Callabl
     if not todo:
         return SweepOutcome(OK, done=order.runs)
     devices = list(order.devices) or worker_devices(order.device)
+    if not devices:
+        return SweepOutcome(USAGE, unfinished=tuple(todo), message=no_gpu())
     session = policy.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     runner = _Runner(
         replace(order, runs=tuple(todo)), replace(policy, session=session), devices, view, stop, done=len(todo) < len(order.runs)
@@ -76,6 +79,8 @@ class _Runner:
         self.alone = False
         self.postponed: list[str] = []
         self.reported: dict[str, str] = {}
+        self.waited_for: set[str] = set()
+        self.deaths: Counter[str] = Counter()
         self.ending: tuple[int, str] | None = None
         self.passed = False
         self.idle_deaths = 0
@@ -182,6 +187,10 @@ class _Runner:
             self.view.started(run_id, event["step"])
         elif kind == "progress":
             self.view.progress(run_id, event)
+        elif kind == "waiting":
+            if run_id not in self.waited_for:
+                self.waited_for.add(run_id)
+                self.view.note(f"{run_id}: waits for {event['holder']}")
         else:
             worker.run_id = None
             self.close(kind, run_id, event)
@@ -236,6 +245,10 @@ class _Runner:
                 self.give_up(SOME_FAILED, f"a worker that died ({cause}) cannot be started again: {error}")
 
     def note_death(self, worker: WorkerProcess, cause: str) -> None:
+        """Say how it died, for whoever takes the run over; a run that has cost as many workers as it may counts as failed."""
+        self.deaths[worker.run_id] += 1
+        if self.deaths[worker.run_id] == MAX_DEATHS:
+            self.count("failed", worker.run_id, {"kind": "killed", "reason": f"its process died ({cause})"})
         self.view.released(worker.run_id, f"worker died ({cause})")
         try:
             self.order.folder(worker.run_id).note_death(worker.claim, cause)

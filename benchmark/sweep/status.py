@@ -1,5 +1,6 @@
 """How far a sweep is, from its files alone: works while jobs run, and from any host that sees the folder."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -10,16 +11,18 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from benchmark.storage.run_folder import STATES, ClaimFile, RunFolder, clock, read_json
+from benchmark.storage.run_folder import STATES, ClaimFile, RunFolder, clock, read_json, whole
 from benchmark.sweep.progress import duration
 
 WORDS = {"new": "queued"}
 """A state in the words of ``status``, where they differ."""
 _ROWS = 40
+_YEAR = 3e7
+"""Seconds; a longer time left is one of damaged files."""
 
 
 @dataclass(frozen=True)
-class Row:
+class StatusRow:
     """A run that is neither queued nor done.
 
     host: with the job, on a cluster. step, total, phase, images_per_second: of its last sign of life. seconds_left: by its rate since it
@@ -44,7 +47,7 @@ class Status:
     """counts: runs per state of :data:`benchmark.storage.run_folder.STATES`. rows: running, then interrupted, then failed ones."""
 
     counts: dict[str, int]
-    rows: tuple[Row, ...]
+    rows: tuple[StatusRow, ...]
 
     @property
     def finished(self) -> bool:
@@ -60,42 +63,55 @@ def collect(sweep_dir: Path, run_ids: Iterable[str]) -> Status:
     for run_id in run_ids:
         run = RunFolder(folder / run_id)
         state = run.state(now)
+        damaged = state == "done" and run.record() is None
+        state = "failed" if damaged else state
         counts[state] += 1
-        if state not in ("new", "done"):
+        if damaged:
+            rows.append(
+                StatusRow(run.run_id, state, reason="record.json is damaged; the sweep command does the run again", log=run.log_path)
+            )
+        elif state not in ("new", "done"):
             rows.append(_row(run, state, now))
     rows.sort(key=lambda row: (STATES.index(row.state), row.run_id))
     return Status({state: counts[state] for state in STATES}, tuple(rows))
 
 
-def _row(run: RunFolder, state: str, now: float) -> Row:
+def _row(run: RunFolder, state: str, now: float) -> StatusRow:
     if state == "failed":
         failure = run.failure()
-        return Row(run.run_id, state, step=failure.get("step"), reason=failure.get("reason", "failure.json is damaged"), log=run.log_path)
+        return StatusRow(run.run_id, state, step=failure.get("step"), reason=failure.get("reason"), log=run.log_path)
     last, progress = run.last_claim(), read_json(run.progress_path) or {}
-    assert last is not None
+    if last is None:  # removed since its state was asked for
+        return StatusRow(run.run_id, state)
     if state == "interrupted":
-        reason = last.ended["reason"] if last.ended else "its process is gone"
-        return Row(run.run_id, state, host=_where(last), step=run.saved_step(), total=progress.get("total"), reason=reason)
-    step, total = progress.get("step"), progress.get("total")
-    gained = (step or 0) - last.info.get("start_step", 0)
-    seconds_left = None
-    if total and gained > 0:
-        seconds_left = (progress["updated"] - last.info["time"]) * (total - step) / gained
-    return Row(
+        reason = last.how_ended or "its process is gone"
+        return StatusRow(
+            run.run_id, state, host=_where(last), step=run.saved_step(), total=whole(progress.get("total")) or None, reason=reason
+        )
+    step, total = whole(progress.get("step")), whole(progress.get("total"))
+    gained = step - last.start_step
+    worked = _number(progress.get("updated")) - _number(last.info.get("time"))
+    phase, age = progress.get("phase"), now - last.beat
+    return StatusRow(
         run.run_id,
         state,
         host=_where(last),
-        step=step,
-        total=total,
-        phase=progress.get("phase"),
-        images_per_second=progress.get("images_per_second"),
-        seconds_left=seconds_left,
-        beat_age=max(0.0, now - last.beat),
+        step=step if progress else None,
+        total=total or None,
+        phase=phase if isinstance(phase, str) else None,
+        images_per_second=_number(progress.get("images_per_second")) or None,
+        seconds_left=worked * (total - step) / gained if total and gained > 0 and 0 < worked < _YEAR else None,
+        beat_age=age if abs(age) > 1 else 0.0,
     )
 
 
+def _number(value: object) -> float:
+    """``value`` as a number; 0 where a crash has left something else."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+
+
 def _where(last: ClaimFile) -> str | None:
-    host, job = last.info.get("host"), last.info.get("job")
+    host, job = last.text("host"), last.text("job")
     return f"{host}, job {job}" if job else host
 
 
@@ -116,7 +132,7 @@ def render(status: Status) -> RenderableType:
     return Group(line, table, *([f"and {hidden} more"] if hidden > 0 else []))
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: StatusRow) -> list[str]:
     reason = row.reason.splitlines()[0] if row.reason else ""
     return [
         row.run_id,
@@ -126,9 +142,16 @@ def _cells(row: Row) -> list[str]:
         "" if row.step is None else f"{row.step}/{row.total or '?'}",
         f"{row.images_per_second:.0f}" if row.images_per_second else "",
         "" if row.seconds_left is None else duration(row.seconds_left),
-        "" if row.beat_age is None else f"{row.beat_age:.0f} s ago",
+        _ago(row.beat_age),
         f"{reason} ({row.log})" if row.log else reason,
     ]
+
+
+def _ago(seconds: float | None) -> str:
+    """A heartbeat in the future is of before the clock was set back."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s ago" if seconds >= 0 else f"{-seconds:.0f} s ahead of the clock"
 
 
 def watch(sweep_dir: Path, run_ids: list[str], console: Console, seconds: float = 2.0) -> Status:

@@ -15,9 +15,11 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from benchmark.storage.atomic import clock
 from benchmark.storage.run_folder import BEAT_SECONDS, Claim, ClaimLost, RunFolder, claim
 from benchmark.sweep.failures import describe, is_user_error
 from benchmark.sweep.order import Order, Policy
@@ -25,6 +27,10 @@ from benchmark.training.session import Interrupted
 
 PROGRAM = "SMILEBENCH_PROGRAM"
 """Environment variable by which tests name another module with ``load_run``, ``preflight`` and ``train``."""
+RESTART = 76
+"""Exit code of a worker that asks for a fresh process: what it ran last has left it in a state in which no other run may start."""
+HANG_SECONDS = float(os.environ.get("SMILEBENCH_HANG_SECONDS", "3600"))
+"""A run that says nothing for this long hangs: above the longest set-up pass, compilation or evaluation."""
 _TELL_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 _LONGEST_POLL = 5.0
@@ -82,6 +88,7 @@ class RunSession:
         self._own = own
         self._parent = parent
         self._told = 0.0
+        self._moved = time.monotonic()
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -95,6 +102,7 @@ class RunSession:
 
     def progress(self, step: int, total: int, phase: str, images_per_second: float) -> None:
         """Say how far the run is; cheap enough for every step."""
+        self._moved = time.monotonic()
         self.latest = {"step": step, "total": total, "phase": phase, "images_per_second": round(images_per_second, 1)}
         if time.monotonic() - self._told >= _TELL_SECONDS:
             self._told = time.monotonic()
@@ -105,12 +113,15 @@ class RunSession:
 
     def log(self, text: str) -> None:
         """A line for ``log.txt``."""
+        self._moved = time.monotonic()
         self.check()
         with self._own.run.log_path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def _beat(self) -> None:
         while True:
+            if (stuck := time.monotonic() - self._moved) > HANG_SECONDS:
+                self._give_up(stuck)
             try:
                 self._own.beat({**self.latest, "updated": time.time()})
             except ClaimLost:
@@ -120,6 +131,18 @@ class RunSession:
             if self._over.wait(BEAT_SECONDS):
                 return
 
+    def _give_up(self, stuck: float) -> None:
+        """Training is stuck in a call that does not return, which no exception can end: fail the run, and end the process."""
+        at = f"at step {self.latest['step']} ({self.latest['phase']})"
+        reason = f"hangs: no progress for {stuck / 60:.3g} min {at}; SMILEBENCH_HANG_SECONDS says how long is too long"
+        stack = sys._current_frames().get(threading.main_thread().ident or 0)
+        failure = {"reason": reason, "kind": "hang", "traceback": "".join(traceback.format_stack(stack)), "step": self.latest["step"]}
+        try:
+            self._own.fail(failure)
+            self._parent.tell("failed", run_id=self.folder.name, reason=reason, kind="hang")
+        finally:
+            os._exit(RESTART)
+
 
 class Worker:
     """Goes through the order until every run is finished, taking what is free; what others hold is looked at again."""
@@ -128,6 +151,7 @@ class Worker:
         self.parent = parent
         self.order = parent.order
         self.policy = parent.policy
+        self._waited_for: set[str] = set()
         self.program = importlib.import_module(os.environ.get(PROGRAM, "benchmark.training.run"))
 
     def run(self) -> None:
@@ -147,14 +171,29 @@ class Worker:
                 self.parent.wait(pause)
 
     def _preflight(self) -> bool:
+        """Whether no run is refused. What a method's own code raises fails the runs of that method when they are come to, and no other."""
         try:
-            self.program.preflight([self.program.load_run(self.order.folder(run_id).config_path) for run_id in self.order.runs])
-        except ValueError as error:
-            if not is_user_error(error):
-                raise
-            self.parent.tell("refused", reason=str(error))
-            return False
+            self.program.preflight([self._config(run_id) for run_id in self.order.runs])
+            return True
+        except Exception as error:
+            if is_user_error(error):
+                return self._refused(error)
+            traceback.print_exception(error)
+        one_each = {run_id.rpartition("-s")[0] or run_id: run_id for run_id in self.order.runs}
+        for run_id in one_each.values():  # one of each cell by itself, as another method may be refused with a reason
+            try:
+                self.program.preflight([self._config(run_id)])
+            except Exception as error:
+                if is_user_error(error):
+                    return self._refused(error)
         return True
+
+    def _refused(self, error: Exception) -> bool:
+        self.parent.tell("refused", reason=str(error))
+        return False
+
+    def _config(self, run_id: str) -> Any:
+        return self.program.load_run(self.order.folder(run_id).config_path)
 
     def _finished(self, run_id: str) -> bool:
         """Carry the run out if it is free; whether this worker need not look at it again."""
@@ -183,6 +222,7 @@ class Worker:
 
     def _left_to_others(self, run: RunFolder) -> bool:
         if self.policy.wait:
+            self._say_who_holds(run)
             return False
         last = run.last_claim()
         if last is None or last.info.get("session") == self.policy.session or not last.alive():
@@ -190,10 +230,21 @@ class Worker:
         self.parent.tell("held", run_id=run.run_id)
         return True
 
+    def _say_who_holds(self, run: RunFolder) -> None:
+        """Once for each run that is waited for."""
+        last = run.last_claim()
+        if run.run_id in self._waited_for or last is None or last.info.get("session") == self.policy.session:
+            return
+        self._waited_for.add(run.run_id)
+        age = clock(last.folder) - last.beat
+        beat = f"{age:.0f} s ago" if age >= 0 else f"{-age:.0f} s ahead of the clock"
+        who = f"process {last.info.get('pid', '?')} on {last.text('host') or 'an unknown host'} (claim {last.n}, heartbeat {beat})"
+        self.parent.tell("waiting", run_id=run.run_id, holder=who)
+
     def _postponed(self, run: RunFolder) -> bool:
         last = run.last_claim()
         ended = last.ended if last else None
-        return ended is not None and ended["reason"] == "out_of_memory" and ended["session"] == self.policy.session
+        return ended is not None and ended.get("reason") == "out_of_memory" and ended.get("session") == self.policy.session
 
     def _carry_out(self, own: Claim) -> bool:
         run_id, started = own.run.run_id, time.monotonic()
@@ -201,7 +252,7 @@ class Worker:
         with RunSession(own, self.parent) as session:
             try:
                 session.log(f"claim {own.n} by process {os.getpid()} on {socket.gethostname()}")
-                self.program.train(self.program.load_run(own.run.config_path), session)
+                self.program.train(self._config(run_id), session)
                 failure = None if own.run.record_path.exists() else describe(RuntimeError("training returned without a record"))
             except Interrupted:
                 session.log(f"interrupted at step {session.latest['step']}")
@@ -218,20 +269,28 @@ class Worker:
         own.run.tidy()
         own.end("done")
         self.parent.tell("done", run_id=run_id, seconds=time.monotonic() - started)
+        release_memory()
         return True
 
     def _failed(self, own: Claim, session: RunSession, failure: Mapping[str, Any]) -> bool:
-        release_memory()
+        """Write the reason first: what the device does next cannot be relied on."""
         if failure["kind"] == "out_of_memory" and not self.parent.alone:
             session.log(f"out of memory, to be tried again alone: {failure['reason']}")
             own.end("out_of_memory")
             self.parent.tell("postponed", run_id=own.run.run_id, reason=failure["reason"])
-            return True
-        self.parent.tell("failed", run_id=own.run.run_id, reason=failure["reason"], kind=failure["kind"])
+        else:
+            self.parent.tell("failed", run_id=own.run.run_id, reason=failure["reason"], kind=failure["kind"])
+            try:
+                session.log(f"failed: {failure['reason']}\n{failure['traceback']}")
+            finally:
+                own.fail(failure)
+        if failure["kind"] == "device":
+            sys.exit(RESTART)
         try:
-            session.log(f"failed: {failure['reason']}\n{failure['traceback']}")
-        finally:
-            own.fail(failure)
+            release_memory()
+        except Exception as error:
+            print(f"{own.run.run_id}: the device is left unusable: {error}", file=sys.stderr)
+            sys.exit(RESTART)
         return True
 
 
@@ -247,7 +306,7 @@ def _read_line() -> bytes:
 
 
 def release_memory() -> None:
-    """Give back what a failed run held, so that the next one starts as in a fresh process."""
+    """Give back what a run held, so that the next one starts, and its memory is counted, as in a fresh process."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -50,9 +50,12 @@ class WorkerProcess:
         """Hand every event to ``put`` from a thread of its own, and None after the last one."""
 
         def read() -> None:
-            for line in io.BufferedReader(self._process.stdout):
-                put(self, json.loads(line))
-            put(self, None)
+            try:
+                for line in io.BufferedReader(self._process.stdout):
+                    if (event := _event(line)) is not None:
+                        put(self, event)
+            finally:
+                put(self, None)
 
         threading.Thread(target=read, daemon=True).start()
 
@@ -91,6 +94,15 @@ class WorkerProcess:
     def last_words(self, lines: int = 15) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """An event of a worker; None for a line that is none: half of one from a dying worker, or what foreign code has printed there."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
 
 
 def _environment(device: str, threads: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.config.run_config import RunConfig
 from benchmark.training.seeding import Streams
 from datasets.arena import Arena, ArenaSplit, Decode, find, open_split, prepare
-from datasets.base import open_dataset
+from datasets.base import Use, open_dataset
 from datasets.subsets import SAMPLERS, carve, limit, subset_hash, subset_listed
 
 
@@ -26,7 +26,7 @@ class Images:
 
 
 @functools.cache
-def open_arena(use: str, decode: Decode) -> Arena:
+def open_arena(use: Use, decode: Decode) -> Arena:
     """The decoded data set, prepared before any run, without ``test``: what training code may hold. Opened once per process."""
     dataset = open_dataset(use)
     found = find(dataset, decode, closed={"test"})
@@ -39,10 +39,10 @@ def open_arena(use: str, decode: Decode) -> Arena:
 
 def load_images(config: RunConfig, streams: Streams) -> Images:
     """The run's subset and its validation part."""
-    arena = open_arena(config.data.use, config.data.decode)
+    arena = open_arena(config.data.source, config.data.decode)
     split, data = arena.split("train"), config.data
     if data.train_list is not None:
-        drawn = subset_listed(split.keys, Path(data.train_list))
+        drawn = subset_listed(split.keys, split.labels, arena.classes, Path(data.train_list))
     else:
         drawn = SAMPLERS[data.sampling](split.labels, config.fraction, streams.numpy("subset"))
     train, val = carve(split.labels, drawn, data.val_fraction)
@@ -51,5 +51,5 @@ def load_images(config: RunConfig, streams: Streams) -> Images:
 
 def load_test(config: RunConfig) -> tuple[ArenaSplit, np.ndarray]:
     """The test split and the positions of the images to evaluate. Opened anew, so that no later run of this process finds it in memory."""
-    split, wanted = open_split(open_arena(config.data.use, config.data.decode), "test"), config.data.test_images
+    split, wanted = open_split(open_arena(config.data.source, config.data.decode), "test"), config.data.test_images
     return split, limit(split.labels, split.keys, wanted) if wanted else np.arange(len(split))

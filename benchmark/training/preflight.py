@@ -28,7 +28,7 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         seen.add(key)
         streams = Streams(config.dataset, config.fraction, config.seed)
         source = source_of(config, streams)
-        arena = open_arena(config.data.use, config.data.decode)
+        arena = open_arena(config.data.source, config.data.decode)
         load_images(config, streams)
         for split in [*arena.splits.values(), *([load_test(config)[0]] if config.evaluation.test else [])]:
             check_size(split, np.arange(len(split)), config.training.image_size)

@@ -173,7 +173,8 @@ def attributes_read(paths: Iterable[Path], but: Container[str] = ("cost", "secon
 
 def test_every_runtime_dependency_has_a_tested_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(item for extra in extras.values() for item in extra if not item.startswith(project["name"]))]
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "requirements.lock").read_text().splitlines()}
     names = {item.partition("[")[0].partition(">")[0].partition("=")[0] for item in wanted}
     assert names <= pinned

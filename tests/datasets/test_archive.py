@@ -1,6 +1,9 @@
 """Archives cannot write outside their folder, and CIFAR-10 is read from its binary release or from images, never from a pickle."""
 
+import bz2
+import gzip
 import io
+import lzma
 import pickle
 import stat
 import tarfile
@@ -230,3 +233,34 @@ def test_the_jpeg_copy_of_cifar10_prepares(tmp_path: Path) -> None:
     split = prepare(dataset, Decode(32, keep_aspect=False)).split("train")
     for i in range(len(split)):
         assert np.array_equal(split.image(i), np.asarray(Image.open(tmp_path / "part" / "train" / split.keys[i]).convert("RGB")))
+
+
+def bomb(kind: bytes, size: int) -> bytes:
+    """A tar whose first header announces ``size`` bytes of long name or attributes."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, size
+    start = b"%d comment=" % size if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE) else b""
+    return header.tobuf(tarfile.GNU_FORMAT) + start.ljust(size, b"a") + tarfile.TarInfo("a").tobuf() + bytes(1024)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("open_packed", [gzip.open, bz2.open, lzma.open, open])
+def test_a_huge_header_is_refused_before_it_is_read(tmp_path: Path, kind: bytes, open_packed) -> None:
+    archive = tmp_path / "bomb.tar"
+    with open_packed(archive, "wb") as file:
+        file.write(bomb(kind, 3 << 20))
+    with pytest.raises(DataError, match=r"bomb\.tar: a header asks for more than 1048576 bytes"):
+        extract(archive, tmp_path / "out", max_bytes=1 << 30)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_and_many_members_are_read(tmp_path: Path, form: int) -> None:
+    names = [f"{'long' * 40}/{n}/{'näme' * 20}.txt" for n in range(50)]
+    with tarfile.open(tmp_path / "long.tar.gz", "w:gz", format=form) as tar:
+        for n, name in enumerate(names):
+            member = tarfile.TarInfo(name)
+            member.size = 70_000
+            tar.addfile(member, io.BytesIO(bytes([n]) * 70_000))
+    extract(tmp_path / "long.tar.gz", tmp_path / "out", max_bytes=1 << 30)
+    assert all((tmp_path / "out" / name).read_bytes() == bytes([n]) * 70_000 for n, name in enumerate(names))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.base import DataError, open_dataset, recorded_place, remember
+from datasets.base import DataError, cache_root, open_dataset, recorded_place, remember
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
@@ -97,7 +97,7 @@ def _remove(path: Path) -> None:
     [
         (lambda root: _remove(root / "test"), ["no test/", "found: train"]),
         (lambda root: _remove(root / "train"), ["no train/"]),
-        (lambda root: _remove(root / "test" / "dog"), ["test", "missing ['dog']"]),
+        (lambda root: [_remove(root / "test" / name) for name in ("cat", "dog")], ["test holds no image of a class of train/"]),
         (lambda root: (root / "test" / "eel").mkdir(), ["test", "not in train ['eel']"]),
         (lambda root: [_remove(root / split / "dog") for split in ("train", "test")], ["1 class folders"]),
         (lambda root: [file.unlink() for file in (root / "train" / "cat").iterdir()], ["train/cat holds no image", ".webp"]),
@@ -156,14 +156,15 @@ def test_a_pickled_data_set_is_small_and_still_reads(image_folder) -> None:
     assert np.array_equal(np.asarray(copy.open(item)), np.asarray(dataset.open(item)))
 
 
-def test_grey_and_transparent_images_become_rgb_as_in_torchvision(image_folder) -> None:
+def test_grey_and_opaque_images_of_any_mode_become_rgb_as_in_torchvision(image_folder) -> None:
     from torchvision.datasets.folder import default_loader
 
     root = image_folder()
     noise = np.random.default_rng(1).integers(0, 256, (20, 20, 4), np.uint8)
     for n, mode in enumerate(["L", "RGBA", "LA", "P", "1", "CMYK"]):
         suffix = "jpg" if mode == "CMYK" else "png"
-        Image.fromarray(noise).convert("RGB" if mode in "P1CMYK" else mode).convert(mode).save(root / "train" / "cat" / f"m{n}.{suffix}")
+        opaque = np.dstack([noise[:, :, :3], np.full((20, 20), 255, np.uint8)])
+        Image.fromarray(opaque).convert("RGB" if mode in "P1CMYK" else mode).convert(mode).save(root / "train" / "cat" / f"m{n}.{suffix}")
     dataset = open_dataset(f"folder:{root}")
     for item in dataset.splits["train"]:
         assert np.array_equal(np.asarray(dataset.open(item)), np.asarray(default_loader(str(item.path))))
@@ -175,3 +176,28 @@ def test_listing_and_preparing_import_no_torch(tmp_path: Path) -> None:
         "prepare(open_dataset('digits'), Decode(16, False)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_a_tilde_is_the_home_folder(image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SMILEBENCH_CACHE", "~/decoded")
+    image_folder("pets")
+    assert open_dataset("folder:~/pets").classes == ("cat", "dog")
+    assert cache_root() == tmp_path / "decoded"
+
+
+@pytest.mark.parametrize("use", ["folder:~nobody-of-this-name/pets", "csv:~nobody-of-this-name/list.csv"])
+def test_a_home_folder_that_is_none_is_said(use: str) -> None:
+    with pytest.raises(DataError, match="no such home folder"):
+        open_dataset(use)
+
+
+def test_without_a_home_folder_the_cache_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("SMILEBENCH_CACHE")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(DataError, match="set SMILEBENCH_CACHE"):
+        cache_root()

@@ -9,7 +9,7 @@ from PIL import Image
 from benchmark.cli import app
 from datasets import counts, fetch
 from datasets.arena import decodings
-from datasets.base import DataSet, open_dataset
+from datasets.base import DataError, DataSet, open_dataset
 from tests.datasets import releases
 
 
@@ -105,5 +105,79 @@ def test_what_nobody_offers_is_refused_with_advice(data) -> None:
 def test_every_table_of_counts_names_a_data_set_and_digits_agree() -> None:
     from datasets import DATASETS
 
-    assert set(counts.COUNTS) == set(DATASETS) - {"folder"}
+    assert set(counts.COUNTS) == set(DATASETS) - {"folder", "csv"}
     assert counts.differences(open_dataset("digits")) == []
+
+
+@pytest.mark.parametrize("gone", [1, 3])
+def test_missing_files_of_a_release_are_counted_and_left_out_where_asked(data, tmp_path: Path, gone: int) -> None:
+    releases.flowers102(tmp_path / "flowers")
+    splits = open_dataset(f"flowers102:{tmp_path / 'flowers'}").splits
+    total = sum(map(len, splits.values()))
+    files = [item.path for item in splits["test"]][:gone]
+    for file in files:
+        file.unlink()
+    prepare = ("prepare", "flowers102", "--from", tmp_path / "flowers", "--resize", 16)
+    code, shown = data(*prepare)
+    assert code == 2
+    assert f"{gone} of {total} images are missing: {files[0]}" in shown.replace("jpg /", "jpg/")
+    assert not decodings()
+    code, shown = data(*prepare, "--partial")
+    assert code == 0, shown
+    assert f"not complete: {gone} listed files are missing" in shown
+    for use in ("flowers102", f"flowers102:{tmp_path / 'flowers'}"):
+        assert sum(map(len, open_dataset(use).splits.values())) == total - gone
+    releases.flowers102(tmp_path / "other")
+    (tmp_path / "other" / "jpg" / files[0].name).unlink()
+    with pytest.raises(DataError, match=f"1 of {total} images are missing"):
+        open_dataset(f"flowers102:{tmp_path / 'other'}")
+
+
+def test_own_images_are_prepared_shown_and_verified_with_their_options(data, image_folder, tmp_path: Path) -> None:
+    root = image_folder(per_class=5) / "train"
+    use = f"folder:{root}"
+    code, shown = data("prepare", use, "--resize", 16)
+    assert (code, "split: 0.7" in shown) == (2, True)
+    code, shown = data("prepare", use, "--split", 0.8, "--resize", 16)
+    assert code == 0
+    assert "8 train, 2 test images, 2 classes" in shown
+    assert data("verify", use, "--split", 0.8)[0] == 0
+    assert data("show", use, "--share", 0.8, "--split", "test", "--out", tmp_path / "sheet.png")[0] == 0
+
+
+def test_notes_and_names_in_brackets_are_printed_as_they_are(data, image_folder) -> None:
+    root = image_folder("[v2]")
+    (root / "train" / "cat" / "[b].gif").write_bytes(b"")
+    code, shown = data("prepare", f"folder:{root}", "--resize", 16)
+    assert code == 0
+    assert f"{root}: 1 files are no images that are read (.gif 1;" in shown.replace("\n", "").replace("[v2] :", "[v2]:")
+
+
+def test_what_is_shown_of_a_data_set_is_plain_text(data, image_folder, tmp_path: Path) -> None:
+    code, shown = data("show", f"folder:{image_folder()}", "--out", tmp_path / "sheet.png")
+    assert code == 0
+    assert "classes are the sorted folder names of train." in shown
+    assert "``" not in shown
+    assert ":mod:" not in shown
+
+
+@pytest.mark.parametrize("out", ["sheet.foo", "missing/sheet.png"])
+def test_a_sheet_that_cannot_be_written_is_an_error_of_usage(data, image_folder, tmp_path: Path, out: str) -> None:
+    code, shown = data("show", f"folder:{image_folder()}", "--out", tmp_path / out)
+    assert (code, "error: --out" in shown) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["prepare", "show"])
+def test_help_says_the_defaults(data, command: str) -> None:
+    assert "(default: " in data(command, "--help")[1]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_without_images_is_refused_even_where_part_is_enough(data, tmp_path: Path, split: str) -> None:
+    releases.flowers102(tmp_path / "flowers")
+    for item in open_dataset(f"flowers102:{tmp_path / 'flowers'}").splits[split]:
+        item.path.unlink()
+    code, shown = data("prepare", "flowers102", "--from", tmp_path / "flowers", "--resize", 16, "--partial")
+    assert code == 2
+    assert f"the {split} split of 'flowers102:" in shown
+    assert "holds no image" in shown

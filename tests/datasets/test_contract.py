@@ -17,6 +17,10 @@ def dataset(request: pytest.FixtureRequest, image_folder, tmp_path: Path) -> Dat
     root = image_folder(per_class=3)
     if request.param == "folder":
         return open_dataset(f"folder:{root}")
+    if request.param == "csv":
+        rows = [f"{file.relative_to(root)},{file.parent.name},{file.parts[-3]}" for file in root.rglob("*.jpg")]
+        (root / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+        return open_dataset(f"csv:{root / 'list.csv'}")
     with tarfile.open(tmp_path / "copy.tar", "w") as tar:
         tar.add(root, "copy")
     return open_dataset(f"{request.param}:{tmp_path / 'copy.tar'}")

@@ -1,5 +1,6 @@
 """Downloads are resumed, checked, and taken from the next mirror when one fails; against a server on this machine."""
 
+import contextlib
 import hashlib
 import shutil
 import threading
@@ -18,11 +19,17 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``/whole``: with ranges. ``/plain``: without. ``/wrong``: other bytes. ``/broken``: breaks off half-way. Else 404."""
+    """``/whole``: with ranges. ``/plain``: without. ``/wrong``: other bytes. ``/broken``: breaks off half-way.
+
+    Their answers do not say which bytes they hold. Those of ``/odd/...`` say what the rest of the path says, else 404.
+    """
 
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
         self.server.requests.append((self.path, asked))
+        if self.path.startswith("/odd/"):
+            self.odd(asked)
+            return
         if self.path not in ("/whole", "/plain", "/wrong", "/broken"):
             self.send_error(404)
             return
@@ -35,6 +42,19 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         self.wfile.write(body[start : len(body) // 2] if self.path == "/broken" else body[start:])
+
+    def odd(self, asked: str | None) -> None:
+        """``/odd/STATUS/FROM/HEADER=VALUE,...``: the content from byte FROM (``asked``: as asked) under these headers."""
+        _, _, status, start, *headers = self.path.split("/", 4)
+        first = int(asked.removeprefix("bytes=").rstrip("-")) if start == "asked" and asked else int(start) if start.isdigit() else 0
+        self.send_response(int(status) if asked else 200)
+        for header in "/".join(headers).split(","):
+            name, _, value = header.partition("=")
+            if name and (asked or name != "Content-Range"):
+                self.send_header(name, value.replace("+", " "))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):  # of a client that has seen enough
+            self.wfile.write(CONTENT[first:])
 
     def log_message(self, *args: object) -> None:
         pass
@@ -121,3 +141,47 @@ def test_a_download_that_does_not_fit_on_the_disk_is_refused(server, tmp_path: P
     monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(DataError, match=f"has 10 bytes free, but {len(CONTENT)} are to come"):
         fetch(source(server, "/whole"), tmp_path)
+
+
+SIZE, HALF = len(CONTENT), len(CONTENT) // 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"206/asked/Content-Range=bytes+{HALF}-{SIZE - 1}/{SIZE}",
+        f"206/asked/Content-Range=bytes+{HALF}-{SIZE - 1}/*,Content-Length={HALF}",
+        f"206/0/Content-Range=bytes+0-{SIZE - 1}/{SIZE}",
+        f"206/0/Content-Length={SIZE}",
+        f"200/0/Content-Length={SIZE}",
+    ],
+    ids=["the rest", "the rest of unknown length", "all again", "all again without a word", "all as new"],
+)
+def test_without_a_checksum_a_continued_file_is_whole(server, tmp_path: Path, answer: str) -> None:
+    (tmp_path / "data.tar.part").write_bytes(CONTENT[:HALF])
+    assert fetch(source(server, f"/odd/{answer}", md5=""), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (f"206/0/Content-Range=bytes+{HALF}-{SIZE - 1}/{SIZE}", f"sent {SIZE + HALF} bytes of a file of {SIZE}"),
+        (f"206/asked/Content-Range=bytes+7-{SIZE - 1}/{SIZE}", "sent 'bytes 7-"),
+        (f"206/asked/Content-Range=bytes+{HALF}-{SIZE - 1}/{SIZE},Content-Length=7", "of length 7"),
+        ("206/asked/Content-Range=half", "sent 'half'"),
+        ("200/0/Content-Length=abc", "states a length of 'abc'"),
+        ("200/0/Content-Length=-5", "states a length of '-5'"),
+        ("200/7/", "does not say how long the file is"),
+    ],
+)
+def test_an_answer_that_cannot_be_trusted_is_refused(server, tmp_path: Path, answer: str, reason: str) -> None:
+    (tmp_path / "data.tar.part").write_bytes(CONTENT[:HALF])
+    with pytest.raises(DataError, match=reason):
+        fetch(source(server, f"/odd/{answer}", md5=""), tmp_path)
+    assert not (tmp_path / "data.tar").exists()
+
+
+def test_a_checksum_tells_where_the_server_states_no_length(server, tmp_path: Path) -> None:
+    assert fetch(source(server, "/odd/200/0/"), tmp_path).read_bytes() == CONTENT
+    with pytest.raises(DataError, match="md5"):
+        fetch(Source("other.tar", (source(server, "/odd/200/7/").urls), MD5), tmp_path)

@@ -1,14 +1,19 @@
 """Odd image files are read for what they are, or named."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from datasets.arena import Decode, prepare
-from datasets.base import DataError, open_dataset
+from datasets.base import DataError, DataSet, Item, open_dataset
+from datasets.decode import decode_items
 
 SIDE = 16
 DECODE = Decode(SIDE, keep_aspect=False)
@@ -38,23 +43,36 @@ def rotated(orientation: int) -> bytes:
     return photo("PNG", exif=exif)
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (photo("PNG"), COLOURS),
-        (photo("BMP"), COLOURS),
-        (photo("WEBP", lossless=True), COLOURS),
-        (encoded(Image.fromarray(RAMP), "PNG"), np.dstack([RAMP] * 3)),
-        (encoded(Image.fromarray(RAMP * np.uint16(257)), "PNG"), np.dstack([RAMP] * 3)),
-        (encoded(Image.fromarray(RAMP * np.uint16(257)), "TIFF"), np.dstack([RAMP] * 3)),
-        (encoded(Image.fromarray(RAMP * np.int32(257)), "TIFF"), np.dstack([RAMP] * 3)),
-        (encoded(Image.fromarray(RAMP).convert("P"), "PNG"), np.dstack([RAMP] * 3)),
-        (encoded(Image.fromarray(np.dstack([COLOURS, RAMP])), "PNG"), COLOURS),
-        (encoded(Image.fromarray(COLOURS).convert("CMYK"), "TIFF"), COLOURS),
-        (rotated(6), COLOURS),
-    ],
-    ids=["png", "bmp", "webp", "grey", "16-bit png", "16-bit tiff", "32-bit tiff", "palette", "alpha", "cmyk", "exif ignored"],
-)
+def with_alpha(colours: np.ndarray, alpha: np.ndarray) -> bytes:
+    return encoded(Image.fromarray(np.dstack([colours, alpha.astype(np.uint8)])), "PNG")
+
+
+GREY = np.dstack([RAMP] * 3)
+WHITE = np.full_like(COLOURS, 255)
+NOTHING, EVERYTHING = np.zeros_like(RAMP), np.full_like(RAMP, 255)
+CUT_OUT = RAMP > 100
+READ = {
+    "png": (photo("PNG"), COLOURS),
+    "bmp": (photo("BMP"), COLOURS),
+    "webp": (photo("WEBP", lossless=True), COLOURS),
+    "gif": (encoded(Image.fromarray(RAMP), "GIF"), GREY),
+    "grey": (encoded(Image.fromarray(RAMP), "PNG"), GREY),
+    "16-bit png": (encoded(Image.fromarray(RAMP * np.uint16(257)), "PNG"), GREY),
+    "16-bit tiff": (encoded(Image.fromarray(RAMP * np.uint16(257)), "TIFF"), GREY),
+    "32-bit tiff": (encoded(Image.fromarray(RAMP * np.int32(257)), "TIFF"), GREY),
+    "palette": (encoded(Image.fromarray(RAMP).convert("P"), "PNG"), GREY),
+    "opaque": (with_alpha(COLOURS, EVERYTHING), COLOURS),
+    "transparent": (with_alpha(COLOURS, NOTHING), WHITE),
+    "transparent grey": (with_alpha(RAMP, NOTHING), WHITE),
+    "cut out": (with_alpha(COLOURS, 255 * CUT_OUT), np.where(CUT_OUT[:, :, None], COLOURS, 255)),
+    "transparent colour": (encoded(Image.fromarray(RAMP), "PNG", transparency=7), np.where(GREY == 7, 255, GREY)),
+    "transparent palette": (encoded(Image.fromarray(RAMP).convert("P"), "PNG", transparency=0), np.where(GREY == 0, 255, GREY)),
+    "cmyk": (encoded(Image.fromarray(COLOURS).convert("CMYK"), "TIFF"), COLOURS),
+    "exif ignored": (rotated(6), COLOURS),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), READ.values(), ids=READ)
 def test_a_file_named_jpg_is_read_for_what_it_is(image_folder, content: bytes, expected: np.ndarray) -> None:
     assert np.array_equal(arena_pixels(image_folder(), content), expected)
 
@@ -100,3 +118,55 @@ def test_fast_decoding_stays_within_its_stated_error(image_folder) -> None:
     )
     errors = [np.abs(exact.image(i).astype(int) - fast.image(i)).mean() for i in range(len(exact))]
     assert 0 < max(errors) < FAST_DECODE_ERROR
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (30_000, 1)])
+def test_an_image_that_would_become_huge_is_named(image_folder, size: tuple[int, int]) -> None:
+    root = image_folder()
+    content = encoded(Image.new("L", size), "PNG")
+    with pytest.raises(DataError, match=r"cat/odd\.jpg: .*its longer side would become \d{6,}; cut it"):
+        arena_pixels(root, content, decode=Decode(256, keep_aspect=True))
+    assert arena_pixels(root, content).shape == (SIDE, SIDE, 3)
+
+
+def test_long_images_keep_their_aspect(image_folder) -> None:
+    content = encoded(Image.new("L", (20, 1)), "PNG")
+    assert arena_pixels(image_folder(), content, decode=Decode(64, keep_aspect=True)).shape == (64, 1280, 3)
+
+
+@pytest.mark.parametrize("side", [13_000, 20_000])
+def test_a_file_that_unpacks_to_a_huge_image_is_not_unpacked(image_folder, side: int) -> None:
+    packed = bytearray(photo("PNG"))
+    packed[16:24] = struct.pack(">II", side, side)
+    packed[29:33] = struct.pack(">I", zlib.crc32(packed[12:29]))
+    with pytest.raises(DataError, match=r"cat/odd\.jpg: .*more than 89 million pixels"):
+        arena_pixels(image_folder(), bytes(packed))
+
+
+def test_what_needs_another_program_is_not_read(image_folder) -> None:
+    content = encoded(Image.fromarray(COLOURS), "EPS")
+    assert Image.open(io.BytesIO(content)).format == "EPS"
+    with pytest.raises(DataError, match=r"cat/odd\.jpg: .*cannot identify image file; replace"):
+        arena_pixels(image_folder(), content)
+
+
+SEEDS = [content for content, _ in READ.values()]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_bytes_are_decoded_or_named(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(data.draw(st.sampled_from(SEEDS) | st.binary(max_size=64)))
+    for position in data.draw(st.lists(st.integers(0, max(len(content) - 1, 0)), max_size=4)) if content else ():
+        content[position] ^= 1 << data.draw(st.integers(0, 7))
+    content = content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))]
+    item = Item("odd.jpg", 0, tmp_path / "odd.jpg")
+    item.path.write_bytes(content)
+    error = None
+    try:
+        (pixels,), (seen,) = decode_items(DataSet(), [item], Decode(8, keep_aspect=data.draw(st.booleans())))
+    except DataError as refused:
+        error = str(refused)
+    else:
+        assert len(pixels) == 3 * seen.size[0] * seen.size[1]
+    assert error is None or ("odd.jpg" in error and "0x" not in error)

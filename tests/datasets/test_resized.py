@@ -14,7 +14,7 @@ from torchvision.transforms import RandomResizedCrop, Resize
 
 from datasets.arena import ArenaSplit, Decode, prepare
 from datasets.base import open_dataset
-from datasets.resized import RATIO, SCALE, Boxes, cut_boxes, random_boxes
+from datasets.resized import POINT, RATIO, SCALE, Boxes, cut_boxes, random_boxes, weights
 from datasets.stream import Cutter, TrainStream
 from methods.testing import trained
 from tests.datasets.test_stream import MEAN, SIZES, STD, FakeRng, normal
@@ -97,14 +97,40 @@ def test_batches_equal_torchvisions_resized_crop(split: tuple[Path, ArenaSplit])
 def test_products_on_a_resident_split_equal_the_host(split: tuple[Path, ArenaSplit]) -> None:
     _, pixels = split
     indices = np.arange(16)
-    for crop in (7, 13, 24, 61):
-        drawn = random_boxes(pixels.heights[indices], pixels.widths[indices], True, np.random.default_rng(crop))
-        host = Cutter(pixels, crop, CPU, None)(indices, drawn).int()
-        resident = Cutter(pixels, crop, CPU, torch.from_numpy(np.array(pixels.pixels)))(indices, drawn).int()
-        assert (host - resident).abs().max() <= 1
-        low = drawn.height <= crop
-        assert torch.equal(host[low], resident[low])
-    assert low.all()
+    for crop in (7, 13, 24, 29, 61):
+        for seed in range(4):
+            drawn = random_boxes(pixels.heights[indices], pixels.widths[indices], True, np.random.default_rng([crop, seed]))
+            host = Cutter(pixels, crop, CPU, None)(indices, drawn)
+            assert torch.equal(host, Cutter(pixels, crop, CPU, torch.from_numpy(np.array(pixels.pixels)))(indices, drawn))
+
+
+def one_image(height: int, width: int, seed: int) -> ArenaSplit:
+    """A split of one image of black and white noise, whose rounding is the hardest."""
+    noise = np.random.default_rng(seed).choice(np.array([0, 255], np.uint8), 3 * height * width)
+    return ArenaSplit("train", noise, np.zeros(1, np.int64), np.array([height]), np.array([width]), np.zeros(1, np.int64), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "crop"),
+    [(341, 256, 224), (256, 341, 224), (225, 224, 224), (224, 225, 224), (300, 210, 9), (700, 400, 8), (5, 3, 50)],
+)
+def test_host_and_device_agree_with_torchvision_whatever_the_scale(height: int, width: int, crop: int) -> None:
+    pixels = one_image(height, width, crop)
+    whole = Boxes(*(np.array([value]) for value in (0, 0, height, width)), np.zeros(1, bool))
+    expected = F.resized_crop(Image.fromarray(pixels.image(0)), 0, 0, height, width, [crop, crop])
+    for resident in (None, torch.from_numpy(np.array(pixels.pixels))):
+        assert np.array_equal(Cutter(pixels, crop, CPU, resident)(np.zeros(1, int), whole)[0].numpy(), np.asarray(expected))
+
+
+def test_the_sums_of_a_device_are_exact_with_ten_bits_of_mantissa() -> None:
+    """As on tensor cores (TF32), whose products keep 11 significant bits of each factor."""
+    for sides, crop in ((341, 224), (300, 9)):
+        found = weights(torch.tensor([sides]), sides, crop)
+        assert found.max() <= 1 << POINT
+        taps = int((found > 0).sum(2).max())
+        bits = min(11, 24 - 8 - (2 * -(-sides // crop) + 1).bit_length())
+        assert taps * ((1 << bits) - 1) * 255 < 1 << 24
+        assert int(found.max()) >> (range(0, POINT, bits)[-1]) <= 1 << 11
 
 
 def test_a_batch_depends_on_its_number_alone(split: tuple[Path, ArenaSplit]) -> None:

@@ -1,5 +1,6 @@
 """Batches equal torchvision's transforms, and depend on the step and the streams alone."""
 
+import threading
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 from datasets.arena import ArenaSplit, Decode, prepare
 from datasets.base import DataError, open_dataset
 from datasets.stream import (
+    Ahead,
     Cutter,
     Normalise,
     Preprocess,
@@ -197,3 +199,33 @@ def test_a_set_up_pass_shows_every_image_once(split) -> None:
     assert all(torch.equal(a.x, b.x) for a, b in zip(run(2), run(None), strict=False))
     assert len(run(2)) == 2
     assert not torch.equal(run(1, seed=1)[0].index, run(1)[0].index)
+
+
+@pytest.mark.parametrize("resized", [False, True])
+def test_cutting_ahead_changes_no_batch(image_folder, resized: bool) -> None:
+    split = prepare(open_dataset(f"folder:{image_folder(per_class=8, sizes=SIZES)}"), Decode(29, keep_aspect=True)).split("train")
+    plain, ahead = (stream(split, crop=24, views=2, resized=resized, ahead=ahead) for ahead in (False, True))
+    for i in (0, 1, 2, 3, 1, 7, 8):
+        one, two = plain.batch(i), ahead.batch(i)
+        assert all(torch.equal(a, b) for a, b in zip((*one[:3], *one.extra_views), (*two[:3], *two.extra_views), strict=True))
+
+
+def test_what_cutting_ahead_raises_is_raised_at_its_batch() -> None:
+    def make(i: int) -> int:
+        if i == 2:
+            raise ValueError("image 2 is gone")
+        return i
+
+    ahead = Ahead(make)
+    assert [ahead(0), ahead(1)] == [0, 1]
+    with pytest.raises(ValueError, match="image 2"):
+        ahead(2)
+    assert ahead(3) == 3
+
+
+def test_the_next_batch_is_cut_while_this_one_is_used() -> None:
+    made = [threading.Event() for _ in range(4)]
+    ahead = Ahead(lambda i: made[i].set())
+    ahead(0)
+    assert made[1].wait(10)
+    assert not made[2].is_set()

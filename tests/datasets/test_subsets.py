@@ -107,12 +107,36 @@ def test_subset_hash_is_of_the_set() -> None:
 def test_a_published_list_is_followed(tmp_path: Path) -> None:
     keys = ["001.a b/x.jpg", "001.a b/y.jpg", "002.c/x.jpg"]
     file = tmp_path / "train_15.txt"
-    file.write_text("train/002.c/x.jpg 1\ntrain/001.a b/y.jpg 0\n\n")
-    assert subset_listed(keys, file).tolist() == [2, 1]
+    for lines in (
+        "train/002.c/x.jpg 1\ntrain/001.a b/y.jpg 0\n\n",
+        "train/002.c/x.jpg\t1\r\ntrain/001.a b/y.jpg \t 0",
+        "\ufefftrain/002.c/x.jpg   2\ntrain/001.a b/y.jpg 1\n",
+        "002.c/x.jpg\t002.c\n001.a b/y.jpg\t001.a b\n",
+    ):
+        file.write_text(lines)
+        assert subset_listed(keys, [0, 0, 1], ["001.a b", "002.c"], file).tolist() == [2, 1]
 
 
-@pytest.mark.parametrize(("line", "reason"), [("train/002.c/z.jpg 1", "no training image"), ("002.c/x.jpg 1", "listed twice")])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("train/002.c/z.jpg 1", r"no training image is named .*\(line 2\)"),
+        ("002.c/x.jpg 1", r"listed twice \(lines 1 and 2\)"),
+        ("train/001.a/x.jpg", r"expected 'path label', .*\(line 2\)"),
+        ("train/001.a/x.jpg 1", r"label '1' \(line 2\), but .* is of class 0, '001\.a'"),
+        ("train/001.a/x.jpg\t002.c", r"label '002\.c' \(line 2\)"),
+        ("train/001.a/x.jpg \u00b2", r"\(line 2\)"),
+    ],
+)
 def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, line: str, reason: str) -> None:
     (tmp_path / "list.txt").write_text(f"train/002.c/x.jpg 1\n{line}\n")
     with pytest.raises(DataError, match=reason):
-        subset_listed(["001.a/x.jpg", "002.c/x.jpg"], tmp_path / "list.txt")
+        subset_listed(["001.a/x.jpg", "002.c/x.jpg"], [0, 1], ["001.a", "002.c"], tmp_path / "list.txt")
+
+
+def test_an_empty_list_and_one_that_is_missing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\n\n")
+    with pytest.raises(DataError, match="lists no image"):
+        subset_listed(["a/x.jpg"], [0], ["a"], tmp_path / "list.txt")
+    with pytest.raises(DataError, match=r"cannot read .*gone\.txt"):
+        subset_listed(["a/x.jpg"], [0], ["a"], tmp_path / "gone.txt")

@@ -89,3 +89,56 @@ def test_twenty_kills_lose_nothing_and_change_nothing(images: Path, backbone: st
     print(f"{kills} kills; resumed at {resumed}; age of checkpoints at a kill, seconds: {[round(age, 1) for age in unsaved]}")
     assert sum(step > 0 for step in resumed) >= RESUMED
     assert statistics.median(unsaved) <= 2 * INTERVAL
+
+
+MANY = 100
+SHORT = {
+    **SETTINGS,
+    "methods": ["fine_tuning", "linear_probe", "l2_sp", "mixup", "smile", "rifle"],
+    "training": {**SETTINGS["training"], "steps": 150},
+    "runtime": {"checkpoint_seconds": 0.1},
+}
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    try:
+        return [pid, *(each for child in children(pid) for each in tree(child))]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes through /proc")
+def test_a_hundred_kills_of_any_process_lose_nothing(images: Path, backbone: str, tmp_path: Path) -> None:
+    """At any moment: while Python starts, before a claim, between two runs, while the report is drawn."""
+    rng = random.Random(1)
+    file = sweep_file(tmp_path, images, backbone, **SHORT)
+    whole = Killed(file, tmp_path / "whole")
+    assert whole.start().wait() == 0
+    expected, kills, sweeps = whole.records(), {"runner": 0, "worker": 0}, 0
+    assert len(expected) == 12
+    while sum(kills.values()) < MANY:
+        sweep, sweeps = Killed(file, tmp_path / f"cut{sweeps}"), sweeps + 1
+        while len(sweep.records()) < len(expected) and sum(kills.values()) < MANY:
+            if sweep.process is None or sweep.process.poll() is not None:
+                sweep.start()
+            time.sleep(rng.uniform(0, 3))
+            pids = tree(sweep.process.pid)
+            if sweep.process.poll() is None and pids:
+                pid = rng.choice(pids)
+                workers = pids[1:]
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                kills["runner" if pid == sweep.process.pid else "worker"] += 1
+                if pid == sweep.process.pid:
+                    sweep.process.wait()
+                    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+                        time.sleep(0.02)
+                sweep.nothing_is_lost_or_redone()
+        if sweep.process is not None:
+            sweep.process.wait()
+        assert sweep.finish() == 0, sweep.shown
+        sweep.nothing_is_lost_or_redone()
+        assert sweep.records() == expected
+        assert not list(sweep.out.glob("runs/*/.tmp-*"))
+    print(f"{kills} kills in {sweeps} sweeps of {len(expected)} runs: 0 lost, 0 redone, records equal")

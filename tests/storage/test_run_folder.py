@@ -283,3 +283,131 @@ def test_a_finished_run_keeps_its_config(run):
     write_record(run.path, {})
     run.create("steps: 3\n")
     assert run.config_path.read_text() == "steps: 2\n"
+
+
+@pytest.mark.parametrize(
+    "content", ['"x"', '{"reason": null}', '{"reason": ""}', "[]", '{"reason": "half', "\0" * 40, '{"reason": 7, "claim": "x"}']
+)
+def test_a_damaged_failure_is_a_failure(run, content):
+    take(run)
+    run.failure_path.write_text(content)
+    assert run.state() == "failed"
+    assert run.failure()["reason"] == "failure.json is damaged"
+    run.retry()
+    assert run.state() != "failed"
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '{"a": 1', "\0" * 40, "[" * 100_000])
+def test_a_record_that_is_no_object_is_none(run, content):
+    run.record_path.write_text(content)
+    assert run.record() is None
+
+
+def test_a_folder_in_place_of_a_file_is_damage(run):
+    run.record_path.mkdir()
+    assert run.record() is None
+    assert run.saved_step() == 0
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"step": null}', '{"step": "7"}', '{"step": -1}', '{"step": tr'])
+def test_a_damaged_checkpoint_note_is_step_zero(run, content):
+    (run.path / "checkpoint").mkdir()
+    (run.path / "checkpoint" / "step.json").write_text(content)
+    assert run.saved_step() == 0
+
+
+def test_a_missing_claim_below_the_newest_is_no_reason_to_fail(run):
+    take(run).end("interrupted")
+    take(run).end("interrupted")
+    (run.claims / "1").unlink()
+    assert take(run).n == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"session": "s"}', '{"session": "s", "start_step": null, "pid": "x"}'])
+def test_a_torn_claim_is_taken_over_when_it_is_stale(run, content):
+    take(run)
+    (run.claims / "1").write_text(content)
+    os.utime(run.claims / "1", (time.time() - 2 * run_folder.STALE_SECONDS,) * 2)
+    assert run.state() == "interrupted"
+    assert take(run).n == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_damaged_end_is_an_end(run, content):
+    take(run)
+    (run.claims / "1.end").write_text(content)
+    assert run.state() == "interrupted"
+    assert take(run).n == 2
+
+
+def test_a_take_over_that_fails_leaves_no_live_claim(run, monkeypatch):
+    take(run).end("interrupted")
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "_take_over", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            claim(run.path, "s")
+    assert run.state() == "interrupted"
+    assert take(run).n == 3
+
+
+@pytest.mark.parametrize("ahead", [2, 1000])
+def test_a_heartbeat_far_in_the_future_is_of_before_the_clock_was_set_back(run, ahead, monkeypatch):
+    monkeypatch.setattr(run_folder, "_DOUBT_SECONDS", 0.01)
+    take(run)
+    move_owner(run, 1, -ahead * run_folder.STALE_SECONDS)
+    assert run.state() == "interrupted"
+    assert take(run).n == 2
+
+
+def test_a_heartbeat_a_little_ahead_is_one(run):
+    take(run)
+    move_owner(run, 1, -run_folder.STALE_SECONDS / 2)
+    assert run.state() == "running"
+    assert claim(run.path, "other") is None
+
+
+def test_an_owner_that_beats_after_the_clock_was_set_back_keeps_its_run(run, monkeypatch):
+    own = take(run)
+    move_owner(run, 1, -1e6)
+    monkeypatch.setattr(run_folder.time, "sleep", lambda _: own.beat())
+    assert claim(run.path, "other") is None
+
+
+@pytest.mark.parametrize("age", [200, 1e6])
+def test_a_live_process_of_this_machine_is_not_robbed_when_the_clock_jumps(run, age, monkeypatch):
+    if liveness.machine() is None:
+        pytest.skip("this system does not tell its processes apart")
+    own = take(run)
+    os.utime(run.claims / "1", (time.time() - age,) * 2)
+    assert run.state() == "running"
+    monkeypatch.setattr(run_folder.time, "sleep", lambda _: own.beat())
+    assert claim(run.path, "other") is None
+    os.utime(run.claims / "1", (time.time() - age,) * 2)
+    monkeypatch.setattr(run_folder.time, "sleep", lambda _: None)  # it lives, and does not beat: it cannot work on the run
+    assert claim(run.path, "other").n == 2
+
+
+def test_a_claim_of_this_hosts_last_boot_is_soon_stale(run, monkeypatch):
+    take(run)
+    info = json.loads((run.claims / "1").read_text())
+    host, _, names = str(info["machine"]).split()
+    (run.claims / "1").write_text(json.dumps({**info, "machine": f"{host} another-boot {names}"}))
+    assert run.state() == "running"  # a host of the same name may beat
+    os.utime(run.claims / "1", (time.time() - run_folder.STALE_SECONDS / 2,) * 2)
+    assert run.state() == "interrupted"
+
+
+def test_a_parent_is_signalled_only_while_its_child_is_its_own():
+    who = liveness.identity()
+    if liveness.machine() is None:
+        pytest.skip("this system does not tell its processes apart")
+    assert liveness.living_parent(who) == (os.getppid() if os.getppid() > 1 else None)
+    assert liveness.living_parent({**who, "parent": 1}) is None
+    assert liveness.living_parent({**who, "parent": who["parent"] + 1}) is None
+    assert liveness.living_parent({**who, "pid_start": "0"}) is None
+    assert liveness.living_parent({**who, "machine": "elsewhere"}) is None
+    assert liveness.living_parent({}) is None

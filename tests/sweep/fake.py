@@ -45,6 +45,8 @@ ERRORS = {
     "data": lambda: DataError("cannot read a.png"),
     "bug": lambda: KeyError("x"),
     "exit": lambda: SystemExit(3),
+    "crash": lambda: KeyError("a defect"),
+    "cuda": lambda: RuntimeError("CUDA error: device-side assert triggered"),
 }
 
 

@@ -22,6 +22,7 @@ from benchmark.sweep.runner import run_local
 from benchmark.sweep.worker import PROGRAM
 
 ROOT = Path(__file__).parents[2]
+FAKE = "tests.sweep.fake"
 
 
 def make(folder: Path, configs: dict[str, dict[str, Any]]) -> list[str]:
@@ -35,7 +36,7 @@ def sweep(folder: Path, run_ids: list[str], workers: int = 2, policy: Policy = A
     shown = io.StringIO()
     view = View(Console(file=shown, width=200))
     named = Order(**{"out": str(folder), "runs": tuple(run_ids), "device": "cpu", "workers": workers, "threads": 1, **order})
-    with mock.patch.dict(os.environ, {PROGRAM: "tests.sweep.fake"}):
+    with mock.patch.dict(os.environ, {PROGRAM: FAKE}):
         outcome = run_local(named, view, policy)
     return outcome, shown.getvalue()
 

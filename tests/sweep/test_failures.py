@@ -34,7 +34,21 @@ def chained(cause: Exception, error: Exception) -> Exception:
         ),
         (OSError(errno.EDQUOT, "Quota exceeded"), "disk_full", f"OSError: [Errno {errno.EDQUOT}] Quota exceeded"),
         (OSError(errno.EROFS, "Read-only file system"), "read_only", f"OSError: [Errno {errno.EROFS}] Read-only file system"),
-        (OSError(errno.EIO, "I/O error"), "error", f"OSError: [Errno {errno.EIO}] I/O error"),
+        (RuntimeError("CUDA error: out of memory"), "out_of_memory", "RuntimeError: CUDA error: out of memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+            "out_of_memory",
+            "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate",
+        ),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+            "out_of_memory",
+            "RuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        ),
+        (RuntimeError("CUDA error: an illegal memory access"), "device", "RuntimeError: CUDA error: an illegal memory access"),
+        (ValueError("the option says out of memory"), "error", "ValueError: the option says out of memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out_of_memory", f"OSError: [Errno {errno.ENOMEM}] Cannot allocate memory"),
+        (OSError(errno.EIO, "I/O error"), "disk", f"OSError: [Errno {errno.EIO}] I/O error"),
         (chained(OSError(errno.ENOSPC, "No space"), RuntimeError("write failed")), "disk_full", "RuntimeError: write failed"),
         (UsageError("no such thing"), "error", "no such thing"),
         (KeyError("x"), "error", "KeyError: 'x'"),
@@ -44,3 +58,12 @@ def test_a_failure_is_described_for_a_table(error, kind, reason):
     described = describe(error)
     assert (described["kind"], described["reason"]) == (kind, reason)
     assert type(error).__name__ in described["traceback"]
+
+
+def test_an_exception_that_cannot_be_told_is_told():
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise TypeError
+
+    described = describe(Mute())
+    assert (described["kind"], described["reason"]) == ("error", "Mute: no message")

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.perf import scale
 from benchmark.storage.run_folder import RunFolder, claim
-from benchmark.sweep import carry_out, cost, plan
+from benchmark.sweep import carry_out, cost, plan, status
 
 SEEDS = 5
 
@@ -200,3 +202,93 @@ def test_a_probe_measures_a_few_steps_of_each_method(images: Path, backbone: str
     assert "a probe of 10 steps of 1 methods and 1 finished runs" in measured(plan.make(found, tmp_path / "out"), log).estimate.basis
     with pytest.raises(UsageError, match="cifar100"):
         measured(plan.make(sweep(datasets=["cifar100"]), tmp_path), log)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"run_id": "x', "\0" * 40])
+def test_a_damaged_record_is_stale_everywhere_and_set_aside(tmp_path: Path, content: str) -> None:
+    found = sweep()
+    finish(tmp_path, found)
+    path = RunFolder(tmp_path / "runs" / found.runs[0].run_id).record_path
+    path.write_text(content)
+    made = plan.make(found, tmp_path)
+    assert made.counts == {"done": 9, "stale": 1}
+    assert made.reasons("stale") == [("record.json is damaged", 1)]
+    states = status.collect(tmp_path, [run.run_id for run in found.runs])
+    assert (states.counts["done"], states.counts["failed"]) == (9, 1)
+    assert "record.json is damaged" in states.rows[0].reason
+    carry_out.create_folders(made)
+    assert plan.make(found, tmp_path).counts == {"done": 9, "new": 1}
+
+
+def test_a_folder_named_record_is_set_aside_too(tmp_path: Path) -> None:
+    found = sweep()
+    finish(tmp_path, found)
+    path = RunFolder(tmp_path / "runs" / found.runs[0].run_id).record_path
+    path.unlink()
+    path.mkdir()
+    carry_out.create_folders(plan.make(found, tmp_path))
+    assert plan.make(found, tmp_path).counts == {"done": 9, "new": 1}
+
+
+@pytest.mark.parametrize("content", ['"x"', '{"reason": null}', '{"reason": ""}', '{"reason": " \\n "}', "[]"])
+def test_a_damaged_failure_is_shown_as_one(tmp_path: Path, content: str) -> None:
+    found = sweep()
+    finish(tmp_path, found, slice(0, 0))
+    RunFolder(tmp_path / "runs" / found.runs[0].run_id).failure_path.write_text(content)
+    assert plan.make(found, tmp_path).reasons("failed") == [("failure.json is damaged", 1)]
+    assert status.collect(tmp_path, [found.runs[0].run_id]).rows[0].reason == "failure.json is damaged"
+
+
+def test_what_is_no_run_folder_is_not_counted(tmp_path: Path) -> None:
+    found = sweep()
+    finish(tmp_path, found)
+    for name in (".DS_Store", ".tmp-0a1b", "Thumbs.db"):
+        (tmp_path / "runs" / name).touch()
+    (tmp_path / "runs" / ".AppleDouble").mkdir()
+    assert plan.make(found, tmp_path).leftover == 0
+
+
+def test_numbers_of_what_is_set_aside_are_never_used_twice(tmp_path: Path) -> None:
+    for n in range(3):
+        (tmp_path / "runs" / "r").mkdir(parents=True)
+        (tmp_path / "runs" / "r" / str(n)).touch()
+        carry_out.set_aside(tmp_path, tmp_path / "runs" / "r")
+        if n == 1:
+            shutil.rmtree(tmp_path / "stale" / "r.0")
+    assert {path.name: [each.name for each in path.iterdir()] for path in (tmp_path / "stale").iterdir()} == {"r.0": ["2"], "r.1": ["1"]}
+
+
+def test_a_neighbour_of_which_nothing_can_be_read_changes_nothing(tmp_path: Path) -> None:
+    finish(tmp_path / "whole", sweep(name="whole"))
+    finish(tmp_path / "old", sweep(name="old"))
+    texts = {0: b"\xff\xfe", 1: b"", 2: b"[]", 3: b"components: [{name: m, use: 'gone:M'}]\n"}
+    for n, run in enumerate(sorted((tmp_path / "old" / "runs").iterdir())):
+        config = run / "config.yaml"
+        if n in texts:
+            config.write_bytes(texts[n])
+        elif n == 4:
+            config.unlink()
+            config.mkdir()
+        elif n == 5:
+            config.write_text(config.read_text().replace("use: fine_tuning", "use: 'prints:M'").replace("use: smile", "use: 'prints:M'"))
+        else:
+            (run / "record.json").write_text('{"batch_size": "x", "images_per_second": [], "steps": null}')
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "runs").touch()
+    made = plan.make(sweep(), tmp_path / "new")
+    assert made.counts == {"new": 10}
+    assert "by 10 runs of whole" in shown(made)
+
+
+def test_a_neighbour_that_is_removed_meanwhile_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(tmp_path / "old", sweep(name="old"))
+    listdir = os.listdir
+
+    def vanishing(folder: Any) -> list[str]:
+        names = listdir(folder)
+        if Path(folder) == tmp_path / "old" / "runs":
+            shutil.rmtree(tmp_path / "old")
+        return names
+
+    monkeypatch.setattr("benchmark.sweep.cost.os.listdir", vanishing)
+    assert plan.make(sweep(), tmp_path / "new").seconds is None

@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from benchmark.storage.run_folder import read_json
+from benchmark.storage.run_folder import claim, read_json
 from benchmark.sweep.order import SweepOutcome
 from tests.sweep.sweeping import ROOT, make, record, run, steps_done, sweep, total
 
@@ -106,12 +108,27 @@ def test_a_refusal_comes_before_any_compute(tmp_path):
     assert [run(tmp_path, run_id).state() for run_id in runs] == ["new", "new"]
 
 
-def test_a_defect_before_the_first_run_ends_the_sweep(tmp_path):
+def test_a_defect_of_one_method_fails_its_runs_alone(tmp_path):
     runs = make(tmp_path, {"a": {"error": "crash"}, "b": {}})
-    outcome, _ = sweep(tmp_path, runs)
+    outcome, _ = sweep(tmp_path, runs, workers=1)
     assert outcome.exit_code == 1
-    assert "KeyError: 'a defect'" in outcome.message
-    assert [run(tmp_path, run_id).state() for run_id in runs] == ["new", "new"]
+    assert outcome.failed == {"a": "KeyError: 'a defect'"}
+    assert outcome.done == ("b",)
+
+
+def test_a_refusal_is_heard_beside_a_defect(tmp_path):
+    runs = make(tmp_path, {"a": {"error": "crash"}, "b": {"error": "refuse"}})
+    outcome, _ = sweep(tmp_path, runs)
+    assert (outcome.exit_code, outcome.message) == (2, "method 'x': refused")
+
+
+def test_a_training_program_that_cannot_be_imported_ends_the_sweep(tmp_path, monkeypatch):
+    runs = make(tmp_path, {"a": {}, "b": {}})
+    monkeypatch.setattr("tests.sweep.sweeping.FAKE", "tests.sweep.missing")
+    outcome, _ = sweep(tmp_path, runs, workers=1)
+    assert outcome.exit_code == 1
+    assert "workers die before their first run" in outcome.message
+    assert "No module named 'tests.sweep.missing'" in outcome.message
 
 
 def test_a_run_folder_that_cannot_be_claimed_fails_with_the_reason(tmp_path):
@@ -133,3 +150,52 @@ def test_a_worker_sets_its_threads_and_hides_other_devices(tmp_path):
 def test_the_runner_does_not_import_torch():
     code = "import sys, benchmark.sweep.runner, benchmark.sweep.status, benchmark.sweep.worker; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_broken_device_keeps_its_reason_and_the_next_runs_get_a_fresh_process(tmp_path):
+    runs = make(tmp_path, {"a": {"error": "cuda"}, "b": {}, "c": {"error": "cuda"}, "d": {}})
+    outcome, _ = sweep(tmp_path, runs, workers=1)
+    assert outcome.done == ("b", "d")
+    assert outcome.failed == dict.fromkeys("ac", "RuntimeError: CUDA error: device-side assert triggered")
+    assert "fake.py" in run(tmp_path, "a").failure()["traceback"]
+    pids = [read_json(run(tmp_path, run_id).claims / "1")["pid"] for run_id in runs]
+    assert pids[0] != pids[1] == pids[2] != pids[3]
+    assert not list((tmp_path / "runs").glob("*/claims/*.death"))
+
+
+def test_a_run_that_hangs_fails_and_the_others_are_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "0.5")
+    monkeypatch.setenv("SMILEBENCH_STALE_SECONDS", "1.6")  # looked at every 0.2 s
+    runs = make(tmp_path, {"a": {"pause": "evaluate"}, "b": {}})
+    outcome, _ = sweep(tmp_path, runs, workers=1)
+    assert outcome.done == ("b",)
+    assert "hangs: no progress for" in outcome.failed["a"]
+    assert "at step 10 (train)" in outcome.failed["a"]
+    assert "in point" in run(tmp_path, "a").failure()["traceback"]
+    assert run(tmp_path, "a").failure()["kind"] == "hang"
+
+
+@pytest.mark.parametrize("listed", ["", "-1", "NoDevFiles"])
+def test_without_a_gpu_a_sweep_for_one_is_refused(tmp_path, monkeypatch, listed):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    runs = make(tmp_path, {"a": {}})
+    outcome, _ = sweep(tmp_path, runs, workers=1, device="cuda")
+    assert (outcome.exit_code, outcome.unfinished) == (2, ("a",))
+    assert f"no GPU is visible here (CUDA_VISIBLE_DEVICES is '{listed}')" in outcome.message
+
+
+def test_a_run_that_is_waited_for_is_named_with_its_holder(tmp_path):
+    runs = make(tmp_path, {"a": {}, "b": {}})
+    own = claim(run(tmp_path, "a").path, "another command")
+    timer = threading.Timer(1.5, lambda: own.end("interrupted"))
+    timer.start()
+    outcome, shown = sweep(tmp_path, runs, workers=1)
+    assert outcome.exit_code == 0
+    assert shown.count("a: waits for process") == 1
+    assert f"process {os.getpid()} on" in shown
+
+
+def test_a_damaged_failure_of_an_earlier_command_is_tried_again(tmp_path):
+    runs = make(tmp_path, {"a": {}})
+    run(tmp_path, "a").failure_path.write_text('{"reason": null}')
+    assert sweep(tmp_path, runs)[0].exit_code == 0

@@ -3,6 +3,7 @@ import json
 import os
 import time
 
+import pytest
 from rich.console import Console
 
 from benchmark.storage.run_folder import STALE_SECONDS, claim, write_json, write_record
@@ -112,3 +113,24 @@ def test_sizes_are_readable():
 
 def test_durations_are_readable():
     assert [duration(seconds) for seconds in (8, 300, 11520)] == ["8 s", "5 min", "3.2 h"]
+
+
+@pytest.mark.parametrize("claim_text", ["", "[]", '{"time": "x", "start_step": null, "host": 3}'])
+@pytest.mark.parametrize("progress", ['{"step": 5, "total": 10, "updated": 7.0}', "[]", '{"step": "x", "total": [], "phase": 3}'])
+def test_a_torn_claim_of_a_running_run_is_shown(tmp_path, claim_text, progress):
+    make(tmp_path, {"a": {}})
+    claim(run(tmp_path, "a").path, "s")
+    (run(tmp_path, "a").claims / "1").write_text(claim_text)
+    run(tmp_path, "a").progress_path.write_text(progress)
+    found = collect(tmp_path, ["a"])
+    assert found.counts["running"] == 1
+    Console(file=io.StringIO()).print(render(found))
+
+
+def test_a_heartbeat_in_the_future_is_shown_as_one(tmp_path):
+    make(tmp_path, {"a": {}})
+    claim(run(tmp_path, "a").path, "s")
+    os.utime(run(tmp_path, "a").claims / "1", (time.time() + 60,) * 2)
+    shown = io.StringIO()
+    Console(file=shown, width=300).print(render(collect(tmp_path, ["a"])))
+    assert "s ahead of the clock" in shown.getvalue()

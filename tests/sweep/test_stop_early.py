@@ -77,3 +77,18 @@ def test_a_local_sweep_with_one_good_run_goes_on(tmp_path):
     outcome, _ = sweep(tmp_path, runs, 3)
     assert outcome.done == ("good",)
     assert len(outcome.failed) == 5
+
+
+def test_deaths_count_as_failures_do(tmp_path):
+    runs = make(tmp_path, {f"r{n}": {"die": "setup", "times": 9} for n in range(6)})
+    outcome, _ = sweep(tmp_path, runs, 3)
+    assert outcome.exit_code == 1
+    assert "stopped early: the first 3 runs all failed alike and none is done (its process died (SIGKILL))" in outcome.message
+    assert [run(tmp_path, run_id).last_claim() for run_id in runs[4:]] == [None, None]
+
+
+def test_deaths_beside_a_run_that_is_done_stop_nothing(tmp_path):
+    runs = make(tmp_path, {"good": {}, **{f"r{n}": {"die": "setup", "times": 9} for n in range(4)}})
+    outcome, _ = sweep(tmp_path, runs, 2)
+    assert outcome.done == ("good",)
+    assert len(outcome.failed) == 4
