@@ -16,7 +16,8 @@ Deviations from the authors' code: there is none; the numbers are TLLib's, and s
 makes otherwise: w gets no gradient from CCE (``detach_classifier``), CCL sees the queue before this batch's keys enter and CCE
 after (``queue_update="between"``). TLLib's queues start as random unit vectors, which count as keys until replaced;
 ``mask_unfilled`` leaves them out. The classifier starts from N(0, .01) without bias (``head_init``). TLLib trains the projector at
-the backbone's rate, a tenth of the classifier's; here its rate is ``projector_lr`` times the backbone's.
+the backbone's rate, a tenth of the classifier's; here its rate is ``projector_lr`` times the backbone's. The key network's
+classifier stands still.
 """
 
 import copy

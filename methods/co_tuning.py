@@ -12,11 +12,11 @@ augmentation, on the very images that the run trains on). ``"learned"``: multino
 y without intercept, its penalty chosen among 17 by held-out accuracy and its temperature by held-out likelihood, gives p(y | s);
 Bayes' rule with the marginal of s gives p(s | y).
 
-Deviations from the authors' code: their default is the learned relationship, with a separate validation set and source logits
-scaled by .884, a calibration of ResNet-50 (``calibration``, 1 here). Ours is TLLib's direct one. For the learned one a fifth of
-each class of the training images (none of a class with one image) is held out and used again for the marginal, and every regression
-runs until it converges (theirs stops after 100 iterations); of equally accurate ones the least penalised is taken, as theirs.
-Classes without an image, which give NaN in TLLib, get p(s | y) = 0.
+Deviations from the authors' code: their default is the learned relationship (variant ``co_tuning_learned``), with a separate
+validation set and source logits scaled by .884, a calibration of ResNet-50 (``calibration``, 1 here). Our default is TLLib's direct one.
+For the learned one a fifth of each class of the training images (none of a class with one image) is held out and used again for the
+marginal, and every regression runs until it converges (theirs stops at scikit-learn's tolerance of 1e-4, or after 100 iterations); of
+equally accurate ones the least penalised is taken, as theirs. Classes without an image, which give NaN in TLLib, get p(s | y) = 0.
 """
 
 import copy

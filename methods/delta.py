@@ -11,7 +11,9 @@ the batch (summed, not averaged); k: channel; v: the classifier (weight and bias
 task when a channel's map is zero, with a classifier trained on its features, averaged over 4 batches of 32 augmented
 training images; std: population. alpha and beta .01, tau 5. A value of alpha is valid only with its scaling and batch size.
 
-Deviations from the authors' code: its classifier for I is trained for 10 epochs with BatchNorm statistics that drift; here for 10
+Deviations from the authors' code: I is measured on 4 batches (``n_batches``) of 32 (``batch_size``); there batches have 64 images, and
+TLLib takes 10 of 32. Its exponential schedule ends at .0316 of the rate, ours at .01 (``training.exp_end``). Its classifier for I is
+trained for 10 epochs with BatchNorm statistics that drift; here for 10
 epochs (SGD, momentum .9, rate .01 falling tenfold per 6 epochs, weight decay 1e-4) on features of unaugmented images, computed once
 in eval mode. Backbones other than bottleneck ResNets are tapped at their last four stages, transformers at four evenly spaced
 blocks; there a removed channel is zero after the stage, while a ResNet's is zero before BatchNorm, in both codes. ``delta_smile``

@@ -9,7 +9,7 @@ new classifier (weight and bias). Both norms are plain sums of squares. The pena
 after the backward pass, so it is the same for every optimizer; its value is computed at log points only.
 
 Deviations from the authors' code: the TensorFlow code penalises convolution kernels only (``params="kernels"``), with alpha .1.
-Our default, all parameters with alpha = beta = .01, is that of the DELTA and TLLib repositories. The SMILE repository adds
+That is not our default: all parameters with alpha = beta = .01, as the DELTA and TLLib repositories have it. The SMILE repository adds
 weight decay 1e-4 on all parameters, which moves the fixed point from w0 to alpha w0 / (alpha + 1e-4); ``l2_sp_smile`` does so too.
 """
 

@@ -7,7 +7,8 @@ Zhang, Cisse, Dauphin, Lopez-Paz: mixup: Beyond Empirical Risk Minimization. ICL
 (x', y'): the partner of (x, y) under a random permutation of the batch; lam: one per batch; CE: mean over the batch. The two
 cross-entropies are one against the mixed label lam y + (1 - lam) y'.
 
-Deviations from the authors' code: alpha is .2, the SMILE repository's value (the authors' code has 1). ``fold`` replaces lam by
+Deviations from the authors' code: our default for alpha is .2, the SMILE repository's value (the authors' code
+has 1). ``fold`` replaces lam by
 max(lam, 1 - lam), as the SMILE repository does: the law of the mixed batch is the same, only which image counts as the original changes.
 """
 

@@ -10,7 +10,8 @@ learning rate is multiplied by (1 + cos(pi t / P)) / 2 at step t of a period of 
 
 Deviations from the authors' code: there the classifier is also redrawn after the last epoch, which leaves a random head in
 the saved model; here never at the end, and T need not be a multiple of N. There momentum survives the redraw
-(``momentum="keep"``); here the classifier's momentum is cleared. Their cyclic rate replaces the schedule; ours multiplies it (the
+(``momentum="keep"``); here the classifier's momentum is cleared, which is our
+default and not theirs. Their cyclic rate replaces the schedule; ours multiplies it (the
 two agree under a constant schedule). The SMILE repository redraws inside the loss, before the backward pass, which fails on
 current PyTorch, and adds resets when T is no multiple of N.
 """

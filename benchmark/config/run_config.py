@@ -27,6 +27,7 @@ LOOP_VERSION = 2
 LEGACY: dict[str, Any] = {
     "training.optimizer": "sgd",
     "training.milestone": None,
+    "training.exp_end": None,
     "training.crop": "random",
     "data.train_list": None,
     "data.split": None,
@@ -110,7 +111,8 @@ class Training(Section):
 
     optimizer: see :func:`benchmark.training.optim.build_optimizer`; momentum is AdamW's first beta, nesterov is of ``sgd`` alone.
     schedule: see :func:`benchmark.training.optim.lr_factor`. milestone: part of the steps after which schedule ``step`` drops the rate,
-    a fraction with a denominator up to a million (null: 2/3). crop: a square of ``image_size`` out of the decoded image, or one of random
+    a fraction with a denominator up to a million (null: 2/3). exp_end: what schedule ``exp`` falls to, as a factor (null: .01).
+    crop: a square of ``image_size`` out of the decoded image, or one of random
     area and aspect ratio ``resized`` to it (:mod:`datasets.resized`).
     """
 
@@ -127,6 +129,7 @@ class Training(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     schedule: Literal["step", "cosine", "exp", "constant"] = "step"
     milestone: Annotated[float, Field(gt=0, lt=1)] | None = None
+    exp_end: Annotated[float, Field(gt=0, le=1)] | None = None
     log_every: Annotated[int, Field(ge=1, le=10**9)] = 50
 
     @model_validator(mode="before")
@@ -146,6 +149,13 @@ class Training(Section):
         if self.nesterov and self.momentum == 0:
             raise ValueError("Nesterov's momentum needs momentum above 0: write nesterov: false beside momentum: 0")
         return self
+
+    @field_validator("exp_end")
+    @classmethod
+    def _exp_end_is_of_exp(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("schedule", "step") != "exp":
+            raise ValueError(f"schedule '{info.data['schedule']}' has no exp_end, only 'exp' has")
+        return value
 
     @field_validator("milestone")
     @classmethod

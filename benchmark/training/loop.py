@@ -104,7 +104,7 @@ def train_step(fit: Fit, i: int) -> None:
     ctx, pipeline, config = fit.ctx, fit.pipeline, fit.config
     pipeline.enter(i, ctx)
     head_factor = pipeline.head_lr_factor(i, config.steps)
-    set_lr(fit.optimizer, lr_factor(config.schedule, i, config.steps, config.milestone), head_factor)
+    set_lr(fit.optimizer, lr_factor(config.schedule, i, config.steps, config.milestone, config.exp_end), head_factor)
     batch = Batch(*fit.stream.batch(i))
     mixed = pipeline.mix(batch, ctx.num_classes, ctx, i)
     pipeline.before_forward(i, ctx)

@@ -15,11 +15,11 @@ LARGEST_DENOMINATOR = 1_000_000
 """A milestone is the fraction nearest to its decimal number with at most this denominator, so that .6 of 10,000 steps is exactly 6,000."""
 
 
-def lr_factor(schedule: str, step: int, total_steps: int, milestone: float | None = None) -> float:
+def lr_factor(schedule: str, step: int, total_steps: int, milestone: float | None = None, exp_end: float | None = None) -> float:
     """Learning-rate factor at ``step`` (from 0) of ``total_steps``.
 
     ``step``: 1 while step < milestone * total, in exact integers, then .1; without a milestone it is 2/3 (SMILE's authors' rule).
-    ``cosine``: from 1 to 0. ``exp``: from 1 to .01. ``constant``: 1.
+    ``cosine``: from 1 to 0. ``exp``: from 1 to ``exp_end`` (.01). ``constant``: 1.
     """
     progress = step / total_steps
     if schedule == "step":
@@ -28,7 +28,7 @@ def lr_factor(schedule: str, step: int, total_steps: int, milestone: float | Non
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     if schedule == "exp":
-        return 0.01**progress
+        return (0.01 if exp_end is None else exp_end) ** progress
     return 1.0
 
 

@@ -21,12 +21,21 @@ AT_PLANNING = [
     ("bi_tuning+smile", "bi_tuning needs unmixed labels, and smile mixes them"),
     ("delta+manifold_mixup", "delta compares the network with its source, and manifold_mixup mixes inside"),
     ("lwf+manifold_mixup", "lwf compares the network with its source, and manifold_mixup mixes inside"),
+    ("ema+swa", "ema and swa both choose the weights that are evaluated"),
+    ("wise_ft", "wise_ft needs a start whose head already classifies, and a randomly drawn one does not; compose it with lp_ft"),
+    ("wise_ft+mixup", "compose it with lp_ft"),
+    ("lwf+regmixup", "lwf compares networks image by image, and the batches of regmixup have more rows than images"),
+    ("l2_sp+lora", "l2_sp sets each parameter against the source's, and lora adds parameters that the source has not"),
+    ("vpt+smile", "smile sets each parameter against the source's, and vpt adds parameters"),
+    ("fmix+snapmix", "fmix and snapmix both mix inputs"),
     ("mixup+mixup", "'mixup' is given twice"),
     ("l2_sp+mixupp", "unknown method 'mixupp'; did you mean 'mixup'"),
 ]
 AT_PREFLIGHT = [
     ("l2_sp+delta", {}, "l2_sp and delta both set the weight decay of the backbone"),
     ("reg_sl_self_label+mixup", {}, "'reg_sl_self_label' needs unmixed labels with these options"),
+    ("mixup", {"off_last": 1.5}, "off_last must lie in"),
+    ("sam", {"rho": -1.0}, "rho must be >= 0"),
     ("rifle", {"n_periods": 0}, "n_periods must be >= 1"),
     ("reg_sl", {"lambda_head": None}, "lambda_head must be set in the sweep"),
 ]

@@ -32,6 +32,14 @@ def by_hand(name: str, w: Tensor, grads: list[Tensor], rates: list[float], coupl
     return w
 
 
+def test_the_exponential_schedule_ends_where_it_is_told_to() -> None:
+    assert [lr_factor("exp", i, 4) for i in (0, 2, 4)] == pytest.approx([1, 0.1, 0.01])
+    assert [lr_factor("exp", i, 4, None, 0.0316) for i in (0, 2, 4)] == pytest.approx([1, 0.0316**0.5, 0.0316])
+    for schedule in ("step", "cosine"):
+        with pytest.raises(ValueError, match="only 'exp' has"):
+            Training(schedule=schedule, exp_end=0.1)
+
+
 @pytest.mark.parametrize(("name", "head_lr_factor"), [("sgd", 10.0), ("adamw", 3.0)])
 def test_every_group_moves_as_by_hand(name: str, head_lr_factor: float) -> None:
     torch.manual_seed(0)
