@@ -42,5 +42,5 @@ ablation: $(READY) ## run what is missing of SMILE's ablation, then its table an
 lint: $(READY) ## check style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-perf: $(READY) ## measure speed, as ratios in one run (ARGS="steps data": these parts)
+perf: $(READY) ## measure speed, as ratios in one run (ARGS="steps data_path": these parts)
 	@$(BIN)/python -m benchmark.perf $(ARGS)

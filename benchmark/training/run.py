@@ -17,6 +17,7 @@ from benchmark.errors import UsageError
 from benchmark.training import peak_memory, setup_cache
 from benchmark.training.backbones import Source
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.cpu_forms import for_cpu
 from benchmark.training.evaluate import Evaluation, evaluate
 from benchmark.training.frozen import Runner, compiled
 from benchmark.training.linearity import draw_pairs, measure
@@ -102,6 +103,8 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
     pipeline = Pipeline.build(config.components)
     num_classes = len(images.arena.classes)
     student = _student(source, num_classes, streams)
+    if device.type == "cpu" and config.compile == "off":
+        for_cpu(student.body)
     pipeline.check(student, source.num_classes)
     source.net.tap(pipeline.taps(student))
     student.tap(pipeline.taps(student))
