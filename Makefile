@@ -45,5 +45,5 @@ lint: $(READY) ## check style, formatting and types
 docs: $(READY) ## build the documentation site into build/site
 	@DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
 
-perf: $(READY) ## measure speed, as ratios in one run (ARGS="steps data": these parts)
+perf: $(READY) ## measure speed, as ratios in one run (ARGS="steps data_path": these parts)
 	@$(BIN)/python -m benchmark.perf $(ARGS)

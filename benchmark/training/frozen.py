@@ -7,12 +7,13 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, fx, nn
 from torch._dynamo.utils import counters
 
+from benchmark.training.cpu_forms import DepthwiseConv2d
 from benchmark.training.net import Net
 from methods.base import Output
 
 RECOMPILE_LIMIT = 64
 """Forms of a network that one worker may compile: taps, edits, batch sizes and classifiers of all methods and data sets of a sweep."""
-_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+_CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 

@@ -65,13 +65,11 @@ def build_optimizer(
         group["weight_decay"] = (config.weight_decay if claim is None else claim) if group.pop("decays") else 0.0
         group["lr"] = group["base_lr"]
     groups = [group for group in groups if group["params"]]
-    fused = all(p.is_cuda for group in groups for p in group["params"])
-    kernel = {"foreach": not fused, "fused": fused}
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov, **kernel)
+        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov, fused=True)
     for group in groups:
         group["decoupled_weight_decay"] = claimed_decay(group["name"]) is None
-    return torch.optim.Adam(groups, betas=(config.momentum, BETA2), **kernel)  # AdamW itself decouples all groups when a state is loaded
+    return torch.optim.Adam(groups, betas=(config.momentum, BETA2), fused=True)  # AdamW itself decouples all groups when a state is loaded
 
 
 def _split(

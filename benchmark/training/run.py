@@ -13,6 +13,7 @@ from benchmark.config.run_config import RunConfig, load_run
 from benchmark.training import peak_memory
 from benchmark.training.backbones import Source, source_of, student_of
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.cpu_forms import for_cpu
 from benchmark.training.evaluate import Predictions, evaluate, followed
 from benchmark.training.frozen import Runner, compiled, make_room
 from benchmark.training.images import Images, load_images, load_test
@@ -95,6 +96,8 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
     pipeline = Pipeline.build(config.components)
     num_classes = len(images.arena.classes)
     student = student_of(source, num_classes, streams)
+    if device.type == "cpu" and config.compile == "off":
+        for_cpu(student.body)
     pipeline.check(student, source.num_classes)
     source.net.tap(pipeline.taps(student))
     student.tap(pipeline.taps(student))

@@ -1,0 +1,100 @@
+"""Forms of a network's layers that are faster on a CPU and compute the same: put in where the network is built.
+
+Depthwise convolutions whose kernel is larger than their map, of at most 3×3 pixels: the library's weight gradient takes many times as
+long as its forward there. Such a layer is a product with one small matrix per channel, y[c] = x[c] M[c], and so are both gradients.
+Activations out of place where the in-place form has to keep a copy of its input for the backward pass: one copy less, the same bits.
+"""
+
+from typing import Any
+
+import torch
+from timm.layers import Conv2dSame
+from timm.layers.padding import pad_same_arg
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+LARGEST_SIDE = 3
+"""Pixels of the maps' longer side up to which the matrices are faster: beyond, they grow with its fourth power."""
+_KEEP_THEIR_INPUT = (nn.Hardtanh, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish, nn.GELU)
+"""Activations whose backward pass reads their input; that of ReLU, sigmoid or tanh reads the output, which in place costs nothing."""
+
+
+def for_cpu(body: nn.Module) -> None:
+    """Put the faster forms into ``body``; parameters, buffers and their names stay."""
+    for name, module in list(body.named_modules()):
+        if isinstance(module, _KEEP_THEIR_INPUT) and getattr(module, "inplace", False):
+            module.inplace = False
+        if type(module) in (nn.Conv2d, Conv2dSame) and _is_depthwise(module):
+            body.set_submodule(name, DepthwiseConv2d(module))
+
+
+def _is_depthwise(conv: nn.Conv2d) -> bool:
+    plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)
+    return plain and conv.bias is None and conv.groups == conv.in_channels == conv.out_channels > 1
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution with the very same weight as ``conv``; its gradients are matrix products where its kernel is larger than a
+    small map.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        channels = conv.in_channels
+        super().__init__(channels, channels, conv.kernel_size, conv.stride, conv.padding, groups=channels, bias=False, device="meta")
+        self.weight = conv.weight
+        self.same = isinstance(conv, Conv2dSame)
+        self.train(conv.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input: [B, C, h, w] -> [B, C, h', w']."""
+        top = left = bottom = right = 0
+        if self.same:
+            left, right, top, bottom = pad_same_arg(input.shape[2:], self.kernel_size, self.stride)
+        padded = nn.functional.pad(input, (left, right, top, bottom)) if left or right or top or bottom else input
+        side = max(input.shape[2:])
+        wanted = side <= LARGEST_SIDE and side < min(self.kernel_size) and self.bias is None
+        if not wanted or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return self._conv_forward(padded, self.weight, self.bias)
+        before = (top + self.padding[0], left + self.padding[1])
+        return _SmallMaps.apply(input, padded.detach(), self.weight, self.stride, self.padding, before)
+
+
+class _SmallMaps(torch.autograd.Function):
+    """The library's depthwise convolution forward; backward by one product per channel for each gradient. before: rows and columns of zeros
+    above and left of ``x`` [B, C, h, w].
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, padded: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], before: tuple[int, int]
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.before = stride, before
+        return nn.functional.conv2d(padded, weight, None, stride, padding, 1, len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        place = _place(
+            x.shape[2:], grad.shape[2:], weight.shape[2:], ctx.stride, ctx.before
+        )  # one-hot, so products with it only pick and add
+        by_channel = grad.permute(1, 0, 2, 3).flatten(2).contiguous()
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            matrix = (weight.flatten(1) @ place.to(weight).transpose(1, 2).flatten(1)).view(len(weight), *place.shape[:0:-1])
+            product = torch.bmm(by_channel, matrix).view(x.shape[1], x.shape[0], *x.shape[2:])
+            grad_x = product.permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
+        if ctx.needs_input_grad[2]:
+            product = torch.bmm(x.permute(1, 0, 2, 3).flatten(2).contiguous().transpose(1, 2), by_channel)
+            grad_weight = (product.flatten(1) @ place.to(weight).flatten(1).T).view_as(weight)
+        return grad_x, None, grad_weight, None, None, None
+
+
+def _place(inputs: torch.Size, outputs: torch.Size, kernel: torch.Size, stride: tuple[int, int], before: tuple[int, int]) -> Tensor:
+    """[kernel taps, input pixels, output pixels]: 1 where this tap joins this input to this output, else 0."""
+    rows, columns = (
+        torch.arange(k)[:, None, None] == torch.arange(i)[None, :, None] - s * torch.arange(o)[None, None, :] + p
+        for k, i, o, s, p in zip(kernel, inputs, outputs, stride, before, strict=True)
+    )
+    return torch.einsum("aio,bjp->abijop", rows.float(), columns.float()).reshape(kernel.numel(), inputs.numel(), outputs.numel())
