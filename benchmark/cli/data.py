@@ -10,7 +10,7 @@ from rich.table import Table
 
 import datasets
 from benchmark.errors import UsageError
-from benchmark.terminal import say
+from benchmark.terminal import as_text, say
 from datasets import counts
 from datasets.arena import Decode, changed, copies, decodings, verify
 from datasets.base import DataError, DataSet, Use, cache_root, data_class, open_dataset, recorded_place, remember
