@@ -66,10 +66,22 @@ def build_optimizer(
         group["lr"] = group["base_lr"]
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        sgd = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        if config.momentum:
+            sgd.register_step_pre_hook(_start_momentum)
+        return sgd
     for group in groups:
         group["decoupled_weight_decay"] = claimed_decay(group["name"]) is None
     return torch.optim.Adam(groups, betas=(config.momentum, BETA2), fused=True)  # AdamW itself decouples all groups when a state is loaded
+
+
+def _start_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Momentum 0 for parameters that take their first step beside others that took theirs: the fused step wants it for all or for none."""
+    for group in optimizer.param_groups:
+        fresh = [p for p in group["params"] if p.grad is not None and optimizer.state[p].get("momentum_buffer") is None]
+        if len(fresh) < sum(p.grad is not None for p in group["params"]):
+            for p in fresh:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
 
 def _split(
