@@ -74,14 +74,14 @@ class NotDeclared(Component):
 class NoComponent:
     pass
 '''
-NEEDS = '''
+NEEDS = """
 import a_package_that_is_not_there
 from methods.base import Component
 
 
 class Needs(Component):
     pass
-'''
+"""
 
 
 @pytest.fixture(scope="module")
