@@ -1,4 +1,4 @@
-"""The ledger against its source, and every verdict and reason of ``compare`` against made-up records."""
+"""The ledger against its source, and every outcome and reason of ``compare`` against made-up records."""
 
 import csv
 import json
@@ -115,7 +115,7 @@ def entry(**changes: Any) -> published_numbers.PublishedNumber:
     return published_numbers.PublishedNumber.model_validate({**ENTRY, **changes})
 
 
-def verdict(found: tuple[grid.Sweep, Path], *entries: published_numbers.PublishedNumber) -> comparison.Comparison:
+def outcome(found: tuple[grid.Sweep, Path], *entries: published_numbers.PublishedNumber) -> comparison.Comparison:
     (only,) = comparison.compare(*found, entries)
     return only
 
@@ -126,28 +126,28 @@ ACCURACIES = [50.0, 51.0, 52.0, 51.0]
 def test_inside_the_prediction_interval_is_reproduced_and_outside_is_off(tmp_path: Path) -> None:
     found = made_up(tmp_path, ACCURACIES)
     reach = stats.t.ppf(0.975, 3) * np.std(ACCURACIES, ddof=1) * math.sqrt(1 + 1 / 4)
-    inside, outside = verdict(found, entry(value=51 - reach + 0.01)), verdict(found, entry(value=51 + reach + 0.01))
-    assert (inside.verdict, outside.verdict) == ("reproduced", "off")
+    inside, outside = outcome(found, entry(value=51 - reach + 0.01)), outcome(found, entry(value=51 + reach + 0.01))
+    assert (inside.outcome, outside.outcome) == ("reproduced", "off")
     assert inside.reach == pytest.approx(reach)
     assert inside.difference == pytest.approx(reach - 0.01)
     assert (inside.rule, inside.reasons, inside.remarks) == ("last iterate", (), ())
-    narrower = verdict(found, entry(value=51 - reach + 0.01, n=5))
-    assert narrower.verdict == "off"
+    narrower = outcome(found, entry(value=51 - reach + 0.01, n=5))
+    assert narrower.outcome == "off"
 
 
 def test_a_best_epoch_on_test_is_compared_with_the_best_snapshot_or_not_at_all(tmp_path: Path) -> None:
     best = entry(selection="best_epoch_on_test", value=53.5)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    plain = verdict(made_up(tmp_path / "a", ACCURACIES), best)
-    assert plain.verdict == "not comparable"
+    plain = outcome(made_up(tmp_path / "a", ACCURACIES), best)
+    assert plain.outcome == "not comparable"
     assert plain.reasons == ("published: best epoch on test; ours: last iterate (evaluation.snapshots would bridge this)",)
     found = made_up(tmp_path / "b", ACCURACIES, [40.0, 53.0], evaluation={"snapshots": 3})
-    bridged = verdict(found, best)
-    assert (bridged.verdict, bridged.rule, bridged.ours.mean) == ("off", "best of 3 snapshots on test", 53.0)
-    assert verdict(found, entry(value=51.5)).ours.mean == 51.0  # a last iterate is compared with the last iterate
+    bridged = outcome(found, best)
+    assert (bridged.outcome, bridged.rule, bridged.ours.mean) == ("off", "best of 3 snapshots on test", 53.0)
+    assert outcome(found, entry(value=51.5)).ours.mean == 51.0  # a last iterate is compared with the last iterate
     next(found[1].glob("runs/*/snapshots.csv")).unlink()
-    assert verdict(found, best).verdict == "not comparable"
+    assert outcome(found, best).outcome == "not comparable"
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_a_best_epoch_on_test_is_compared_with_the_best_snapshot_or_not_at_all(t
     ],
 )
 def test_what_differs_is_not_comparable_and_says_why(ours: dict, theirs: dict, reason: str, tmp_path: Path) -> None:
-    found = verdict(made_up(tmp_path, ACCURACIES, **ours), entry(**theirs))
-    assert found.verdict == "not comparable"
+    found = outcome(made_up(tmp_path, ACCURACIES, **ours), entry(**theirs))
+    assert found.outcome == "not comparable"
     assert any(reason in text for text in found.reasons), found.reasons
 
 
@@ -181,7 +181,7 @@ def test_an_incomplete_copy_shows_in_the_records(field: str, value: int, reason:
     sweep, out = made_up(tmp_path, ACCURACIES)
     path = out / "runs" / sweep.runs[1].run_id / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
-    assert verdict((sweep, out), entry()).reasons == (f"ours has {reason}",)
+    assert outcome((sweep, out), entry()).reasons == (f"ours has {reason}",)
 
 
 def test_missing_test_images_show_in_the_predictions(tmp_path: Path) -> None:
@@ -189,22 +189,22 @@ def test_missing_test_images_show_in_the_predictions(tmp_path: Path) -> None:
 
     sweep, out = made_up(tmp_path, ACCURACIES)
     pd.DataFrame({"index": range(5794)}).to_parquet(out / "runs" / sweep.runs[0].run_id / "predictions.parquet")
-    assert verdict((sweep, out), entry()).reasons == ()
+    assert outcome((sweep, out), entry()).reasons == ()
     pd.DataFrame({"index": range(5000)}).to_parquet(out / "runs" / sweep.runs[1].run_id / "predictions.parquet")
-    assert verdict((sweep, out), entry()).reasons == ("ours has 5000 test images instead of 5794",)
+    assert outcome((sweep, out), entry()).reasons == ("ours has 5000 test images instead of 5794",)
 
 
 @pytest.mark.parametrize(("n", "words"), [(2, "2 finished seeds of ours, 3 are needed"), (1, "1 finished seed of ours")])
 def test_too_few_seeds_judge_nothing(n: int, words: str, tmp_path: Path) -> None:
-    found = verdict(made_up(tmp_path, ACCURACIES[:n]), entry())
-    assert found.verdict == "not comparable"
+    found = outcome(made_up(tmp_path, ACCURACIES[:n]), entry())
+    assert found.outcome == "not comparable"
     assert words in found.reasons[0]
 
 
 def test_missing_runs_change_n_and_are_shown(tmp_path: Path) -> None:
     sweep, out = made_up(tmp_path, ACCURACIES)
     (out / "runs" / sweep.runs[0].run_id / "record.json").unlink()
-    found = verdict((sweep, out), entry())
+    found = outcome((sweep, out), entry())
     assert (found.ours.n, found.expected) == (3, 4)
     assert "3 of 4" in comparison.row(found)
 
@@ -235,7 +235,7 @@ def test_the_comparison_is_printed_and_written(tmp_path: Path) -> None:
     markdown = (out / "tables" / "compare.md").read_text()
     assert "| cub200 | 15 % | fine_tuning | 51.0 ± 1.3 | 4 | 50.0 (n = 1) | +1.0 |" in markdown
     rows = list(csv.DictReader((out / "tables" / "compare.csv").open()))
-    assert [row["verdict"] for row in rows] == ["reproduced", "off", "not comparable"]
+    assert [row["outcome"] for row in rows] == ["reproduced", "off", "not comparable"]
     assert float(rows[1]["difference"]) == pytest.approx(-9.0)
     with pytest.raises(UsageError, match=r"no number for any cell of 'cub' is in the ledger \(results/published has: cub200\)"):
         comparison.publish(sweep, out, [entry(method="smile")], console)
