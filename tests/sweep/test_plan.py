@@ -16,6 +16,8 @@ from benchmark.errors import UsageError
 from benchmark.perf import scale
 from benchmark.storage.run_folder import RunFolder, claim
 from benchmark.sweep import carry_out, cost, plan, status
+from datasets.arena import prepare
+from datasets.base import open_dataset
 
 SEEDS = 5
 
@@ -89,6 +91,21 @@ def test_other_weights_make_a_run_stale_and_it_is_set_aside(tmp_path: Path) -> N
     carry_out.create_folders(made)
     assert plan.make(sweep(), tmp_path).counts == {"new": 10}
     assert len(list((tmp_path / "stale").iterdir())) == 4
+
+
+def test_records_of_other_pixels_are_stale_and_those_without_a_hash_of_them_are_not(images: Path, tmp_path: Path) -> None:
+    found = sweep(datasets=[{"name": "tiny", "use": f"folder:{images}"}])
+    data = found.runs[0].data
+    arena = prepare(open_dataset(data.source), data.decode)
+    finish(tmp_path, found, data_hash=arena.data_hash)
+    assert plan.make(found, tmp_path).counts == {"done": 10}
+    finish(tmp_path, found, slice(0, 6), data_hash=arena.data_hash, pixels_hash=arena.pixels_hash)
+    finish(tmp_path, found, slice(0, 4), data_hash=arena.data_hash, pixels_hash="other")
+    made = plan.make(found, tmp_path)
+    assert made.counts == {"done": 6, "stale": 4}
+    assert made.reasons("stale") == [("other pixels (of the same files, by another version of the decoder) than are prepared now", 4)]
+    finish(tmp_path, found, slice(0, 4), data_hash="other", pixels_hash="other", weights_hash="other")
+    assert plan.make(found, tmp_path).reasons("stale") == [("other data and weights than are prepared now", 4)]
 
 
 def test_a_folder_that_another_command_has_made_since_is_left_alone(tmp_path: Path) -> None:
