@@ -56,6 +56,12 @@ def test_a_sweep_of_which_nothing_is_done(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_auto_came_to_is_said_once(tmp_path: Path) -> None:
+    text = shown(plan.make(sweep(), tmp_path))
+    for line in ("device: cpu", "precision: fp32 (auto: a CPU)", "compile: off (auto: a CPU)", "float32: IEEE"):
+        assert text.count(f"{line}\n") == 1
+
+
 def test_settings_that_changed_are_named_with_the_number_of_runs(tmp_path: Path) -> None:
     finish(tmp_path, sweep(), slice(0, 8))
     other = sweep(training={"steps": 90, "batch_size": 32, "image_size": 48})
@@ -79,7 +85,7 @@ def test_an_option_of_a_method_that_changed_is_named_by_its_component(tmp_path: 
 def test_labels_are_no_change_and_the_code_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(tmp_path, sweep())
     assert plan.make(sweep(name="renamed", runtime={"device": "cpu", "threads": 2}), tmp_path).counts == {"done": 10}
-    monkeypatch.setattr("benchmark.config.run_config.LOOP_VERSION", 2)
+    monkeypatch.setattr("benchmark.config.run_config.LOOP_VERSION", 0)
     assert plan.make(sweep(), tmp_path).reasons("stale") == [("another version of the training code", 10)]
 
 
