@@ -79,6 +79,20 @@ class Plan:
         """Estimated worker-seconds of what is to do; None before anything like it is measured."""
         return sum(run.seconds for run in self.todo if run.seconds is not None) if self.estimate.samples else None
 
+    def alike(self) -> list[str]:
+        """A line per set of entries of ``methods`` that come to the same: a run's identity leaves out what its entry is called."""
+        labels: dict[tuple[str, str], dict[str, None]] = {}
+        for run in self.runs:
+            labels.setdefault(run.config.canonical, {})[run.config.method] = None
+        found = Counter(tuple(each) for each in labels.values() if len(each) > 1)
+        lines = []
+        for names, count in found.items():
+            of = sum(names[0] in each for each in labels.values())
+            where = "" if count == of else f" in {count} of {of} cells"
+            shown = f"{', '.join(names[:-1])} and {names[-1]}"
+            lines.append(f"methods: {shown} come to the same{where}: same components, options and settings, under {len(names)} names")
+        return lines
+
     def reasons(self, state: str) -> list[tuple[str, int]]:
         """Why runs are ``stale`` or ``failed``, with their number, the most frequent first; reasons that differ in numbers are one."""
         chosen = [run.why for run in self.runs if run.state == state]

@@ -62,6 +62,17 @@ def test_what_auto_came_to_is_said_once(tmp_path: Path) -> None:
         assert text.count(f"{line}\n") == 1
 
 
+def test_entries_that_come_to_the_same_are_named(tmp_path: Path) -> None:
+    own = {"name": "mine", "use": "smile", "feature_weight": 0.01}
+    text = shown(plan.make(sweep(methods=["fine_tuning", "smile", own]), tmp_path))
+    assert "methods: smile and mine come to the same: same components, options and settings, under 2 names" in text
+    own = {**own, "feature_weight": 0.5}
+    assert "come to the same" not in shown(plan.make(sweep(methods=["fine_tuning", "smile", own]), tmp_path))
+    undone = [{"match": {"label": "mine", "fraction": 0.5}, "set": {"smile.feature_weight": 0.01}}]
+    made = plan.make(sweep(methods=["fine_tuning", "smile", own], fractions=[0.5, 1.0], overrides=undone), tmp_path)
+    assert "smile and mine come to the same in 1 of 2 cells" in shown(made)
+
+
 def test_settings_that_changed_are_named_with_the_number_of_runs(tmp_path: Path) -> None:
     finish(tmp_path, sweep(), slice(0, 8))
     other = sweep(training={"steps": 90, "batch_size": 32, "image_size": 48})
