@@ -144,3 +144,49 @@ def test_a_trained_transformer_is_one_network_at_one_size(images: Path, transfor
     fit = trained(run, 0)
     advance(fit, 2)
     assert fit.net.body.pos_embed.shape == fit.ctx.source.body.pos_embed.shape
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_a_checkpoint_of_a_wrapped_network_is_read_as_the_network_itself(prefix: str, tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet", num_classes=7).state_dict()
+    torch.save({"state_dict": {f"{prefix}{key}": value for key, value in state.items()}}, tmp_path / "wrapped.pth")
+    torch.save(state, tmp_path / "plain.pth")
+    wrapped, plain = (load_source(f"test_resnet@{tmp_path / name}.pth") for name in ("wrapped", "plain"))
+    assert wrapped.num_classes == plain.num_classes == 7
+    for key, value in plain.net.state_dict().items():
+        assert torch.equal(wrapped.net.state_dict()[key], value)
+
+
+def test_keys_that_all_begin_with_another_networks_name_are_said_to(tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({f"encoder.{key}": value for key, value in state.items()}, tmp_path / "other.pth")
+    with pytest.raises(UsageError, match=r"other\.pth does not fit test_resnet \(every key begins with 'encoder\.'\)"):
+        load_source(f"test_resnet@{tmp_path / 'other.pth'}")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_pointer_of_git_lfs_is_named(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"weights.{suffix}"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    with pytest.raises(UsageError, match=r"pointer of Git LFS, not the file itself: run 'git lfs pull'"):
+        load_source(f"test_resnet@{file}")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a network", r"holds timm\.models\.resnet\.ResNet, and only tensors are read"),
+        ("text", "it is no whole file of torch.save"),
+        ("", "it is no whole file of torch.save"),
+    ],
+)
+def test_what_is_no_state_dict_is_said_in_one_plain_line_without_torchs_advice(content: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    if content == "a network":
+        torch.save(timm.create_model("test_resnet"), file)
+    else:
+        file.write_text(content)
+    with pytest.raises(UsageError, match=words) as caught:
+        load_source(f"test_resnet@{file}")
+    assert str(caught.value).isprintable()
+    assert "weights_only" not in str(caught.value)
