@@ -10,6 +10,7 @@ from benchmark.training.loop import Fit
 from benchmark.training.net import Net
 from methods.ema import averaging
 from methods.shared import renew_statistics
+from methods.stoch_norm import StochNorm2d
 from methods.testing import STEPS, Trial, advance, trained
 
 
@@ -97,6 +98,29 @@ def test_statistics_are_the_means_over_the_batches_and_modes_stay(many: Path, ba
     assert torch.equal(student.body.layer1[0].bn1.running_mean, kept)
     assert [first.training, student.training, student.body.layer1[0].bn1.training] == [True, True, False]
     assert first.momentum == 0.1
+
+
+@pytest.mark.parametrize("name", ["swa+stoch_norm", "lp_ft+wise_ft+stoch_norm"])
+def test_statistics_of_stochastic_normalization_are_those_of_plain_batch_normalization(name: str, images: Path, backbone: str) -> None:
+    run = fit(name, images, backbone)
+    advance(run, STEPS)
+    run.pipeline.finish(run.ctx)
+    layers = [m for m in run.net.modules() if isinstance(m, StochNorm2d)]
+    assert layers
+    assert all(layer.momentum == 0.1 and layer.training for layer in layers)
+    found = [b.clone() for layer in layers for b in (layer.running_mean, layer.running_var)]
+    for layer in layers:
+        layer.from_batch.fill_(True)  # plain batch normalization
+    renew_statistics(run.ctx)
+    again = [b for layer in layers for b in (layer.running_mean, layer.running_var)]
+    assert all(map(torch.equal, found, again))
+    seen: list[Tensor] = []
+    last = layers[-1]
+    handle = last.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    renew_statistics(run.ctx)
+    handle.remove()
+    torch.testing.assert_close(last.running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0))
+    torch.testing.assert_close(last.running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
