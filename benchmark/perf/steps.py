@@ -18,6 +18,7 @@ from torch.nn import functional as F
 import methods
 from benchmark.config.method_options import method_info
 from benchmark.config.run_config import RunConfig
+from benchmark.errors import UsageError
 from benchmark.perf.measure import (
     LEARNING_RATE,
     Measured,
@@ -44,7 +45,8 @@ CPU_ALLOWANCE = 0.05
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained, and how. rounds: repetitions. steps: per task and round. names: methods, the baseline first; empty: all."""
+    """What is trained, and how. rounds: repetitions. steps: per task and round. names: methods, the baseline first; empty: all
+    that are defined for the network."""
 
     architecture: str = "resnet18"
     side: int = 96
@@ -67,15 +69,23 @@ CPU = Setting()
 
 def measure(setting: Setting = CPU) -> tuple[list[Measured], float]:
     """A row per method but the baseline, and the step time of the loop over that of a bare step."""
-    names = setting.names or tuple(methods.METHODS)
+    names = setting.names or every()
     with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"), threads(1):
-        fits = {config.method: started(config) for config in configured(Path(folder), setting, names)}
+        configs = configured(Path(folder), setting, names)
+        fits = {config.method: fit for config in configs if (fit := _started(config, needed=config.method in (*setting.names, names[0])))}
         baseline = names[0]
         tasks = {name: repeat(stepper(fit), setting.steps) for name, fit in fits.items()}
         tasks["bare"] = repeat(bare_step(fits[baseline]), setting.steps)
         times = interleaved(tasks, setting.rounds, device_clock(torch.device(setting.device)))
-    rows = [_row(name, ratio(times[name], times[baseline]), setting.device) for name in names if name != baseline]
+    rows = [_row(name, ratio(times[name], times[baseline]), setting.device) for name in fits if name != baseline]
     return rows, ratio(times[baseline], times["bare"])
+
+
+def every() -> tuple[str, ...]:
+    """All methods; one that needs a start for the classifier is composed with the first that gives it one."""
+    said = {name: method_info(name).declarations for name in methods.METHODS}
+    start = next(name for name in said if said[name]["sets_head"])
+    return tuple(f"{start}+{name}" if said[name]["needs_head_start"] else name for name in said)
 
 
 @functools.cache
@@ -118,6 +128,16 @@ def started(config: RunConfig) -> Fit:
     return assemble(config)[0]
 
 
+def _started(config: RunConfig, needed: bool) -> Fit | None:
+    """As :func:`started`; None for a method that is undefined for the network, unless it is ``needed``."""
+    try:
+        return started(config)
+    except UsageError:
+        if needed:
+            raise
+        return None
+
+
 def stepper(fit: Fit) -> Callable[[], None]:
     """Take the next training step."""
 
@@ -157,12 +177,11 @@ def repeat(task: Callable[[], None], times: int) -> Callable[[], None]:
 
 
 def _row(name: str, value: float, device: str) -> Measured:
-    passes, wanted = method_info(name).declarations, notes().get(name, {}).get("at_most")
+    info = method_info(name.rpartition("+")[2])
+    passes, wanted = info.declarations, notes().get(name, {}).get("at_most")
     if wanted is not None and device == "cpu":
         wanted += CPU_ALLOWANCE
-    return Measured(
-        name, value, at_most=wanted, details=(str(passes["forwards"]), str(passes["backwards"]), f"{method_info(name).cost:.2f}")
-    )
+    return Measured(name, value, at_most=wanted, details=(str(passes["forwards"]), str(passes["backwards"]), f"{info.cost:.2f}"))
 
 
 def report(console: Console, setting: Setting = CPU) -> list[Measured]:

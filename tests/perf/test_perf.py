@@ -21,6 +21,7 @@ from benchmark.perf import __main__ as perf
 from benchmark.perf import data_path, gpu, kernels, overhead, resources, steps
 from benchmark.perf.measure import Measured, interleaved, ratio, show
 from benchmark.training.net import Net
+from tests.contract.entries import ADAPTERS
 
 TINY = steps.Setting("test_resnet", 32, 8, rounds=1)
 QUIET = Console(quiet=True)
@@ -49,7 +50,8 @@ def test_tasks_take_turns_and_the_first_round_does_not_count() -> None:
 
 def test_every_method_can_be_timed_and_bounds_are_looser_on_a_cpu() -> None:
     rows, loop = steps.measure(replace(TINY, rounds=1))
-    assert [row.what for row in rows] == list(methods.METHODS)[1:]
+    assert [row.what for row in rows] == [name for name in steps.every()[1:] if name not in ADAPTERS]
+    assert {row.what.rpartition("+")[2] for row in rows} == {*methods.METHODS} - {"fine_tuning", *ADAPTERS}
     assert all(row.value > 0 for row in rows)
     assert loop > 0
     wanted = {row.what: row.at_most for row in rows if row.at_most}
@@ -57,6 +59,14 @@ def test_every_method_can_be_timed_and_bounds_are_looser_on_a_cpu() -> None:
     assert wanted["l2_sp"] == pytest.approx(1.08)
     assert wanted["smile"] == pytest.approx(1.41)
     assert next(row for row in rows if row.what == "smile").details == ("2", "1", "1.33")
+
+
+def test_methods_for_transformers_are_timed_on_one_and_refused_by_name_elsewhere() -> None:
+    names = ("fine_tuning", *ADAPTERS)
+    rows, _ = steps.measure(steps.Setting("test_vit", 160, 2, rounds=1, names=names))
+    assert [row.what for row in rows] == list(ADAPTERS)
+    with pytest.raises(UsageError, match="lora"):
+        steps.measure(replace(TINY, names=("fine_tuning", "lora")))
 
 
 def test_parts_of_methods_are_timed_against_their_usual_forms() -> None:

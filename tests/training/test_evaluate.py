@@ -1,5 +1,6 @@
 """Evaluation says how far it is and stops when asked; calibration by hand; what pairs and images cannot do is refused before any run."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,15 @@ def test_a_run_asked_to_stop_while_it_is_measured_stops_there_and_goes_on(phase:
     assert steady(tmp_path / "cut") == expected
 
 
-def test_a_single_test_image_is_refused_where_linearity_needs_pairs(images: Path, backbone: str) -> None:
-    one = {"data": {"test_images": 1}}
+def test_a_single_test_image_is_refused_where_linearity_needs_pairs(images: Path, backbone: str, tmp_path: Path) -> None:
+    one = shutil.copytree(images, tmp_path / "one")
+    for file in sorted((one / "test").glob("*/*.png"))[1:]:
+        file.unlink()
     with pytest.raises(UsageError, match=r"data\.test_images: linearity is measured on pairs of test images, and there is only 1"):
-        preflight([config(images, backbone, **one)])
-    preflight([config(images, backbone, **one, linearity={"pairs": 0})])
+        preflight([config(one, backbone)])
+    preflight([config(one, backbone, linearity={"pairs": 0})])
+    with pytest.raises(UsageError, match=r"data\.test_images: 1: Input should be greater than or equal to 2"):
+        config(images, backbone, data={"test_images": 1})
 
 
 def test_files_are_written_while_the_clock_stands_still(

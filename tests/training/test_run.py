@@ -199,8 +199,8 @@ def test_a_source_head_is_required_where_a_method_reads_it(images: Path, tmp_pat
 
 
 def test_images_smaller_than_the_crop_are_refused_before_training(images: Path, backbone: str) -> None:
-    with pytest.raises(ValueError, match=r"raise data\.resize"):
-        preflight([config(images, backbone, data={"resize": 24})])
+    with pytest.raises(UsageError, match=r"data\.resize: 24 is less than training\.image_size \(32\)"):
+        config(images, backbone, data={"resize": 24})
 
 
 def test_a_published_list_replaces_the_sampling_rule(images: Path, backbone: str, tmp_path: Path) -> None:

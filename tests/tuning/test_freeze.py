@@ -219,7 +219,7 @@ def test_a_changed_selection_or_record_is_refused(done: tuple[grid.Origin, Path]
     with pytest.raises(UsageError, match="was changed after it was frozen"):
         final(tmp_path, out)
     (out / "selection.json").write_text("{")
-    with pytest.raises(UsageError, match="is not JSON"):
+    with pytest.raises(UsageError, match=r"selection\.json: not JSON"):
         final(tmp_path, out)
     (out / "selection.json").write_text(text)
     used = json.loads(text)["cells"][2]
