@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from benchmark.config import weights
 from benchmark.config.entries import Entry, WrittenComponent, in_folders, parse_dataset, parse_entry, unique
 from benchmark.config.method_options import check_composition, method_info
@@ -36,7 +38,13 @@ MOST_RUNS = 1_000_000
 AUTO = "auto.json"
 """In a sweep's results: the device that ``runtime.device: auto`` stands for in its runs."""
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
-_SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "training": Training,
+    "linearity": Linearity,
+    "data": Data,
+    "evaluation": Evaluation,
+    "runtime": Runtime,
+}
 _SCALARS = ("precision", "compile", "fold_bn", "pretrained")
 _AXES = ("methods", "datasets", "fractions", "seeds")
 _MATCHES = ("method", "label", "dataset", "fraction", "seed")
@@ -195,8 +203,17 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: str | N
             raise UsageError(
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
-    words, settings = winners.words(runs, where), {"give_up_after": file.give_up_after, "slurm": file.slurm}
-    return Sweep(file.name, file.baseline, file.protocol, labels, tuple(runs), selection=words, winners=winners, **settings)
+    return Sweep(
+        file.name,
+        file.baseline,
+        file.protocol,
+        labels,
+        tuple(runs),
+        selection=winners.words(runs, where),
+        winners=winners,
+        give_up_after=file.give_up_after,
+        slurm=file.slurm,
+    )
 
 
 def _apart(names: Sequence[str], where: str) -> None:
@@ -245,14 +262,16 @@ def _resolve(
                     f"{where}: overrides: set.{path}: a data set is chosen by 'datasets': datasets: [{{name: NAME, use: USE}}]"
                 )
             target[key] = value
-    sections = {name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()}
+    sections: dict[str, Any] = {
+        name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()
+    }
     device = auto if sections["runtime"].device == "auto" else sections["runtime"].device
-    asked = [scalars[name] for name in ("precision", "compile", "fold_bn")]
-    settings = resolve_auto(device, *asked, sections["training"].steps, cache_root())
+    steps = sections["training"].steps
+    settings = resolve_auto(device, scalars["precision"], scalars["compile"], scalars["fold_bn"], steps, cache_root())
     sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
-    check_together(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
+    check_together(sections["evaluation"], sections["data"], sections["training"], sections["linearity"], where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
     try:
