@@ -187,10 +187,11 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
     overrides = [*file.overrides, *extra, *frozen]
     settled: dict[tuple[Any, ...], Settings] = {}
 
-    def settle(device: str, *asked: Any) -> Settings:
-        key = (auto.device or device if device == "auto" else device, *asked)
+    def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int) -> Settings:
+        device = auto.device or device if device == "auto" else device
+        key = (device, precision, compile, fold_bn, steps)
         if key not in settled:
-            settled[key] = resolve_auto(*key, cache_root(), auto.numerics)
+            settled[key] = resolve_auto(device, precision, compile, fold_bn, steps, cache_root(), auto.numerics)
         return settled[key]
 
     hits: set[int] = set()
