@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from benchmark.config.run_config import RunConfig
-from benchmark.config.weights import EMBEDDED, Weights, parse, store
+from benchmark.config.weights import Weights, parse, store
 from benchmark.errors import UsageError, first_line, unknown
 from benchmark.storage.run_folder import replacing, write_json
 from benchmark.training.net import Net
@@ -66,7 +66,7 @@ def load_source(name: str, image_size: int | None = None) -> Source:
     sha256 = weights.sha256  # before the file is read: a damaged one is named, not taken apart
     state = _read(weights)
     body = _create(weights, _num_classes(weights, state))
-    if name == EMBEDDED:
+    if weights.embedded:  # another library's names in the same order
         state = dict(zip(body.state_dict(), state.values(), strict=True))
     try:
         body.load_state_dict(state)
@@ -94,7 +94,7 @@ def random_source(name: str, streams: Streams, image_size: int | None = None) ->
 def prepare(tag: str, from_file: Path | None = None) -> Weights:
     """Fetch a timm tag (or read ``from_file``) into the store, with its sha256; the architecture is checked."""
     weights = parse(tag)
-    if weights.tag is None or weights.tag == EMBEDDED:
+    if weights.tag is None or weights.embedded:
         return weights
     body = _create(weights, None)
     if from_file is not None:
@@ -188,7 +188,7 @@ def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _num_classes(weights: Weights, state: dict[str, Tensor]) -> int | None:
     """Classes of the classifier in ``state``: 0 without one, None where timm does not say what it is called."""
     config = timm.get_pretrained_cfg(weights.architecture)
-    if weights.name == EMBEDDED or config is None or not isinstance(config.classifier, str):
+    if weights.embedded or config is None or not isinstance(config.classifier, str):
         return None
     key = f"{config.classifier}.weight"
     return state[key].shape[0] if key in state else 0

@@ -13,6 +13,7 @@ import pytest
 
 from benchmark.config import grid
 from benchmark.report.build import build
+from benchmark.report.collect import Expected
 from benchmark.sweep import results
 from tests.programs import lacking
 from tests.report import fakes
@@ -163,7 +164,12 @@ def test_a_report_like_that_of_quick(tmp_path: Path, size: str) -> None:
 def test_the_committed_reference(tmp_path: Path) -> None:
     reference = ROOT / "results" / "reference" / "cifar10"
     shutil.copytree(reference / "runs", tmp_path / "sweep" / "runs")
-    report = results.report(grid.load("cifar10"), tmp_path / "sweep").html
+    info, _ = results.asked_for(grid.load("cifar10"))
+    records = [
+        json.loads(path.read_text()) for path in sorted(reference.glob("runs/*/record.json"))
+    ]  # by the version that they were run with
+    expected = [Expected(*(record[key] for key in ("run_id", "dataset", "fraction", "method", "seed"))) for record in records]
+    report = build(tmp_path / "sweep", info, expected).html
     check(probe(report, tmp_path / "browser"), 9, 10, 1)
 
 
