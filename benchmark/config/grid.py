@@ -177,10 +177,11 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
     winners = winners_in(file.selection, file.tune is not None, where)
     frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
     overrides = [*file.overrides, *extra, *frozen]
-    settled: dict[tuple[Any, ...], Settings] = {}
+    settled: dict[tuple[str, str, str, str, int], Settings] = {}
 
-    def settle(device: str, *asked: Any) -> Settings:
-        key = (auto.device or device if device == "auto" else device, *asked)
+    def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int) -> Settings:
+        device = auto.device or device if device == "auto" else device
+        key = device, precision, compile, fold_bn, steps
         if key not in settled:
             settled[key] = resolve_auto(*key, cache_root(), auto.numerics)
         return settled[key]
