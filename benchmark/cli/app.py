@@ -58,7 +58,9 @@ def plan(
     sweep: SweepName,
     assignments: Assignments = None,
     out: Out = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Train a few steps of every method that no run was measured of.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Train a few steps of the methods not measured yet; on a CPU, time bf16 too.")
+    ] = False,
 ) -> None:
     """Say what a sweep would do; change nothing."""
     from benchmark.cli import planning
