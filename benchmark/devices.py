@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 
@@ -160,29 +162,52 @@ class Settings:
     why: tuple[str, ...] = ()
 
 
-def resolve_auto(device: str, precision: str, compile: str, fold_bn: str, steps: int, cache: Path) -> Settings:
-    """The one place where ``auto`` is decided, by what the device can do. Other values stay as they are.
+def auto_choices(kind: str, cache: Path) -> dict[str, tuple[str, str]]:
+    """What ``auto`` stands for on this machine's devices of ``kind``, by key, with the reason. compile: of runs that are long enough.
 
     A machine that shows no GPU and is told ``cuda`` speaks for another one, which is taken to be of capability 8.0 or above.
     """
-    kind = device if device != "auto" else "cuda" if visible_gpus() else "cpu"
-    on_gpu = kind == "cuda"
-    card = gpu(cache) if on_gpu and "auto" in (precision, compile, fold_bn) else None
-    why = [f"device: {kind}" + (" (auto)" if device == "auto" else "") + (f", {_shown(card)}" if card else "")]
+    if kind != "cuda":
+        return {"precision": ("fp32", "a CPU"), "compile": ("off", "a CPU"), "fold_bn": ("off", "a CPU")}
+    card = gpu(cache)
     usable = card is None or bool(card.problem) or card.capability >= BF16_FROM
-    if precision == "auto":
-        precision = "bf16" if on_gpu and usable else "fp32"
-        reason = "a CPU" if not on_gpu else "capability 8.0 or above" if usable else "bfloat16 needs capability 8.0"
-        why.append(f"precision: {precision} (auto: {reason})")
-    if compile == "auto":
-        problem = compile_problem("cuda") if card is not None and not card.problem else ""
-        compile = "on" if on_gpu and steps >= COMPILE_FROM_STEPS and not problem else "off"
-        reason = "a CPU" if not on_gpu else f"lacks {problem}" if problem else f"{steps} steps, from {COMPILE_FROM_STEPS} on it pays"
-        why.append(f"compile: {compile} (auto: {reason})")
-    if fold_bn == "auto":
-        fold_bn = "on" if on_gpu else "off"
-        why.append(f"fold_bn: {fold_bn} (auto: {'a GPU' if on_gpu else 'a CPU'})")
-    return Settings(kind, precision, compile, fold_bn, tuple(why))
+    lacks = compile_problem("cuda") if card is not None and not card.problem else ""
+    return {
+        "precision": ("bf16", "capability 8.0 or above") if usable else ("fp32", "bfloat16 needs capability 8.0"),
+        "compile": ("off", f"lacks {lacks}") if lacks else ("on", f"it pays from {COMPILE_FROM_STEPS} steps on"),
+        "fold_bn": ("on", "a GPU"),
+    }
+
+
+def resolve_auto(
+    device: str,
+    precision: str,
+    compile: str,
+    fold_bn: str,
+    steps: int,
+    cache: Path,
+    kept: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> Settings:
+    """The one place where ``auto`` is decided, by what the device can do. Other values stay as they are.
+
+    kept: for each kind of device, what ``auto`` stood for when the sweep's first runs were made, perhaps on another machine; it stays that.
+    """
+    kind = device if device != "auto" else "cuda" if visible_gpus() else "cpu"
+    values = {"precision": precision, "compile": compile, "fold_bn": fold_bn}
+    asked = [key for key, value in values.items() if value == "auto"]
+    card = gpu(cache) if kind == "cuda" and asked else None
+    why = [f"device: {kind}" + (" (auto)" if device == "auto" else "") + (f", {_shown(card)}" if card else "")]
+    choices = auto_choices(kind, cache) if asked else {}
+    for key in asked:
+        here, reason = choices[key]
+        value = kept.get(kind, {}).get(key, here)
+        if value != here:
+            reason = f"as when this sweep began; this machine would take {here}"
+        if key == "compile" and value == "on" and steps < COMPILE_FROM_STEPS:
+            value, reason = "off", f"{steps} steps, it pays from {COMPILE_FROM_STEPS} on"
+        values[key] = value
+        why.append(f"{key}: {value} (auto: {reason})")
+    return Settings(kind, **values, why=tuple(why))
 
 
 def explain_auto(settings: Settings, workers_per_gpu: int) -> list[str]:

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import re
-import tempfile
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -234,9 +234,13 @@ def remember(name: str, path: Path, partial: bool = False) -> None:
     """Record where data set ``name`` lies, for later uses of the bare name. partial: what is missing there was accepted."""
     file = cache_root() / "places" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as handle:
-        json.dump({"path": str(path.expanduser().resolve()), "partial": partial}, handle)
-    os.replace(handle.name, file)
+    temporary = file.parent / f".{name}.{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "x", encoding="utf-8") as handle:  # of the usual mode: whoever shares the cache may read it
+            json.dump({"path": str(path.expanduser().resolve()), "partial": partial}, handle)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def recorded_place(name: str) -> Path | None:

@@ -59,12 +59,12 @@ class StochNorm2d(nn.BatchNorm2d):
         return copied
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
+        if self.training and self.momentum is not None:
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
             x = stochastic_normalization(x, self, self.from_batch)
         else:
-            x = super().forward(x)
+            x = super().forward(x)  # without momentum, statistics are being taken anew: as plain BatchNorm, which evaluation is
         return self.act(self.drop(x))
 
 

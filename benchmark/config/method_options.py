@@ -141,6 +141,26 @@ def _coerce(annotation: str, value: Any, where: str) -> Any:
     return float(value) if "float" in annotation and isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def composition_cost(infos: Sequence[MethodInfo]) -> float:
+    """Passes through the backbone per step of components together, relative to fine-tuning's.
+
+    What a component needs beside the student's own passes is added, but a mixer with more rows and a frozen backbone change what the
+    student's passes cost, and a second pass repeats them together with every loss term's.
+    """
+    student, terms, once, repeats = 1.0, 0.0, 0.0, 1.0
+    for info in infos:
+        said = info.declarations
+        if said["moves_weights"]:
+            repeats *= info.cost
+        elif said["more_rows"] or said["backwards"] == 0:
+            student *= info.cost
+        elif said["terms"]:
+            terms += info.cost - 1
+        else:
+            once += info.cost - 1
+    return repeats * (student + terms) + once
+
+
 def check_composition(label: str, infos: Sequence[MethodInfo], val_fraction: float, where: str) -> None:
     """Refuse a composition that is undefined whatever the network, with the reason."""
     mixers = [info.name for info in infos if info.declarations["mixer"]]

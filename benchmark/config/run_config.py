@@ -52,10 +52,14 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         },
         "data": {"keep_aspect": True},
     },
+    "vit": {
+        "training": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 1e-4, "schedule": "cosine", "batch_size": 64},
+    },
 }
 """Defaults of ``training`` and ``data``, which a sweep's own keys replace. ``smile`` is what the defaults below spell out. ``tllib``:
 the Transfer Learning Library's fine-tuning scripts, whose published numbers are of the best epoch on the *test* split; here, as under
-every protocol, the last iterate is evaluated."""
+every protocol, the last iterate is evaluated. ``vit``: for transformers, after the training scripts of V-PETL Bench;
+``docs/protocol.md`` says what of theirs it leaves out."""
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 

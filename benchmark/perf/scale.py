@@ -41,16 +41,18 @@ SWEEP = {
 _CREATE = """
 import sys
 from pathlib import Path
-from benchmark.sweep import command, grid, plan
-command.create_folders(plan.make(grid.load(sys.argv[1]), Path(sys.argv[2])))
+from benchmark.config import grid
+from benchmark.sweep import carry_out, plan
+carry_out.create_folders(plan.make(grid.load(sys.argv[1]), Path(sys.argv[2])))
 """
 _COLLECT = """
 import sys
 from pathlib import Path
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import collect
-from benchmark.sweep import command, grid
-info, expected = command.asked_for(grid.load(sys.argv[1]))
+from benchmark.config import grid
+from benchmark.sweep import results
+info, expected = results.asked_for(grid.load(sys.argv[1]))
 found = collect(Path(sys.argv[2]), expected)
 print(len(found.runs), len(group_runs(info, expected, found)))
 """

@@ -1,6 +1,6 @@
 """``compare``: a sweep's cells beside published numbers, from records alone.
 
-Verdicts. A published number of m seeds (one, where the source says nothing) is *reproduced* where it lies in the 95 % prediction interval
+Outcomes. A published number of m seeds (one, where the source says nothing) is *reproduced* where it lies in the 95 % prediction interval
 for the mean of m new seeds of ours, mean ± t(n-1) · s · sqrt(1/m + 1/n), and *off* where it lies outside. That takes the same complete
 data set, fraction, backbone weights, protocol and selection rule, and at least three finished seeds; whatever of these differs or is not
 known makes the two *not comparable*, and is named. A number of the best epoch on ``test`` is set against the best of our snapshots on
@@ -35,7 +35,7 @@ LAST, BRIDGED = "last iterate", "best of {} snapshots on test"
 @dataclass(frozen=True)
 class Comparison:
     """One cell of ours beside one published number. ours: None without a finished run. rule: what ours is of. reach: half width of the
-    prediction interval, None where there is none. verdict: ``reproduced``, ``off`` or ``not comparable``, then ``reasons`` say why.
+    prediction interval, None where there is none. outcome: ``reproduced``, ``off`` or ``not comparable``, then ``reasons`` say why.
     remarks: settings of ours that are not the defaults.
     """
 
@@ -47,7 +47,7 @@ class Comparison:
     rule: str
     entry: PublishedNumber
     reach: float | None
-    verdict: str
+    outcome: str
     reasons: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -93,9 +93,9 @@ def _compare(configs: Sequence[RunConfig], runs: Sequence[Run], entry: Published
     ours = t_interval(values) if values else None
     reach = prediction_reach(values, entry.n or 1) if len(values) > 1 else None
     if reasons or ours is None or reach is None:
-        verdict = "not comparable"
+        outcome = "not comparable"
     else:
-        verdict = "reproduced" if abs(ours.mean - entry.value) <= reach else "off"
+        outcome = "reproduced" if abs(ours.mean - entry.value) <= reach else "off"
     config = configs[0]
     return Comparison(
         config.dataset,
@@ -106,7 +106,7 @@ def _compare(configs: Sequence[RunConfig], runs: Sequence[Run], entry: Published
         rule,
         entry,
         reach,
-        verdict,
+        outcome,
         tuple(reasons),
         tuple(remarks(config)),
     )
@@ -145,10 +145,10 @@ def _print(sweep: Sweep, found: Sequence[Comparison], lines: Sequence[str], cons
     sources = list(dict.fromkeys(row(each)[-1] for each in found))
     shown = Table(*COLUMNS[:-2], title=f"{sweep.name} beside published numbers", title_justify="left")
     for each in found:
-        *texts, verdict, _, source = row(each)
+        *texts, outcome, _, source = row(each)
         texts[5] += f" ({chr(97 + sources.index(source))})"
         marks = ", ".join(str(1 + why.index(text)) for text in (*each.reasons, *each.remarks))
-        shown.add_row(*texts, f"{verdict} ({marks})" if marks else verdict)
+        shown.add_row(*texts, f"{outcome} ({marks})" if marks else outcome)
     console.print(shown)
     for n, text in enumerate(why, start=1):
         say(console, f"({n}) {text}")
@@ -158,7 +158,7 @@ def _print(sweep: Sweep, found: Sequence[Comparison], lines: Sequence[str], cons
         say(console, f"- {line}")
 
 
-COLUMNS = ("Data set", "Fraction", "Method", "Ours (%)", "Seeds", "Published (%)", "Δ (points)", "Chance ±", "Verdict", "Why", "Source")
+COLUMNS = ("Data set", "Fraction", "Method", "Ours (%)", "Seeds", "Published (%)", "Δ (points)", "Chance ±", "Outcome", "Why", "Source")
 
 
 def row(each: Comparison) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ def row(each: Comparison) -> tuple[str, ...]:
         theirs,
         "–" if each.difference is None else f"{each.difference:+.1f}".replace("-", "−"),
         "–" if each.reach is None else f"{each.reach:.1f}",
-        each.verdict,
+        each.outcome,
         "; ".join([*each.reasons, *each.remarks]),
         entry.source + (f" ({entry.note})" if entry.note else ""),
     )
@@ -188,10 +188,10 @@ def row(each: Comparison) -> tuple[str, ...]:
 
 def notes(found: Sequence[Comparison]) -> list[str]:
     """What a reader of the table must know."""
-    verdicts = [each.verdict for each in found]
-    judged = len(verdicts) - verdicts.count("not comparable")
+    outcomes = [each.outcome for each in found]
+    judged = len(outcomes) - outcomes.count("not comparable")
     lines = [
-        f"{verdicts.count('reproduced')} reproduced, {verdicts.count('off')} off, {verdicts.count('not comparable')} not comparable.",
+        f"{outcomes.count('reproduced')} reproduced, {outcomes.count('off')} off, {outcomes.count('not comparable')} not comparable.",
         "Chance ±: half width of the 95 % prediction interval for a new mean of as many seeds as are published (one where that is not "
         "known), from our seeds' spread: a published number inside is reproduced, one outside is off. A wide interval reproduces easily.",
     ]
@@ -220,7 +220,7 @@ def _flat(each: Comparison) -> dict[str, object]:
         "rule": each.rule,
         "difference": each.difference,
         "reach": each.reach,
-        "verdict": each.verdict,
+        "outcome": each.outcome,
         "reasons": "; ".join(each.reasons),
         "remarks": "; ".join(each.remarks),
         "published_value": entry.value,

@@ -25,12 +25,12 @@ class PublishedNumber(Section):
     value: Annotated[float, Field(ge=0, le=100)]
     plus_minus: Annotated[float, Field(ge=0)] | None
     n: Annotated[int, Field(ge=1)] | None
-    metric: Literal["top1"]
+    metric: Literal["top1", "mean_per_class"]
     dataset: str
     fraction: Annotated[float, Field(gt=0, le=1)]
     backbone: str | None
     protocol: str | None
-    selection: Literal["best_epoch_on_test", "best_epoch_on_val", "last_epoch"] | None
+    selection: Literal["best_epoch_on_test", "best_epoch_on_val", "last_epoch", "median_of_last_epochs"] | None
     method: str
     published_as: str
     source: str
@@ -45,13 +45,14 @@ class PublishedFile(Section):
 
 
 def load(folder: Path = PUBLISHED) -> list[PublishedNumber]:
-    """Every entry, in the order of the files' names; a number given twice by one source is refused."""
+    """Every entry, in the order of the files' names; a number given twice by one source is refused: two tables of
+    one publication that disagree are two sources, each named as its table."""
     found: list[PublishedNumber] = []
     for path in sorted(folder.glob("*.yaml")):
         file = validate(PublishedFile, yamlio.read(path), str(path))
         for n, entry in enumerate(file.entries):
             found.append(validate(PublishedNumber, {**file.common, **entry}, str(path), f"entries.{n}"))
-    keys = [(e.source, e.dataset, e.fraction, e.method, e.backbone, e.selection) for e in found]
+    keys = [(e.source, e.dataset, e.fraction, e.method, e.backbone, e.selection, e.metric) for e in found]
     for key, count in Counter(keys).items():
         if count > 1:
             raise UsageError(f"{folder}: {key[0]} gives {key[3]} on {key[1]} at {key[2]:g} twice")

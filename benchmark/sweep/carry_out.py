@@ -142,6 +142,8 @@ def decode_with_progress(use: Use, decode: Decode, console: Console, partial: bo
 
 
 def warn(plan: Plan, console: Console) -> None:
-    """Say which data sets are not what their name promises."""
+    """Say which data sets are not what their name promises, and which entries of ``methods`` are the same."""
     for line in plan.incomplete:
         say(console, f"not a complete copy, its results compare with no others: {line}", "yellow")
+    for line in plan.alike():
+        say(console, line, "yellow")

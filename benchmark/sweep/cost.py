@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from benchmark.config.method_options import method_info
+from benchmark.config.method_options import composition_cost, method_info
 from benchmark.config.run_config import RunConfig, load_run
 from benchmark.storage.run_folder import RunFolder
 
@@ -104,7 +104,7 @@ def elsewhere(out: Path, runs: Sequence[RunConfig]) -> Estimate:
 
 def step_work(config: RunConfig) -> float:
     """Relative cost of a step: pixels through the backbone, a backward pass counting two forwards."""
-    passes = 3 * (1 + sum(method_info(component.use).cost - 1 for component in config.components))
+    passes = 3 * composition_cost([method_info(component.use) for component in config.components])
     return passes * config.training.batch_size * config.training.image_size**2
 
 

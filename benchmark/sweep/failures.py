@@ -40,7 +40,7 @@ def _trace(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except Exception as second:  # its own text cannot be made
-        return f"{type(error).__name__}, whose traceback cannot be told: {type(second).__name__}"
+        return f"{type(error).__name__}, whose traceback cannot be written: {type(second).__name__}"
 
 
 def is_user_error(error: BaseException) -> bool:

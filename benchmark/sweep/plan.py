@@ -79,6 +79,20 @@ class Plan:
         """Estimated worker-seconds of what is to do; None before anything like it is measured."""
         return sum(run.seconds for run in self.todo if run.seconds is not None) if self.estimate.samples else None
 
+    def alike(self) -> list[str]:
+        """A line per set of entries of ``methods`` that come to the same: a run's identity leaves out what its entry is called."""
+        labels: dict[tuple[str, str], dict[str, None]] = {}
+        for run in self.runs:
+            labels.setdefault(run.config.canonical, {})[run.config.method] = None
+        found = Counter(tuple(each) for each in labels.values() if len(each) > 1)
+        lines = []
+        for names, count in found.items():
+            of = sum(names[0] in each for each in labels.values())
+            where = "" if count == of else f" in {count} of {of} cells"
+            shown = f"{', '.join(names[:-1])} and {names[-1]}"
+            lines.append(f"methods: {shown} come to the same{where}: same components, options and settings, under {len(names)} names")
+        return lines
+
     def reasons(self, state: str) -> list[tuple[str, int]]:
         """Why runs are ``stale`` or ``failed``, with their number, the most frequent first; reasons that differ in numbers are one."""
         chosen = [run.why for run in self.runs if run.state == state]
@@ -109,7 +123,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
         if state == "done":
             record = run.record()
             samples.append(cost.sample(config, record or {}, run.path))
-            arena = arenas[config.data.source, config.data.decode].data_hash
+            arena = arenas[config.data.source, config.data.decode]
             why = _freshness(record, arena, hashes.get(config.backbone) if config.pretrained else None)
         elif state == "failed":
             why = run.failure().get("reason", "failed").strip().splitlines()[0]
@@ -170,19 +184,12 @@ def _run_folders(folder: Path) -> Iterator[str]:
         return
 
 
-def _freshness(record: Mapping[str, Any] | None, data_hash: str | None, weights_hash: str | None) -> str:
-    if record is None:
-        return "record.json is damaged"
-    prepared = {"data": data_hash, "weights": weights_hash}
-    differing = [name for name, value in prepared.items() if value and record.get(f"{name}_hash") != value]
-    return f"other {' and '.join(differing)} than are prepared now" if differing else ""
-
-
 class _Found(NamedTuple):
-    """A data set as it is here: hash of its arena if decoded, what is missing, how it differs from a complete copy; training images of
+    """A data set as it is here: hashes of its arena if decoded, what is missing, how it differs from a complete copy; training images of
     each class."""
 
     data_hash: str | None = None
+    pixels_hash: str | None = None
     missing: str | None = None
     differences: tuple[str, ...] = ()
     train: tuple[int, ...] = ()
@@ -195,7 +202,20 @@ def _look(use: Use, decode: Decode) -> _Found:
         return _Found(missing=str(error))
     arena = find(dataset, decode)
     train = Counter(item.label for item in dataset.splits.get("train", ()))
-    return _Found(arena.data_hash if arena else None, None, tuple(differences(dataset)), tuple(train.values()))
+    data_hash, pixels_hash = (arena.data_hash, arena.pixels_hash) if arena else (None, None)
+    return _Found(data_hash, pixels_hash, None, tuple(differences(dataset)), tuple(train.values()))
+
+
+def _freshness(record: Mapping[str, Any] | None, data: _Found, weights_hash: str | None) -> str:
+    """What a finished run was made with that is prepared otherwise now; of its pixels, older records say nothing."""
+    if record is None:
+        return "record.json is damaged"
+    prepared = {"data": data.data_hash, "weights": weights_hash}
+    differing = [name for name, value in prepared.items() if value and record.get(f"{name}_hash") != value]
+    decoded = record.get("pixels_hash")
+    if "data" not in differing and data.pixels_hash and decoded and decoded != data.pixels_hash:
+        differing.insert(0, "pixels (of the same files, by another version of the decoder)")
+    return f"other {' and '.join(differing)} than are prepared now" if differing else ""
 
 
 def _check_subsets(configs: Iterable[RunConfig], train: Mapping[tuple[Use, Decode], Sequence[int]]) -> None:

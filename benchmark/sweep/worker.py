@@ -45,10 +45,10 @@ class Parent:
     def __init__(self) -> None:
         self.go = False
         self.stop = False
-        told = json.loads(_read_line())
-        self.order = Order(**{**told["order"], "runs": tuple(told["order"]["runs"])})
-        self.policy = Policy(**told["policy"])
-        self.preflight, self.alone = told["preflight"], told["alone"]
+        message = json.loads(_read_line())
+        self.order = Order(**{**message["order"], "runs": tuple(message["order"]["runs"])})
+        self.policy = Policy(**message["policy"])
+        self.preflight, self.alone = message["preflight"], message["alone"]
         self._events = os.dup(1)
         os.dup2(2, 1)
         for number in (signal.SIGINT, signal.SIGUSR2):
@@ -87,7 +87,7 @@ class RunSession:
         self.latest: dict[str, Any] = {"step": own.start_step, "total": None, "phase": "start", "images_per_second": None}
         self._own = own
         self._parent = parent
-        self._told = 0.0
+        self._reported = 0.0
         self._moved = time.monotonic()
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
@@ -104,8 +104,8 @@ class RunSession:
         """Say how far the run is; cheap enough for every step."""
         self._moved = time.monotonic()
         self.latest = {"step": step, "total": total, "phase": phase, "images_per_second": round(images_per_second, 1)}
-        if time.monotonic() - self._told >= _TELL_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= _TELL_SECONDS:
+            self._reported = time.monotonic()
             self._parent.tell("progress", run_id=self.folder.name, **self.latest)
 
     def stop_requested(self) -> bool:

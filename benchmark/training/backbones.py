@@ -1,8 +1,10 @@
 """Build networks from prepared weights; prepare timm tags."""
 
+import contextlib
 import copy
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from benchmark.config.run_config import RunConfig
-from benchmark.config.weights import EMBEDDED, Weights, parse, store
+from benchmark.config.weights import Weights, parse, store
 from benchmark.errors import UsageError, first_line, unknown
 from benchmark.storage.run_folder import replacing, write_json
 from benchmark.training.net import Net
@@ -65,13 +67,17 @@ def load_source(name: str, image_size: int | None = None) -> Source:
     sha256 = weights.sha256  # before the file is read: a damaged one is named, not taken apart
     state = _read(weights)
     body = _create(weights, _num_classes(weights, state))
-    if name == EMBEDDED:
+    if weights.embedded:  # another library's names in the same order
         state = dict(zip(body.state_dict(), state.values(), strict=True))
     try:
         body.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()
-        raise UsageError(f"backbone '{name}': {weights.file} does not fit {weights.architecture}: {' '.join(reason[:3])[:400]}") from error
+        begin = next(iter(state), "").partition(".")[0] + "."
+        keys = f" (every key begins with '{begin}')" if state and all(key.startswith(begin) for key in state) else ""
+        raise UsageError(
+            f"backbone '{name}': {weights.file} does not fit {weights.architecture}{keys}: {' '.join(reason[:3])[:400]}"
+        ) from error
     _set_size(body, weights, image_size)
     return _source(body, sha256)
 
@@ -89,7 +95,7 @@ def random_source(name: str, streams: Streams, image_size: int | None = None) ->
 def prepare(tag: str, from_file: Path | None = None) -> Weights:
     """Fetch a timm tag (or read ``from_file``) into the store, with its sha256; the architecture is checked."""
     weights = parse(tag)
-    if weights.tag is None or weights.tag == EMBEDDED:
+    if weights.tag is None or weights.embedded:
         return weights
     body = _create(weights, None)
     if from_file is not None:
@@ -148,17 +154,42 @@ def _read(weights: Weights) -> dict[str, Tensor]:
         else:
             state = torch.load(weights.file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UsageError(f"backbone '{weights.name}': {weights.file} cannot be read as weights: {error}") from error
+        raise UsageError(
+            f"backbone '{weights.name}': {weights.file} cannot be read as weights: {_why_unreadable(weights, error)}"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UsageError(f"backbone '{weights.name}': {weights.file} holds no state dict of tensors")
+    return _unwrapped(state)
+
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What ``DataParallel`` (and its distributed form) and ``torch.compile`` put before the keys of the network they wrap."""
+
+
+def _why_unreadable(weights: Weights, error: Exception) -> str:
+    with contextlib.suppress(OSError), weights.file.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            return "it is a pointer of Git LFS, not the file itself: run 'git lfs pull' where it was cloned"
+    if weights.file.suffix == ".safetensors" or isinstance(error, OSError):
+        return first_line(error)
+    held = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))  # torch's own words advise to unpickle whatever it is
+    what = f"it holds {held[1]}, and only tensors are read" if held else "it is no whole file of torch.save"
+    return f"{what}: save the network's state_dict(), or write a .safetensors file"
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` by the names of the network itself, where it was saved with a wrapper around it."""
+    while prefix := next((each for each in _WRAPPERS if state and all(key.startswith(each) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
 def _num_classes(weights: Weights, state: dict[str, Tensor]) -> int | None:
     """Classes of the classifier in ``state``: 0 without one, None where timm does not say what it is called."""
     config = timm.get_pretrained_cfg(weights.architecture)
-    if weights.name == EMBEDDED or config is None or not isinstance(config.classifier, str):
+    if weights.embedded or config is None or not isinstance(config.classifier, str):
         return None
     key = f"{config.classifier}.weight"
     return state[key].shape[0] if key in state else 0

@@ -127,3 +127,7 @@ def test_doctor_tells_what_is_wrong_and_never_fails(monkeypatch: pytest.MonkeyPa
     for word in ("numbers 0", "driver too old", "not installed: not-a-package", "the clock", "set SMILEBENCH_CACHE", "Slurm", "to look at"):
         assert word in shown
     assert shown.count("\n") < 25
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path))
+    doctor.doctor(console)
+    assert "auto: precision: fp32 (auto: a CPU)" in console.file.getvalue()

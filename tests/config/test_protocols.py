@@ -29,6 +29,18 @@ def test_tllib_is_its_column_of_the_table() -> None:
     assert (run.data.resize, run.data.keep_aspect) == (256, True)
 
 
+def test_vit_is_the_settings_of_its_source_and_takes_a_sweeps_own_rates() -> None:
+    run = resolved(protocol="vit", methods=["fine_tuning", "bitfit"], baseline="fine_tuning")
+    t = run.training
+    assert (t.optimizer, t.momentum, t.nesterov) == ("adamw", 0.9, False)
+    assert (t.lr, t.head_lr_factor, t.weight_decay, t.schedule, t.batch_size) == (0.001, 1.0, 1e-4, "cosine", 64)
+    override = [{"match": {"method": "fine_tuning"}, "set": {"training.lr": 3e-5}}]
+    assert resolved(protocol="vit", overrides=override).training.lr == 3e-5
+    assert resolved(protocol="vit", training={"schedule": "step"}).training.optimizer == "adamw"
+    sgd = resolved(protocol="vit", training={"optimizer": "sgd"}).training
+    assert (sgd.optimizer, sgd.nesterov) == ("sgd", True)
+
+
 def test_smile_is_what_the_defaults_spell_out() -> None:
     assert resolved(protocol="smile").training == Training() == resolved().training
 

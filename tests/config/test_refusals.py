@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmark.config import grid, run_config, slurm_options
+from benchmark import devices
+from benchmark.config import grid, kept_auto, run_config, slurm_options
 from benchmark.config.slurm_options import Slurm
+from benchmark.devices import Gpu
 from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 from benchmark.sweep import plan
@@ -203,5 +205,60 @@ def test_what_auto_meant_is_kept_with_the_results(tmp_path: Path, monkeypatch: p
     assert "runtime.device auto means cuda here" in here.origin.about_auto()
     assert grid.load(file, out=tmp_path / "other").runs[0].precision == "fp32"
     assert grid.load(file, ["runtime.device=cpu"], out=out).runs[0].precision == "fp32"
-    (out / grid.AUTO).write_text('["torn"]')
+    (out / kept_auto.FILE).write_text('["torn"]')
     assert grid.load(file, out=out).runs[0].precision == "fp32"
+
+
+@pytest.mark.parametrize("runtime", [{}, {"device": "cuda"}])
+@pytest.mark.parametrize(
+    ("card", "lacks", "expected"),
+    [
+        (Gpu("T4", (7, 5), 2**34), "", ("fp32", "on", "on")),
+        (Gpu("A100", (8, 0), 2**36), "a C compiler", ("bf16", "off", "on")),
+        (Gpu("A100", (8, 0), 2**36), "", ("bf16", "on", "on")),
+    ],
+)
+def test_a_machine_without_a_gpu_reads_the_runs_of_any_card(
+    runtime: dict[str, Any], card: Gpu, lacks: str, expected: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = {"steps": 5000, "batch_size": 8, "image_size": 32}
+    file, out = written(tmp_path, runtime=runtime, training=long), tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(devices, "gpu", lambda cache: card)
+    monkeypatch.setattr(devices, "compile_problem", lambda device: lacks)
+    on_gpu = grid.load(file, out=out)
+    assert {(run.precision, run.compile, run.fold_bn) for run in on_gpu.runs} == {expected}
+    on_gpu.origin.keep_auto(on_gpu.runs)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(devices, "gpu", lambda cache: None)
+    monkeypatch.setattr(devices, "compile_problem", lambda device: "")
+    here = grid.load(file, out=out)
+    assert [run.run_id for run in here.runs] == [run.run_id for run in on_gpu.runs]
+    said = [line for line in here.settings[0].why if "as when this sweep began; this machine would take" in line]
+    assert len(said) == sum(kept != guess for kept, guess in zip(expected, ("bf16", "on", "on"), strict=True))
+    assert grid.load(file, ["training.steps=50"], out=out).runs[0].compile == "off", "short runs are never compiled"
+    assert grid.load(file, ["runtime.device=cpu"], out=out).runs[0].precision == "fp32"
+    before = (out / kept_auto.FILE).read_text()
+    here.origin.keep_auto(here.runs)
+    assert (out / kept_auto.FILE).read_text() == before
+
+
+def test_runs_on_a_device_that_was_named_do_not_say_what_auto_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, out = written(tmp_path, runtime={}), tmp_path / "out"
+    out.mkdir()
+    named = grid.load(file, ["runtime.device=cpu"], out=out)
+    named.origin.keep_auto(named.runs)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(devices, "gpu", lambda cache: Gpu("A100", (8, 0), 2**36))
+    assert grid.load(file, out=out).runs[0].runtime.device == "cuda"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"device": "tpu"}', '{"device": "cuda", "numerics": 3}', '{"numerics": {"cuda": {"precision": "fp8"}}}', "{"]
+)
+def test_what_is_kept_and_makes_no_sense_is_as_if_it_were_not_kept(text: str, tmp_path: Path) -> None:
+    (tmp_path / kept_auto.FILE).write_text(text)
+    found = kept_auto.read(tmp_path)
+    assert found.device in (None, "cuda")
+    assert found.numerics == {}

@@ -74,6 +74,14 @@ class NotDeclared(Component):
 class NoComponent:
     pass
 '''
+NEEDS = """
+import a_package_that_is_not_there
+from methods.base import Component
+
+
+class Needs(Component):
+    pass
+"""
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (package / "__init__.py").write_text("import torch\n")
     (package / "shrink.py").write_text(SHRINK)
     (package / "syntax.py").write_text("class Broken(:\n")
-    (package / "needs.py").write_text("import a_package_that_is_not_there\n\n\nclass Needs:\n    pass\n")
+    (package / "needs.py").write_text(NEEDS)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
         yield root
@@ -155,6 +163,7 @@ print(made.counts["new"], [run.config.components[0].options["weight"] for run in
         ("outsider.shrink:OddType", "complex is no type of an option"),
         ("outsider.shrink:NotLiteral", "option 'weight' must be written as a literal, not as 2 ** 3"),
         ("outsider.shrink:NotDeclared", "declaration 'version' must be written as a literal"),
+        ("outsider.shrink:NoComponent", "it is no method: derive it from methods.base.Component"),
     ],
 )
 def test_what_cannot_be_read_is_refused_at_planning(name: str, reason: str, folder: Path) -> None:
@@ -167,7 +176,6 @@ def test_what_cannot_be_read_is_refused_at_planning(name: str, reason: str, fold
     ("name", "options", "reason"),
     [
         ("outsider.needs:Needs", {}, "outsider.needs cannot be imported: ModuleNotFoundError.*a_package_that_is_not_there"),
-        ("outsider.shrink:NoComponent", {}, "NoComponent is no subclass of methods.base.Component"),
         ("outsider.shrink:Shrink", {"weight": -1.0}, "weight must be >= 0"),
     ],
 )

@@ -138,11 +138,22 @@ def test_an_unreadable_image_is_named(image_folder) -> None:
         dataset.open(dataset.splits["train"][0])
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_remembered_place_is_as_readable_as_the_umask_lets_files_be(umask: int, mode: int, tmp_path: Path, cache: Path) -> None:
+    before = os.umask(umask)
+    try:
+        remember("cifar10", tmp_path)
+    finally:
+        os.umask(before)
+    assert (cache / "places" / "cifar10.json").stat().st_mode & 0o777 == mode
+
+
 def test_places_are_remembered(tmp_path: Path, cache: Path) -> None:
     assert recorded_place("cifar10") is None
     remember("cifar10", tmp_path / "a")
     remember("cifar10", tmp_path / "b")
     assert recorded_place("cifar10") == tmp_path / "b"
+    assert [file.name for file in (cache / "places").iterdir()] == ["cifar10.json"]
     (cache / "places" / "cifar10.json").write_text("{")
     with pytest.raises(DataError, match="data prepare cifar10"):
         recorded_place("cifar10")

@@ -10,13 +10,23 @@ from benchmark.training.loop import Fit
 from benchmark.training.net import Net
 from methods.ema import averaging
 from methods.shared import renew_statistics
+from methods.stoch_norm import StochNorm2d
 from methods.testing import STEPS, Trial, advance, trained
-from tests.methods.tiny import context, pair
-from tests.methods.tiny import images as batch_of
 
 
 def fit(name: str, images: Path, backbone: str, **options: object) -> Fit:
     return trained(Trial(name, options, images, backbone).run, 0)
+
+
+@pytest.fixture
+def many(images: Path, tmp_path: Path) -> Path:
+    """Twice the images of the contract: more than one batch of 64."""
+    for file in images.glob("*/*/*.png"):
+        for n in range(2):
+            target = tmp_path / file.relative_to(images).with_stem(f"{file.stem}-{n}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    return tmp_path
 
 
 def weights(net: Net, buffers: bool) -> list[Tensor]:
@@ -72,22 +82,45 @@ def test_swa_of_a_constant_is_that_constant(images: Path, backbone: str) -> None
     assert all(map(torch.equal, before, run.net.parameters()))
 
 
-def test_statistics_are_the_means_over_the_batches_and_modes_stay() -> None:
-    student, source = pair()
+def test_statistics_are_the_means_over_the_batches_and_modes_stay(many: Path, backbone: str) -> None:
+    run = fit("ema", many, backbone)
+    student = run.net.train()
     student.body.layer1[0].bn1.eval()
     kept = student.body.layer1[0].bn1.running_mean.clone()
-    data = batch_of(n=70)
     seen: list[Tensor] = []
     first = student.body.conv1[1] if hasattr(student.body.conv1, "__getitem__") else student.body.bn1
     handle = first.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
-    renew_statistics(context(student, source, data, lr=None))
+    renew_statistics(run.ctx)
     handle.remove()
-    assert [len(x) for x in seen] == [64, 6]
+    assert [len(x) for x in seen] == [64, 8]
     torch.testing.assert_close(first.running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0))
     torch.testing.assert_close(first.running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
     assert torch.equal(student.body.layer1[0].bn1.running_mean, kept)
     assert [first.training, student.training, student.body.layer1[0].bn1.training] == [True, True, False]
     assert first.momentum == 0.1
+
+
+@pytest.mark.parametrize("name", ["swa+stoch_norm", "lp_ft+wise_ft+stoch_norm"])
+def test_statistics_of_stochastic_normalization_are_those_of_plain_batch_normalization(name: str, images: Path, backbone: str) -> None:
+    run = fit(name, images, backbone)
+    advance(run, STEPS)
+    run.pipeline.finish(run.ctx)
+    layers = [m for m in run.net.modules() if isinstance(m, StochNorm2d)]
+    assert layers
+    assert all(layer.momentum == 0.1 and layer.training for layer in layers)
+    found = [b.clone() for layer in layers for b in (layer.running_mean, layer.running_var)]
+    for layer in layers:
+        layer.from_batch.fill_(True)  # plain batch normalization
+    renew_statistics(run.ctx)
+    again = [b for layer in layers for b in (layer.running_mean, layer.running_var)]
+    assert all(map(torch.equal, found, again))
+    seen: list[Tensor] = []
+    last = layers[-1]
+    handle = last.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    renew_statistics(run.ctx)
+    handle.remove()
+    torch.testing.assert_close(last.running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0))
+    torch.testing.assert_close(last.running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])

@@ -5,16 +5,13 @@ import math
 import pytest
 import torch
 
-from methods.bi_tuning import BiTuning, contrast, slots
-from tests.methods.tiny import CLASSES, context, images, pair, step
+from methods.bi_tuning import contrast, slots
+from tests.methods.real import CLASSES, sample, step
 
 
-def ready(component, dtype=torch.float32):
-    student, source = (net.to(dtype) for net in pair())
-    batch = images(dtype=dtype)._replace(extra_views=(images(seed=9, dtype=dtype).x,))
-    ctx = context(student, source, batch)
-    component.setup(ctx)
-    return ctx, batch
+def two_views(ctx):
+    batch = sample(ctx)
+    return batch._replace(extra_views=(batch.x.flip(3),))
 
 
 def unit(vector):
@@ -77,14 +74,14 @@ def test_slots_are_those_of_one_key_at_a_time(size):
 
 
 @pytest.mark.parametrize("update", ["before", "between", "after"])
-def test_both_terms_by_hand(update):
-    component = BiTuning(queue_size=2, dim=4, queue_update=update, weight=0.5)
-    ctx, batch = ready(component, torch.float64)
+def test_both_terms_by_hand(update, ready64):
+    component, ctx, _ = ready64("bi_tuning", queue_size=2, dim=4, queue_update=update, weight=0.5)
+    batch = two_views(ctx)
     queues = {name: component._queue[name][:-1].tolist() for name in ("h", "z")}
     at = step(ctx, batch)
     head, projector = ctx.net.head, component._projector
     with torch.no_grad():
-        keys = component._key["net"](batch.extra_views[0]).features
+        keys = component._key["net"].train()(batch.extra_views[0]).features
         key_z = [unit(row) for row in component._key["projector"](keys).tolist()]
         z = [unit(row) for row in projector(at.out.features).tolist()]
     key_h, h = ([unit([*row, 1.0]) for row in f.tolist()] for f in (keys, at.out.features))
@@ -105,10 +102,9 @@ def test_both_terms_by_hand(update):
 
 
 @pytest.mark.parametrize("detach", [True, False])
-def test_classifier_gets_a_gradient_from_the_contrast_only_when_asked(detach):
-    component = BiTuning(detach_classifier=detach)
-    ctx, batch = ready(component)
-    terms = component.penalties(step(ctx, batch))
+def test_classifier_gets_a_gradient_from_the_contrast_only_when_asked(detach, ready):
+    component, ctx, _ = ready("bi_tuning", detach_classifier=detach)
+    terms = component.penalties(step(ctx, two_views(ctx)))
     sum(terms.values()).backward()
     assert (ctx.net.head.weight.grad is None) == detach
     assert component._projector.weight.grad.abs().sum() > 0
@@ -116,15 +112,14 @@ def test_classifier_gets_a_gradient_from_the_contrast_only_when_asked(detach):
     assert all(p.grad is None for p in component._key.parameters())
 
 
-def test_key_network_follows_before_the_keys_with_its_own_statistics():
-    component = BiTuning(momentum=0.9)
-    ctx, batch = ready(component)
+def test_key_network_follows_before_the_keys_with_its_own_statistics(ready):
+    component, ctx, _ = ready("bi_tuning", momentum=0.9)
     start = [p.detach().clone() for p in ctx.net.body_parameters()]
     with torch.no_grad():
         for p in ctx.net.body_parameters():
             p.add_(0.1)
     student_mean = ctx.net.body.bn1.running_mean.clone()
-    at = step(ctx, batch)
+    at = step(ctx, two_views(ctx))
     component.penalties(at)
     key = component._key["net"]
     for k, p0 in zip(key.body_parameters(), start, strict=True):
@@ -133,21 +128,19 @@ def test_key_network_follows_before_the_keys_with_its_own_statistics():
     assert not torch.equal(key.body.bn1.running_mean, ctx.net.body.bn1.running_mean)
 
 
-def test_head_starts_small_and_queues_are_unit_vectors_from_the_noise_stream():
-    component = BiTuning()
-    ctx, _ = ready(component)
+def test_head_starts_small_and_queues_are_unit_vectors_from_the_noise_stream(ready):
+    component, ctx, _ = ready("bi_tuning")
     assert ctx.net.head.weight.std().item() == pytest.approx(0.01, rel=0.2)
     assert ctx.net.head.bias.abs().sum() == 0
     for name in ("h", "z"):
         torch.testing.assert_close(component._queue[name].norm(dim=1), torch.ones(CLASSES * 40 + 1))
-    again = BiTuning()
-    ready(again)
+    again = ready("bi_tuning").component
     assert torch.equal(component._queue["h"], again._queue["h"])
 
 
-def test_unfilled_entries_can_be_left_out():
-    component = BiTuning(mask_unfilled=True, queue_update="after")
-    ctx, batch = ready(component)
+def test_unfilled_entries_can_be_left_out(ready):
+    component, ctx, _ = ready("bi_tuning", mask_unfilled=True, queue_update="after")
+    batch = two_views(ctx)
     first = component.penalties(step(ctx, batch))
     assert [v.item() for v in first.values()] == pytest.approx([0.0, 0.0], abs=1e-6)
     second = component.penalties(step(ctx, batch))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from methods.bss import BSS, smallest_eigenvalue, smallest_squared_singular_values
-from tests.methods.tiny import context, images, pair, step
+from methods.bss import smallest_eigenvalue, smallest_squared_singular_values
+from tests.methods.real import sample, step
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -40,9 +40,9 @@ def test_more_values_than_there_are_means_all():
     assert smallest_squared_singular_values(f, 9).item() == pytest.approx(f.square().sum().item())
 
 
-def test_penalty_is_eta_times_the_sum_undivided_by_the_batch():
-    component = BSS(eta=0.5)
-    at = step(context(*pair()), images())
+def test_penalty_is_eta_times_the_sum_undivided_by_the_batch(ready):
+    component, ctx, _ = ready("bss", eta=0.5)
+    at = step(ctx, sample(ctx))
     singular = np.linalg.svd(at.out.features.detach().numpy())[1]
     assert component.penalties(at)["bss"].item() == pytest.approx(0.5 * singular[-1] ** 2, rel=1e-3)
 

@@ -8,13 +8,13 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
-from methods.co_tuning import CoTuning, calibration_scale, direct_relationship, held_out, learned_relationship, logistic_regression
-from tests.methods.tiny import CLASSES, SOURCE_CLASSES, context, images, pair, step, swapped
+from methods.co_tuning import calibration_scale, direct_relationship, held_out, learned_relationship, logistic_regression
+from tests.methods.real import CLASSES, SOURCE_CLASSES, sample, step, swapped, whole
 
 ZERO = torch.zeros(CLASSES, SOURCE_CLASSES, dtype=torch.float64)
 
 
-def sample(n=60, seed=0):
+def informative(n=60, seed=0):
     """Source probabilities that tell something about y."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % CLASSES
@@ -24,7 +24,7 @@ def sample(n=60, seed=0):
 
 
 def test_direct_relationship_is_the_class_mean_and_zero_for_an_empty_class():
-    p, y = sample()
+    p, y = informative()
     found = direct_relationship(p, y, CLASSES + 1)
     for c in range(CLASSES):
         for s in range(SOURCE_CLASSES):
@@ -35,13 +35,13 @@ def test_direct_relationship_is_the_class_mean_and_zero_for_an_empty_class():
 
 @pytest.mark.parametrize("c", [1e4, 1.0, 1e-3])
 def test_regression_is_scikit_learns(c):
-    p, y = sample()
+    p, y = informative()
     theirs = LogisticRegression(C=c, fit_intercept=False, tol=1e-10, max_iter=10_000).fit(p.numpy(), y.numpy()).coef_
     np.testing.assert_allclose(logistic_regression(p, y, c, ZERO).numpy(), theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
 
 
 def test_calibration_is_the_best_scale():
-    p, y = sample()
+    p, y = informative()
     logits = p.log()
     best = minimize_scalar(lambda s: torch.nn.functional.cross_entropy(logits * s, y).item(), bounds=(0.01, 10), method="bounded")
     assert calibration_scale(logits, y).item() == pytest.approx(best.x, rel=1e-3)
@@ -53,7 +53,7 @@ def test_held_out_is_the_last_fifth_of_each_class():
 
 
 def test_learned_relationship_is_bayes_rule():
-    p, y = sample()
+    p, y = informative()
     found = learned_relationship(p, y, CLASSES)
     held = held_out(y, CLASSES)
     accuracies, candidates = [], []
@@ -73,19 +73,16 @@ def test_learned_relationship_is_bayes_rule():
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_term_and_its_gradient_by_hand(mixed):
-    component = CoTuning()
-    student, source = (net.double() for net in pair())
-    batch = images(dtype=torch.float64)
-    ctx = context(student, source, batch)
-    component.setup(ctx)
+def test_term_and_its_gradient_by_hand(mixed, ready64):
+    component, ctx, _ = ready64("co_tuning")
+    source, batch, every = ctx.source, sample(ctx), whole(ctx)
     blend = swapped(batch) if mixed else None
     at = step(ctx, batch, mixed=blend)
     features = at.out.features.detach().requires_grad_()
     loss = component.penalties(at.__class__(0, ctx, batch, at.mixed, at.out._replace(features=features)))["co_tuning"]
     loss.backward()
-    p = source(batch.x).logits.softmax(1)
-    relationship = torch.stack([p[batch.y == c].mean(0) for c in range(CLASSES)])
+    p = source(every.x).logits.softmax(1)
+    relationship = torch.stack([p[every.y == c].mean(0) for c in range(CLASSES)])
     q = (features.detach() @ source.head.weight.T + source.head.bias).softmax(1)
     value, gradient = 0.0, torch.zeros_like(features)
     for b in range(6):
@@ -98,9 +95,8 @@ def test_term_and_its_gradient_by_hand(mixed):
     torch.testing.assert_close(features.grad, gradient, rtol=1e-8, atol=1e-12)
 
 
-def test_calibration_scales_the_source_logits():
-    component = CoTuning(calibration=0.884)
-    student, source = pair()
-    component.setup(context(student, source))
-    p = (source(images().x).logits * 0.884).softmax(1)
-    torch.testing.assert_close(component._relationship[1], p[images().y == 1].mean(0))
+def test_calibration_scales_the_source_logits(ready):
+    component, ctx, _ = ready("co_tuning", calibration=0.884)
+    every = whole(ctx)
+    p = (ctx.source(every.x).logits * 0.884).softmax(1)
+    torch.testing.assert_close(component._relationship[1], p[every.y == 1].mean(0))

@@ -1,6 +1,6 @@
 """DELTA against loops: the penalty and its gradient, the attention, the classifier and the channel importance behind it."""
 
-import dataclasses
+import itertools
 import math
 
 import pytest
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from methods.base import MethodError
 from methods.delta import Delta, attention, fast_importance, map_distance, naive_importance, split_at, train_head
-from tests.methods.tiny import CLASSES, context, images, pair, random_net, step, swapped
+from tests.methods.real import CLASSES, noise, pair, random_net, sample, step, swapped, whole
 
 BOTTLENECK = {"architecture": "resnet26", "channels": (4, 4, 8, 8), "stem_width": 4}
 
@@ -89,7 +89,7 @@ def test_fast_importance_is_the_naive_one(architecture, cuts, monkeypatch):
     options = {"test_vit": {"img_size": 32}, "resnet26": BOTTLENECK}.get(architecture, {})
     component = Delta(layers="auto")
     _, source = pair(**{"architecture": architecture, **options}, component=component)
-    batch = images(4)
+    batch = noise(4)
     head = torch.nn.Linear(source.head.in_features, CLASSES)
     for tap in component.taps(source)[-2:]:
         assert (split_at(source, tap, batch.x) is not None) == cuts
@@ -101,7 +101,7 @@ def test_fast_importance_is_the_naive_one(architecture, cuts, monkeypatch):
 def test_fast_importance_is_the_naive_one_on_resnet18():
     component = Delta()
     _, source = pair("resnet18", component=component)
-    batch = images(2, size=96)
+    batch = noise(2, size=96)
     head = torch.nn.Linear(source.head.in_features, CLASSES)
     for tap in component.taps(source):
         fast = fast_importance(source, head, tap, batch.x, batch.y)
@@ -112,7 +112,7 @@ def test_importance_of_a_filter_is_what_zeroing_its_weights_costs():
     component = Delta()
     _, source = pair(**BOTTLENECK, component=component)
     source.double()
-    batch = images(4, dtype=torch.float64)
+    batch = noise(4, dtype=torch.float64)
     head = torch.nn.Linear(source.head.in_features, CLASSES).double()
     tap = component.taps(source)[1]
     filters = source.body.get_submodule(tap).weight
@@ -137,20 +137,18 @@ def test_layers_follow_the_network():
         Delta(layers="delta_repo").check(basic)
 
 
-def test_penalty_sums_the_layers_on_the_mixed_images_and_spares_the_source():
-    component = Delta(alpha=0.5, n_batches=2, batch_size=3)
-    student, source = pair(component=component)
-    before = {name: t.clone() for name, t in source.state_dict().items()}
-    ctx = context(student, source)
-    component.setup(ctx)
-    mixed = swapped(images())
-    at = step(ctx, images(), mixed=mixed)
+def test_penalty_sums_the_layers_on_the_mixed_images_and_spares_the_source(ready):
+    component, ctx, _ = ready("delta", alpha=0.5, n_batches=2, batch_size=8)
+    student, source = ctx.net, ctx.source
+    before = {name: t.clone() for name, t in ready("fine_tuning").ctx.source.state_dict().items()}
+    mixed = swapped(sample(ctx))
+    at = step(ctx, sample(ctx), mixed=mixed)
     expected = 0.0
     head_rng = ctx.rng.torch("setup")
-    pooled = torch.cat([source(b.x).features for b in ctx.train_pass(3)])
-    head = train_head(pooled, images().y, CLASSES, 10, 0.01, head_rng)
+    every = whole(ctx)
+    head = train_head(source(every.x).features, every.y, CLASSES, 10, 0.01, head_rng)
     for tap in component.taps(student):
-        importance = [naive_importance(source, head, tap, b.x, b.y) for b in ctx.train_pass(3)]
+        importance = [naive_importance(source, head, tap, b.x, b.y) for b in ctx.train_pass(8, augment=True, batches=2)]
         weight = attention(torch.stack(importance).mean(0), 5.0)
         expected += 0.5 * map_distance(at.out.maps[tap], source(mixed.x).maps[tap], weight, "delta", "sum").item()
     assert component.penalties(at)["delta"].item() == pytest.approx(expected, rel=1e-3)
@@ -158,25 +156,29 @@ def test_penalty_sums_the_layers_on_the_mixed_images_and_spares_the_source():
     assert all(torch.equal(t, before[name]) for name, t in source.state_dict().items())
 
 
-def test_cache_key_names_everything_the_importance_depends_on():
-    seen = []
-    for component in (Delta(), Delta(layers="final"), Delta(n_batches=1), Delta(batch_size=2), Delta(head_epochs=1), Delta(head_lr=0.1)):
-        student, source = pair(component=component)
-        for seed in (0, 1):
-            ctx = dataclasses.replace(
-                context(student, source, seed=seed), cached=lambda name, options, compute: (seen.append(dict(options)), compute())[1]
-            )
-            component.setup(ctx)
-    assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
+CHANGES = ({}, {"layers": "final"}, {"n_batches": 1}, {"batch_size": 2}, {"head_epochs": 1}, {"head_lr": 0.1})
 
 
-def test_uniform_attention_needs_no_pass_over_the_data():
-    component = Delta(attention="uniform")
-    student, source = pair(component=component)
-    component.setup(dataclasses.replace(context(student, source), cached=None))
-    at = step(context(student, source), images())
+def kept(folder):
+    return set((folder / "setup").glob("delta_importance-*")) if folder.exists() else set()
+
+
+def test_cache_key_names_everything_the_importance_depends_on(ready, monkeypatch, cache, tmp_path):
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path))
+    for n, (options, seed) in enumerate(itertools.product(CHANGES, (0, 1)), start=1):
+        for _ in range(2):  # the second time it is found
+            ready("delta", seed=seed, **{"n_batches": 2, **options})
+            assert len(kept(tmp_path)) == n
+
+
+def test_uniform_attention_needs_no_pass_over_the_data(ready, monkeypatch, tmp_path):
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path))
+    component, ctx, _ = ready("delta", attention="uniform")
+    assert not kept(tmp_path)
+    source, batch = ctx.source, sample(ctx)
+    at = step(ctx, batch)
     expected = sum(
-        0.005 * (at.out.maps[tap] - source(images().x).maps[tap]).square().sum().item() / at.out.maps[tap].shape[2:].numel()
+        0.005 * (at.out.maps[tap] - source(batch.x).maps[tap]).square().sum().item() / at.out.maps[tap].shape[2:].numel()
         for tap in ("layer1", "layer2", "layer3", "layer4")
     )
     assert component.penalties(at)["delta"].item() == pytest.approx(expected, rel=1e-5)

@@ -5,28 +5,26 @@ import torch
 
 from methods.base import MethodError
 from methods.l2_sp import L2SP
-from tests.methods.tiny import context, images, pair, step
+from tests.methods.real import sample, step
 
 
-def moved(component):
-    """A float64 student away from its source, after one backward pass; the gradients before and after the pull."""
-    student, source = (net.double() for net in pair(component=component))
+def moved(component, ctx):
+    """The run's student, moved away from its source, after one backward pass: its step, and the gradients before the pull."""
     with torch.no_grad():
-        for p in student.body_parameters():
+        for p in ctx.net.body_parameters():
             p.add_(torch.randn_like(p), alpha=0.1)
-    ctx = context(student, source, images(dtype=torch.float64))
-    component.setup(ctx)
-    at = step(ctx, images(dtype=torch.float64))
+    at = step(ctx, sample(ctx))
     at.out.logits.square().sum().backward()
-    before = {name: p.grad.clone() for name, p in student.named_parameters()}
+    before = {name: p.grad.clone() for name, p in ctx.net.named_parameters()}
     component.before_step(at)
-    return student, source, at, before
+    return at, before
 
 
 @pytest.mark.parametrize("params", ["all", "kernels"])
-def test_pull_is_the_gradient_of_half_alpha_times_the_squared_distance(params):
-    component = L2SP(alpha=0.3, params=params)
-    student, source, at, before = moved(component)
+def test_pull_is_the_gradient_of_half_alpha_times_the_squared_distance(params, ready64):
+    component, ctx, _ = ready64("l2_sp", alpha=0.3, params=params)
+    student, source = ctx.net, ctx.source
+    at, before = moved(component, ctx)
     head = {id(p) for p in student.head_parameters()}
     start = dict(source.named_parameters())
     value = 0.0
@@ -40,12 +38,10 @@ def test_pull_is_the_gradient_of_half_alpha_times_the_squared_distance(params):
         assert float(component.monitor(at)["l2_sp"]) == pytest.approx(value, rel=1e-9)
 
 
-def test_pull_is_exactly_zero_at_the_source():
-    component = L2SP(alpha=1e6)
-    student, source = pair(component=component)
-    ctx = context(student, source)
-    component.setup(ctx)
-    at = step(ctx, images())
+def test_pull_is_exactly_zero_at_the_source(ready):
+    component, ctx, _ = ready("l2_sp", alpha=1e6)
+    student = ctx.net
+    at = step(ctx, sample(ctx))
     at.out.logits.sum().backward()
     before = [p.grad.clone() for p in student.parameters()]
     component.before_step(at)
@@ -54,14 +50,12 @@ def test_pull_is_exactly_zero_at_the_source():
         assert float(component.monitor(at)["l2_sp"]) == 0
 
 
-def test_frozen_backbone_is_left_alone():
-    component = L2SP()
-    student, source = pair(component=component)
+def test_frozen_backbone_is_left_alone(ready):
+    component, ctx, _ = ready("l2_sp")
+    student = ctx.net
     for p in student.body_parameters():
         p.requires_grad_(False)
-    ctx = context(student, source)
-    component.setup(ctx)
-    at = step(ctx, images())
+    at = step(ctx, sample(ctx))
     at.out.logits.sum().backward()
     component.before_step(at)
     assert all(p.grad is None for p in student.body_parameters())

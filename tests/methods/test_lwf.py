@@ -6,15 +6,9 @@ import pytest
 import torch
 
 from methods.base import MethodError
-from methods.lwf import LwF, distillation
-from tests.methods.tiny import context, images, pair, step, swapped
-
-
-def ready(component):
-    student, source = pair(component=component)
-    ctx = context(student, source)
-    component.setup(ctx)
-    return ctx
+from methods.lwf import distillation
+from methods.testing import advance
+from tests.methods.real import sample, step, swapped
 
 
 def test_distillation_and_its_gradient_by_hand():
@@ -36,22 +30,20 @@ def test_distillation_and_its_gradient_by_hand():
 
 
 @pytest.mark.parametrize("t2_scaling", [False, True])
-def test_targets_are_the_source_networks_on_the_images_the_student_saw(t2_scaling):
-    component = LwF(weight=4.0, temperature=3.0, t2_scaling=t2_scaling)
-    ctx = ready(component)
-    mixed = swapped(images())
-    at = step(ctx, images(), mixed=mixed)
+def test_targets_are_the_source_networks_on_the_images_the_student_saw(t2_scaling, ready):
+    component, ctx, _ = ready("lwf", weight=4.0, temperature=3.0, t2_scaling=t2_scaling)
+    mixed = swapped(sample(ctx))
+    at = step(ctx, sample(ctx), mixed=mixed)
     teacher = ctx.source(mixed.x).logits
     student = at.out.features @ ctx.source.head.weight.T + ctx.source.head.bias
     expected = 4.0 * (9.0 if t2_scaling else 1.0) * distillation(student, teacher, 3.0).item()
     assert component.penalties(at)["lwf"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_source_head_trains_unless_frozen_and_the_source_never_does():
+def test_source_head_trains_unless_frozen_and_the_source_never_does(ready):
     for train in (True, False):
-        component = LwF(train_source_head=train)
-        ctx = ready(component)
-        at = step(ctx, images())
+        component, ctx, _ = ready("lwf", train_source_head=train)
+        at = step(ctx, sample(ctx))
         component.penalties(at)["lwf"].backward()
         assert len(component.extra_modules()) == int(train)
         assert (component._source_head.weight.grad is not None) == train
@@ -59,21 +51,16 @@ def test_source_head_trains_unless_frozen_and_the_source_never_does():
         assert ctx.net.body.conv1[0].weight.grad.abs().sum() > 0
 
 
-def test_warm_up_leaves_the_backbone_where_it_is():
-    component = LwF(warm_up=1)
-    ctx = ready(component)
-    for i, still in ((0, True), (1, False)):
-        at = step(ctx, images(), i)
+def test_warm_up_leaves_the_backbone_where_it_is(ready):
+    _, ctx, fit = ready("lwf", warm_up=1)
+    for still in (True, False):
         before = [p.detach().clone() for p in ctx.net.body_parameters()]
-        ctx.optimizer.zero_grad()
-        (at.out.logits.sum() + component.penalties(at)["lwf"]).backward()
-        component.before_step(at)
-        ctx.optimizer.step()
+        advance(fit, 1)
         assert all(torch.equal(p, b) for p, b in zip(ctx.net.body_parameters(), before, strict=True)) == still
 
 
-def test_a_network_without_source_classifier_is_refused():
-    student, source = pair()
-    source.body.reset_classifier(0)
+def test_a_network_without_source_classifier_is_refused(ready):
+    component, ctx, _ = ready("lwf")
+    ctx.source.body.reset_classifier(0)
     with pytest.raises(MethodError, match="no source classifier"):
-        LwF().setup(context(student, source))
+        component.setup(ctx)

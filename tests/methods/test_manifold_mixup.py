@@ -6,13 +6,13 @@ import torch
 from methods.base import MethodError
 from methods.manifold_mixup import ManifoldMixup
 from methods.shared import mixup
-from tests.methods.tiny import CLASSES, images, pair, random_net, rng
+from tests.methods.real import CLASSES, noise, pair, random_net, rng
 
 
 def test_layers_are_the_input_and_the_first_two_stages_equally_often():
     component = ManifoldMixup()
     assert component.taps(random_net("resnet18")) == ("layer1", "layer2")
-    batch, generator = images(4, size=8), rng()
+    batch, generator = noise(4, size=8), rng()
     where = [m.edit.tap if m.edit else "input" for m in (component.mix(batch, CLASSES, generator) for _ in range(600))]
     assert {name: 160 <= where.count(name) <= 240 for name in set(where)} == dict.fromkeys(("input", "layer1", "layer2"), True)
 
@@ -22,7 +22,7 @@ def test_hidden_map_is_mixed_as_the_labels_are(architecture):
     component = ManifoldMixup(layers=(2,))
     student, _ = pair(architecture, component, **({"img_size": 32} if architecture == "test_vit" else {}))
     student.eval()
-    batch = images()
+    batch = noise()
     mixed = component.mix(batch, CLASSES, rng(1))
     tap = mixed.edit.tap
     plain, edited = student(batch.x).maps[tap], student(mixed.x, mixed.edit).maps[tap]
@@ -36,7 +36,7 @@ def test_hidden_map_is_mixed_as_the_labels_are(architecture):
 
 def test_at_the_input_it_is_mixup():
     component = ManifoldMixup(layers=(0,), alpha=2.0)
-    a, b = component.mix(images(), CLASSES, rng(4)), mixup(images(), CLASSES, rng(4), 2.0)
+    a, b = component.mix(noise(), CLASSES, rng(4)), mixup(noise(), CLASSES, rng(4), 2.0)
     assert a.edit is None
     assert all(torch.equal(left, right) for left, right in zip(a[:3], b[:3], strict=True))
 
@@ -45,7 +45,7 @@ def test_gradient_reaches_both_partners():
     component = ManifoldMixup(layers=(1,))
     student, _ = pair(component=component)
     student.eval()
-    batch = images()
+    batch = noise()
     mixed = component.mix(batch, CLASSES, rng(1))
     x = batch.x.clone().requires_grad_()
     student(x, mixed.edit).logits[0].sum().backward()

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from methods.base import MethodError
 from methods.reg_sl import RegSL, clamp_scale, distance_penalty, group_of, penalty_gradients, reweighted, shrink_
 from methods.shared import stage_groups
-from tests.methods.tiny import context, images, pair, random_net, step
+from tests.methods.real import random_net, sample, step, whole
 
 RADII = {"lambda_ext": 0.05, "lambda_head": 0.1, "gamma": 2.0}
 
@@ -18,14 +18,12 @@ def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def moved(component, scale=0.1):
-    student, source = (net.double() for net in pair(component=component))
+def moved(ready64, scale=0.1, **options):
+    component, ctx, _ = ready64("reg_sl", **RADII, **options)
     with torch.no_grad():
-        for k, p in enumerate(student.parameters()):
+        for k, p in enumerate(ctx.net.parameters()):
             p.add_(randn(*p.shape, seed=k), alpha=scale)
-    ctx = context(student, source, images(12, dtype=torch.float64))
-    component.setup(ctx)
-    return ctx
+    return component, ctx
 
 
 def test_groups_of_a_resnet_leave_the_stem_free():
@@ -78,11 +76,10 @@ def test_batch_norms_scale_is_clamped_around_the_sources():
     assert found[0] == weight[0]
 
 
-def test_constraint_after_a_step_holds_layer_by_layer():
-    component = RegSL(**RADII)
-    ctx = moved(component)
+def test_constraint_after_a_step_holds_layer_by_layer(ready64):
+    component, ctx = moved(ready64)
     before = {name: p.detach().clone() for name, p in ctx.net.body.named_parameters()}
-    component.after_step(step(ctx, images(dtype=torch.float64)))
+    component.after_step(step(ctx, sample(ctx)))
     source, groups = dict(ctx.source.body.named_parameters()), group_of(ctx.net)
     statistics = {name: m.running_var for name, m in ctx.net.body.named_modules() if hasattr(m, "running_var")}
     originals = {name: m.running_var for name, m in ctx.source.body.named_modules() if hasattr(m, "running_var")}
@@ -122,10 +119,9 @@ def test_distance_penalty_and_its_gradient_by_hand(norm):
     assert loss.item() == pytest.approx(value, rel=1e-12)
 
 
-def test_penalty_mode_spares_biases_and_the_stem_and_projects_nothing():
-    component = RegSL(**RADII, mode="penalty")
-    ctx = moved(component)
-    at = step(ctx, images(dtype=torch.float64))
+def test_penalty_mode_spares_biases_and_the_stem_and_projects_nothing(ready64):
+    component, ctx = moved(ready64, mode="penalty")
+    at = step(ctx, sample(ctx))
     for p in ctx.net.parameters():
         p.grad = torch.zeros_like(p)
     assert not component.penalties(at)
@@ -154,10 +150,10 @@ def test_reweighting_and_its_gradient_by_hand():
     assert losses.grad.tolist() == pytest.approx(weights)
 
 
-def test_self_labelling_by_epoch():
-    component = RegSL(**RADII, self_label=True, threshold=0.5)
-    ctx = moved(component)
-    batch = images(6, dtype=torch.float64)
+def test_self_labelling_by_epoch(ready64):
+    """36 images in batches of 6: six steps an epoch."""
+    component, ctx = moved(ready64, self_label=True, threshold=0.5)
+    batch, every = sample(ctx), whole(ctx)
     out = step(ctx, batch).out
     logits = torch.tensor([[0.0, 5.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.1, 0.0], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]).double()
     plain = F.cross_entropy(logits, batch.y)
@@ -166,16 +162,17 @@ def test_self_labelling_by_epoch():
         return component.penalties(step(ctx, batch, i, out=out._replace(logits=logits)))["self_label"].item()
 
     assert term(0) == pytest.approx(0.0, abs=1e-12)
-    assert term(7) == pytest.approx(0.0, abs=1e-12)
+    assert term(23) == pytest.approx(0.0, abs=1e-12)
     losses = F.cross_entropy(logits, batch.y, reduction="none")
-    assert term(8) == pytest.approx((reweighted(losses, 2.0) - plain).item())
-    assert term(16) == pytest.approx((reweighted(losses, 2.0 * math.exp(-0.4)) - plain).item())
-    assert component._labels[:6].tolist() == batch.y.tolist()
+    assert term(24) == pytest.approx((reweighted(losses, 2.0) - plain).item())
+    assert term(48) == pytest.approx((reweighted(losses, 2.0 * math.exp(-0.4)) - plain).item())
+    assert component._labels[batch.index].tolist() == batch.y.tolist()
     corrected = torch.tensor([1, 1, 2, 0, 1, 0])
     expected = reweighted(F.cross_entropy(logits, corrected, reduction="none"), 2.0 * math.exp(-0.5)) - plain
-    assert term(18) == pytest.approx(expected.item())
-    assert component._labels[:6].tolist() == corrected.tolist()
-    assert component._labels[6:].tolist() == (torch.arange(6, 12) % 3).tolist()
+    assert term(54) == pytest.approx(expected.item())
+    assert component._labels[batch.index].tolist() == corrected.tolist()
+    others = torch.isin(every.index, batch.index, invert=True)
+    assert torch.equal(component._labels[every.index[others]], every.y[others])
 
 
 def test_radii_must_be_given():

@@ -7,21 +7,19 @@ import torch
 
 from methods.base import MethodError
 from methods.rifle import Rifle, cyclic_factor, period_ends
-from tests.methods.tiny import context, images, pair, random_net, step
+from methods.testing import advance
+from tests.methods.real import random_net, sample, step
 
 
-def redraws(total_steps, n_periods, **options):
-    """The steps (counted from 1) after which the classifier changed."""
-    component = Rifle(n_periods=n_periods, **options)
-    student, source = pair()
-    ctx = context(student, source, total_steps=total_steps)
-    batch, out, found = images(2), None, []
-    for i in range(total_steps):
-        before = student.head.weight.detach().clone()
-        at = step(ctx, batch, i, out=out)
-        out = at.out
-        component.after_step(at)
-        if not torch.equal(before, student.head.weight):
+def redraws(fit):
+    """The steps (counted from 1) after which the classifier changed, in a run whose rate is zero."""
+    for group in fit.optimizer.param_groups:
+        group["base_lr"] = 0.0
+    found = []
+    for i in range(fit.config.steps):
+        before = fit.net.head.weight.detach().clone()
+        advance(fit, 1)
+        if not torch.equal(before, fit.net.head.weight):
             found.append(i + 1)
     return found
 
@@ -30,8 +28,9 @@ def redraws(total_steps, n_periods, **options):
     ("total_steps", "n_periods", "expected"),
     [(10, 1, []), (10, 2, [5]), (10, 3, [3, 7]), (7, 4, [2, 4, 5]), (3, 3, [1, 2]), (1, 4, []), (2, 8, [1])],
 )
-def test_redraws_fall_between_periods_and_never_at_the_end(total_steps, n_periods, expected):
-    assert redraws(total_steps, n_periods) == expected
+def test_redraws_fall_between_periods_and_never_at_the_end(total_steps, n_periods, expected, ready):
+    fit = ready("rifle", training={"steps": total_steps}, n_periods=n_periods).fit
+    assert redraws(fit) == expected
 
 
 def test_published_schedules():
@@ -40,29 +39,25 @@ def test_published_schedules():
     assert period_ends(1000, 3)[1:-1] == (333, 667)
 
 
-def test_redraw_depends_on_seed_and_step_alone():
+def test_redraw_depends_on_seed_and_step_alone(ready):
     heads = []
-    for _ in range(2):
-        student, source = pair()
-        ctx = context(student, source, total_steps=4)
-        Rifle().after_step(step(ctx, images(2), 1))
-        heads.append(student.head.weight.detach().clone())
+    for trained in (0, 1):
+        component, ctx, fit = ready("rifle", training={"steps": 4})
+        advance(fit, trained)
+        component.after_step(step(ctx, sample(ctx, 2), 1))
+        heads.append(ctx.net.head.weight.detach().clone())
     assert torch.equal(*heads)
-    assert float(heads[0].abs().max()) <= 1 / math.sqrt(student.head.in_features)
+    assert float(heads[0].abs().max()) <= 1 / math.sqrt(ctx.net.head.in_features)
 
 
 @pytest.mark.parametrize("momentum", ["clear", "keep"])
-def test_momentum_of_the_head_alone_is_cleared(momentum):
-    student, source = pair()
-    ctx = context(student, source, total_steps=4)
-    at = step(ctx, images(), 1)
-    at.out.logits.sum().backward()
-    ctx.optimizer.step()
-    Rifle(momentum=momentum).after_step(at)
-    head = {id(p) for p in student.head_parameters()}
-    for p in student.parameters():
+def test_momentum_of_the_head_alone_is_cleared(momentum, ready):
+    _, ctx, fit = ready("rifle", training={"steps": 4}, momentum=momentum)
+    advance(fit, 2)
+    head = {id(p) for p in ctx.net.head_parameters()}
+    for p in ctx.net.parameters():
         assert bool(ctx.optimizer.state.get(p)) == (momentum == "keep" or id(p) not in head)
-    ctx.optimizer.step()
+    advance(fit, 1)
 
 
 def test_cyclic_rate_restarts_with_every_period():

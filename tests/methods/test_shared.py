@@ -12,7 +12,7 @@ from torch import nn
 
 from methods.base import Batch, MethodError
 from methods.shared import cut_box, cutmix, draw_lam, init_linear, mixup, one_hot, soft_cross_entropy, squared_distance, wide
-from tests.methods.tiny import CLASSES, images, rng
+from tests.methods.real import CLASSES, noise, rng
 
 
 def test_soft_cross_entropy_and_its_gradient_by_hand():
@@ -71,7 +71,7 @@ def test_lambda_follows_the_beta_law_and_folding_mirrors_it():
 
 
 def test_alpha_zero_mixes_nothing_bit_for_bit():
-    batch = images()
+    batch = noise()
     batch = batch._replace(x=batch.x.contiguous(memory_format=torch.channels_last))
     mixed = mixup(batch, CLASSES, rng(), alpha=0.0)
     assert mixed.lam == 1.0
@@ -83,7 +83,7 @@ def test_alpha_zero_mixes_nothing_bit_for_bit():
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 7), alpha=st.sampled_from([0.1, 0.2, 1.0, 2.0]))
 @settings(max_examples=40, deadline=None)
 def test_mixup_is_the_convex_combination_of_pairs(seed, n, alpha):
-    batch = images(n, size=4)
+    batch = noise(n, size=4)
     before = batch.x.clone()
     mixed = mixup(batch, CLASSES, rng(seed), alpha)
     assert sorted(mixed.perm.tolist()) == list(range(n))
@@ -132,7 +132,7 @@ def test_cutmix_box_is_the_authors():
 
 
 def test_cutmix_leaves_a_batch_alone_with_probability_one_minus_prob():
-    batch = images(4, size=8)
+    batch = noise(4, size=8)
     unmixed = [cutmix(batch, CLASSES, rng(seed), 1.0, prob=0.5).perm is None for seed in range(400)]
     assert 160 <= sum(unmixed) <= 240
     mixed = cutmix(batch, CLASSES, rng(), 1.0, prob=0.0)
@@ -141,7 +141,7 @@ def test_cutmix_leaves_a_batch_alone_with_probability_one_minus_prob():
 
 
 def test_equal_draws_pair_lambda_and_partners_across_mixers():
-    batch = images(6, size=8)
+    batch = noise(6, size=8)
     a, b = mixup(batch, CLASSES, rng(5), 0.2), cutmix(batch, CLASSES, rng(5), 0.2, prob=1.0)
     assert torch.equal(a.perm, b.perm)
 

@@ -9,14 +9,7 @@ from torch import nn
 from methods.base import MethodError, Mixed
 from methods.shared import mixup, one_hot
 from methods.smile import Smile, feature_distance
-from tests.methods.tiny import CLASSES, SOURCE_CLASSES, context, images, pair, rng, step, swapped
-
-
-def ready(component, **options):
-    student, source = pair(component=component, **options)
-    ctx = context(student, source)
-    component.setup(ctx)
-    return ctx
+from tests.methods.real import CLASSES, SOURCE_CLASSES, noise, rng, sample, step, swapped
 
 
 def perturb(net, seed=0):
@@ -53,12 +46,9 @@ def test_feature_distance_at_zero_has_zero_gradient():
     assert student.grad.abs().max() == 0
 
 
-def test_source_term_and_its_gradient_by_hand():
-    component = Smile(feature_weight=0.0, source_weight=0.1)
-    student, source = pair(component=component)
-    ctx = context(student.double(), source.double(), images(dtype=torch.float64))
-    component.setup(ctx)
-    batch = images(dtype=torch.float64)
+def test_source_term_and_its_gradient_by_hand(ready64):
+    component, ctx, _ = ready64("smile", feature_weight=0.0, source_weight=0.1)
+    source, batch = ctx.source, sample(ctx)
     mixed = swapped(batch)
     at = step(ctx, batch, mixed=mixed)
     features = at.out.features.detach().requires_grad_()
@@ -82,13 +72,12 @@ def test_source_term_and_its_gradient_by_hand():
 
 
 @pytest.mark.parametrize("feature", ["map", "pooled"])
-def test_feature_term_blends_the_teachers_clean_features(feature):
-    component = Smile(feature_weight=0.5, source_weight=0.0, feature=feature)
-    ctx = ready(component)
+def test_feature_term_blends_the_teachers_clean_features(feature, ready):
+    component, ctx, _ = ready("smile", feature_weight=0.5, source_weight=0.0, feature=feature)
     perturb(ctx.net)
-    mixed = swapped(images())
-    at = step(ctx, images(), mixed=mixed)
-    clean = ctx.source(images().x)
+    mixed = swapped(sample(ctx))
+    at = step(ctx, sample(ctx), mixed=mixed)
+    clean = ctx.source(sample(ctx).x)
     student, teacher = (at.out.maps["final"], clean.maps["final"]) if feature == "map" else (at.out.features, clean.features)
     difference = student - (0.3 * teacher + 0.7 * teacher.flip(0))
     terms = component.penalties(at)
@@ -96,12 +85,11 @@ def test_feature_term_blends_the_teachers_clean_features(feature):
     assert terms["smile_feature"].item() == pytest.approx(0.5 * difference.norm().item() / student.shape[2:].numel(), rel=1e-5)
 
 
-def test_mean_teacher_follows_every_tenth_step_before_the_optimizer():
-    component = Smile(ema_decay=0.9)
-    ctx = ready(component)
+def test_mean_teacher_follows_every_tenth_step_before_the_optimizer(ready):
+    component, ctx, _ = ready("smile", ema_decay=0.9)
     expected = [p.clone().double() for p in ctx.source.body_parameters()]
     frozen = {name: b.clone() for name, b in ctx.source.named_buffers()}
-    at = step(ctx, images(2))
+    at = step(ctx, sample(ctx, 2))
     for i in range(21):
         if i % 10 == 0:
             expected = [0.9 * t + 0.1 * p.detach().double() for t, p in zip(expected, ctx.net.body_parameters(), strict=True)]
@@ -115,14 +103,12 @@ def test_mean_teacher_follows_every_tenth_step_before_the_optimizer():
     assert not any(module.training for module in teacher.modules())
 
 
-def test_teacher_statistics_by_option():
-    batch = images()
+def test_teacher_statistics_by_option(ready):
     outputs, statistics = {}, {}
     for kind in ("source", "ema", "batch"):
-        component = Smile(teacher_bn=kind, ema_decay=0.5, ema_every=1)
-        ctx = ready(component)
+        component, ctx, _ = ready("smile", teacher_bn=kind, ema_decay=0.5, ema_every=1)
         perturb(ctx.net)
-        at = step(ctx, batch)
+        at = step(ctx, sample(ctx))
         component.before_step(at)
         outputs[kind] = component._teach(at).features
         statistics[kind] = component._teacher.body.bn1.running_mean.clone()
@@ -132,12 +118,11 @@ def test_teacher_statistics_by_option():
     assert len({tuple(o.flatten().tolist()) for o in outputs.values()}) == 3
 
 
-def test_student_as_its_own_teacher_uses_this_steps_weights_without_touching_it():
-    component = Smile(teacher="student")
-    ctx = ready(component)
+def test_student_as_its_own_teacher_uses_this_steps_weights_without_touching_it(ready):
+    component, ctx, _ = ready("smile", teacher="student")
     for seed in range(2):
         perturb(ctx.net, seed)
-        at = step(ctx, images())
+        at = step(ctx, sample(ctx))
         before = {name: t.clone() for name, t in ctx.net.state_dict().items()}
         teacher = component._teach(at)
         weights = zip(component._teacher.body_parameters(), ctx.net.body_parameters(), strict=True)
@@ -146,17 +131,16 @@ def test_student_as_its_own_teacher_uses_this_steps_weights_without_touching_it(
         assert all(torch.equal(t, before[name]) for name, t in ctx.net.state_dict().items())
 
 
-def test_fixed_teacher_is_the_source_network_shared_with_other_terms():
-    component = Smile(teacher="fixed")
-    ctx = ready(component)
-    at = step(ctx, images())
+def test_fixed_teacher_is_the_source_network_shared_with_other_terms(ready):
+    component, ctx, _ = ready("smile", teacher="fixed")
+    at = step(ctx, sample(ctx))
     component.penalties(at)
     assert component._teacher is None
     assert at.scratch["source_clean"] is at.source("clean")
 
 
 def test_mixes_as_mixup_does_and_code_variant_folds():
-    batch = images()
+    batch = noise()
     plain, expected = Smile().mix(batch, CLASSES, rng(1)), mixup(batch, CLASSES, rng(1), 0.2)
     assert all(torch.equal(a, b) for a, b in zip(plain[:3], expected[:3], strict=True))
     lams = [(Smile().mix(batch, CLASSES, rng(s)).lam, Smile(fold=True).mix(batch, CLASSES, rng(s)).lam) for s in range(20)]
@@ -164,7 +148,7 @@ def test_mixes_as_mixup_does_and_code_variant_folds():
 
 
 def test_without_target_mix_the_label_is_the_heavier_samples():
-    batch, component = images(), Smile(target_mix=False)
+    batch, component = noise(), Smile(target_mix=False)
     sides = set()
     for seed in range(20):
         mixed = component.mix(batch, CLASSES, rng(seed))
@@ -175,34 +159,32 @@ def test_without_target_mix_the_label_is_the_heavier_samples():
     assert sides == {True, False}
 
 
-def test_cutmix_variant_blends_features_by_the_pasted_area():
-    component = Smile(mixer="cutmix", alpha=1.0, source_weight=0.0)
-    ctx = ready(component)
-    mixed = component.mix(images(), CLASSES, rng(2))
-    pasted = (mixed.x != images().x).any(1).float().mean((1, 2))
+def test_cutmix_variant_blends_features_by_the_pasted_area(ready):
+    component, ctx, _ = ready("smile", mixer="cutmix", alpha=1.0, source_weight=0.0)
+    mixed = component.mix(sample(ctx), CLASSES, rng(2))
+    pasted = (mixed.x != sample(ctx).x).any(1).float().mean((1, 2))
     away = mixed.perm != torch.arange(6)
     torch.testing.assert_close(pasted[away], torch.full((int(away.sum()),), 1 - mixed.lam))
-    at = step(ctx, images(), mixed=mixed)
-    teacher = ctx.source(images().x).maps["final"]
+    at = step(ctx, sample(ctx), mixed=mixed)
+    teacher = ctx.source(sample(ctx).x).maps["final"]
     blended = mixed.lam * teacher + (1 - mixed.lam) * teacher[mixed.perm]
     expected = 0.01 * (at.out.maps["final"] - blended).norm().item() / blended.shape[2:].numel()
     assert component.penalties(at)["smile_feature"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_terms_without_weight_cost_nothing():
-    component = Smile(feature_weight=0.0, source_weight=0.0)
-    ctx = ready(component)
+def test_terms_without_weight_cost_nothing(ready):
+    component, ctx, _ = ready("smile", feature_weight=0.0, source_weight=0.0)
     assert (component.extra_modules(), component.taps(ctx.net), component.state_dict()) == ([], (), {})
-    assert component.penalties(step(ctx, images(), mixed=Mixed(images().x, one_hot(images().y, CLASSES)))) == {}
+    assert component.penalties(step(ctx, sample(ctx), mixed=Mixed(sample(ctx).x, one_hot(sample(ctx).y, CLASSES)))) == {}
 
 
-def test_a_network_without_source_classifier_is_refused_only_when_it_is_needed():
-    student, source = pair()
-    source.body.reset_classifier(0)
-    assert isinstance(source.head, nn.Identity)
+def test_a_network_without_source_classifier_is_refused_only_when_it_is_needed(ready):
+    ctx = ready("smile").ctx
+    ctx.source.body.reset_classifier(0)
+    assert isinstance(ctx.source.head, nn.Identity)
     with pytest.raises(MethodError, match="source_weight=0"):
-        Smile().setup(context(student, source))
-    Smile(source_weight=0.0).setup(context(student, source))
+        Smile().setup(ctx)
+    Smile(source_weight=0.0).setup(ctx)
     assert (Smile().needs_source_head, Smile(source_weight=0.0).needs_source_head) == (True, False)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.stoch_norm import StochNorm, StochNorm2d, stochastic_normalization
-from tests.methods.tiny import images, pair, random_net
+from tests.methods.real import noise, pair, random_net
 
 
 def layer(channels=4, seed=0):
@@ -51,12 +51,12 @@ def test_p_one_is_the_original_network_bit_for_bit(architecture):
     assert any(isinstance(module, StochNorm2d) for module in student.modules())
     component.before_forward(0, student, torch.Generator())
     for net in (plain, student):
-        net(images().x).logits.square().sum().backward()
+        net(noise().x).logits.square().sum().backward()
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), student.parameters(), strict=True))
     state = student.state_dict()
     assert list(state) == list(plain.state_dict())
     assert all(torch.equal(t, state[name]) for name, t in plain.state_dict().items())
-    assert torch.equal(plain.eval()(images().x).logits, student.eval()(images().x).logits)
+    assert torch.equal(plain.eval()(noise().x).logits, student.eval()(noise().x).logits)
 
 
 def test_masks_follow_p_and_depend_on_the_stream_alone():
@@ -79,7 +79,7 @@ def test_test_time_is_plain_batch_norm_whatever_p():
     plain, _ = pair()
     student = copy.deepcopy(plain)
     StochNorm(p=0.0).surgery(student)
-    assert torch.equal(plain.eval()(images().x).logits, student.eval()(images().x).logits)
+    assert torch.equal(plain.eval()(noise().x).logits, student.eval()(noise().x).logits)
 
 
 def test_a_network_without_batch_norm_is_refused():

