@@ -188,9 +188,10 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
     settled: dict[tuple[Any, ...], Settings] = {}
 
     def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int) -> Settings:
-        key = (auto.device or device if device == "auto" else device, precision, compile, fold_bn, steps)
+        device = auto.device or device if device == "auto" else device
+        key = (device, precision, compile, fold_bn, steps)
         if key not in settled:
-            settled[key] = resolve_auto(*key, cache_root(), auto.numerics)
+            settled[key] = resolve_auto(device, precision, compile, fold_bn, steps, cache_root(), auto.numerics)
         return settled[key]
 
     hits: set[int] = set()
@@ -273,8 +274,8 @@ def _resolve(
     sections: dict[str, Any] = {
         name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()
     }
-    steps = sections["training"].steps
-    settings = settle(sections["runtime"].device, scalars["precision"], scalars["compile"], scalars["fold_bn"], steps)
+    asked = [scalars[name] for name in ("precision", "compile", "fold_bn")]
+    settings = settle(sections["runtime"].device, *asked, sections["training"].steps)
     sections["runtime"] = sections["runtime"].model_copy(update={"device": settings.device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
