@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from datasets.base import DataError
 from datasets.files import building
@@ -124,7 +124,9 @@ def _tar_members(archive: Path) -> Iterator[Member]:
                     break
                 kind = "folder" if member.isdir() else "file" if member.isreg() else "other"
                 metered.left = max(member.size, 0)
-                yield Member(member.name, kind, member.size, functools.partial(tar.extractfile, member))
+                # None is for what is no file, which nobody opens.
+                content = cast(Callable[[], IO[bytes]], functools.partial(tar.extractfile, member))
+                yield Member(member.name, kind, member.size, content)
         # The compressor's checksum stands behind tar's end mark; only reading on to there compares it.
         while stream.read(1 << 20):
             pass

@@ -137,7 +137,7 @@ def changed(dataset: DataSet, arena: Arena) -> list[Path]:
 def verify(arena: Arena) -> None:
     """Compare the checksum of every pixel file, about a second per gigabyte; DataError names the one that differs."""
     for name, split in arena.splits.items():
-        if hashlib.sha256(split.pixels).hexdigest() != arena.checksums[name]:
+        if hashlib.sha256(split.pixels.data).hexdigest() != arena.checksums[name]:
             raise _damaged(arena.path / f"{name}.bin", "its checksum differs")
 
 
@@ -160,9 +160,9 @@ def _build(dataset: DataSet, decode: Decode, folder: Path, workers: int, progres
         seen[name] = []
         with (folder / f"{name}.bin").open("wb") as file:
             for chunk in chunks(dataset, items, decode, workers):
-                for pixels in chunk.pixels:
-                    file.write(pixels)
-                    checksum.update(pixels)
+                for image_bytes in chunk.pixels:
+                    file.write(image_bytes)
+                    checksum.update(image_bytes)
                 seen[name] += chunk.seen
                 done += len(chunk.seen)
                 if progress:

@@ -13,9 +13,10 @@ import os
 import re
 import uuid
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from PIL import Image
@@ -98,7 +99,7 @@ class DataSet:
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 return Image.open(io.BytesIO(content), formats=_formats())
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS // 10**6} million pixels; shrink it first") from error
+            raise ValueError(f"it has more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels; shrink it first") from error
 
     def open(self, item: Item) -> Image.Image:
         """One image as RGB; DataError names the file when it cannot be read."""
@@ -154,7 +155,8 @@ def transparent(image: Image.Image) -> bool:
     """Whether some pixel shows what is behind it."""
     if image.mode.startswith("I") or not image.has_transparency_data:
         return False
-    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    lowest, _ = cast(tuple[int, int], image.convert("RGBA").getchannel("A").getextrema())
+    return lowest < 255
 
 
 def _stamp(item: Item) -> tuple[int, int, int]:
@@ -195,7 +197,7 @@ def open_dataset(use: str | Use, partial: bool = False) -> DataSet:
     options = {key: value for key in ("split", "test_from") if (value := getattr(wanted, key)) is not None}
     if options and not cls.own:
         raise DataError(f"data set '{name}' comes with its splits and takes no '{next(iter(options))}'")
-    dataset = cls(path, **options)
+    dataset = cast(Callable[..., DataSet], cls)(path, **options)  # each subclass has an __init__ of its own
     if dataset.missing and not partial and not _partial(name, path):
         raise DataError(_missing(dataset, wanted))
     for split, items in dataset.splits.items():

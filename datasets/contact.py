@@ -43,7 +43,7 @@ def sheet(dataset: DataSet, split: str, n: int = 40) -> Image.Image:
     return page
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """``text`` over at most two lines of ``width`` pixels, broken between words where it can be, cut where it is longer."""
     lines = [""]
     for word in re.findall(r".[^ _/-]*", text):

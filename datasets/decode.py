@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from PIL import Image, ImageOps
 
@@ -101,7 +101,7 @@ def _decode_item(dataset: DataSet, item: Item, decode: Decode) -> tuple[bytes, S
         pixels = image.tobytes()
         hashes = hashlib.sha256(content).hexdigest(), hashlib.sha256(pixels).hexdigest()
         turned = not decode.exif and orientation(opened) > 1
-        deepest = int(opened.getextrema()[1]) if opened.mode.startswith("I") else None
+        deepest = int(cast(tuple[int, int], opened.getextrema())[1]) if opened.mode.startswith("I") else None
         return pixels, Seen(*hashes, (image.height, image.width), turned, deepest, transparent(opened))
     except Exception as error:
         raise unreadable(item, error) from error
@@ -143,7 +143,9 @@ def _end_with_parent() -> None:
     """A decoding process whose parent is killed would wait for its next task for ever."""
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

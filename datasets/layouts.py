@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,21 +62,21 @@ def read(dataset: DataSet, path: Path | None, official: Reader) -> Listing:
             if found := _try(reader, place, dataset, root):
                 found = _present(found, dataset)
                 return _joined(found) if dataset.trainval else found
-    found = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else root.name
+    there = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else root.name
     raise DataError(
         f"'{root}' holds no copy of '{dataset.name}' (accepted: {dataset.layouts}, Hugging Face parquet files, or train/<class>/<image> "
-        f"and test/<class>/<image>; found: {found or 'nothing'})"
+        f"and test/<class>/<image>; found: {there or 'nothing'})"
     )
 
 
-def listing(classes: Iterable[str], splits: dict[str, Iterable[tuple[str, int, Path]]]) -> Listing:
+def listing(classes: Iterable[str], splits: Mapping[str, Iterable[tuple[str, int, Path]]]) -> Listing:
     """A Listing from (key, label, path) in any order."""
     return Listing(
         tuple(classes), {name: tuple(Item(*fields) for fields in sorted(items, key=lambda f: f[0])) for name, items in splits.items()}
     )
 
 
-def by_folder(root: Path, keys: dict[str, Iterable[str]]) -> Listing:
+def by_folder(root: Path, keys: Mapping[str, Iterable[str]]) -> Listing:
     """A Listing of the images ``root / key``, whose class is the folder that holds them: the key without its last part."""
     splits = {split: [(key, key.rpartition("/")[0]) for key in names] for split, names in keys.items()}
     classes = sorted({name for items in splits.values() for _, name in items})
@@ -126,7 +126,9 @@ def _try(reader: Reader, place: Place, dataset: DataSet, root: Path) -> Listing 
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"'{root}' is no complete copy of '{dataset.name}': {type(error).__name__}: {error}") from error
-    for split, items in found.splits.items() if found else ():
+    if found is None:
+        return None
+    for split, items in found.splits.items():
         if {item.label for item in items} != set(range(len(found.classes))):
             raise DataError(
                 f"'{root}': the {split} split of '{dataset.name}' does not have images of each of its {len(found.classes)} classes"

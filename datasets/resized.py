@@ -12,7 +12,7 @@ boxes, their edges rounded to whole pixels of the file): the mean absolute diffe
 for those of less than .35 of the image, 2.5 for those of more than .6 (two random boxes of one photo: 59).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 POINT = 22
 """Bits of PIL's fixed point."""
+
+Sides = TypeVar("Sides", np.ndarray, Tensor)
 
 
 class Boxes(NamedTuple):
@@ -50,7 +52,7 @@ def random_boxes(heights: np.ndarray, widths: np.ndarray, flip: bool, rng: np.ra
     size = np.where(fits.any(0), first, largest(heights, widths))
     free = np.stack([heights, widths]) - size
     top, left = np.where(fits.any(0), (position * (free + 1)).astype(np.int64), free // 2)
-    return Boxes(top, left, *size, (mirrored < 0.5) & flip)
+    return Boxes(top, left, size[0], size[1], (mirrored < 0.5) & flip)
 
 
 def largest(heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -60,7 +62,7 @@ def largest(heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return np.stack([height, width]).astype(np.int64)
 
 
-def down_first(height: np.ndarray | Tensor, width: np.ndarray | Tensor, crop: int) -> np.ndarray | Tensor:
+def down_first(height: Sides, width: Sides, crop: int) -> Sides:
     """bool [B]: whether a box is resized down before across, where Pillow 13 finds that less work; earlier versions never do.
 
     The order decides the rounding in between, so it is ours whatever the version.

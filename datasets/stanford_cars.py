@@ -35,13 +35,14 @@ def _two_folders(place: Place) -> Listing | None:
     annotations = {"train": place.find("cars_train_annos.mat"), "test": place.find("cars_test_annos_withlabels*.mat")}
     meta = place.find("cars_meta.mat")
     folders = {split: place.find(f"cars_{split}/cars_{split}", f"cars_{split}") for split in annotations}
-    if not (meta and all(annotations.values()) and all(folders.values())):
+    found = {split: (file, folder) for split, file in annotations.items() if file and (folder := folders[split])}
+    if not meta or len(found) < len(annotations):
         return None
     return listing(
         _strings(matlab(meta)["class_names"]),
         {
-            split: [(str(a["fname"]), int(a["class"]) - 1, folders[split] / str(a["fname"])) for a in matlab(file)["annotations"]]
-            for split, file in annotations.items()
+            split: [(str(a["fname"]), int(a["class"]) - 1, folder / str(a["fname"])) for a in matlab(file)["annotations"]]
+            for split, (file, folder) in found.items()
         },
     )
 

@@ -28,7 +28,7 @@ class Sample(NamedTuple):
 
     x: Tensor
     y: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a field, where tuples have a method
     extra_views: tuple[Tensor, ...] = ()
 
 
@@ -93,7 +93,8 @@ def gather_normalised(pixels: Tensor, geometry: Tensor, crop: int, scale: Tensor
 
     geometry: int64 [3, B]: start, width and flip. scale, shift: as :class:`Normalise` holds them.
     """
-    return _normalised(gather(pixels, *geometry, crop), scale, shift)
+    start, width, flip = geometry
+    return _normalised(gather(pixels, start, width, flip, crop), scale, shift)
 
 
 def _normalised(raw: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -131,12 +132,16 @@ class Cutter:
             return self.host(indices, windows).to(self.device, non_blocking=True)
         if isinstance(windows, Boxes):
             return gather_boxes(self.pixels, self.geometry(indices, windows), longest_sides(windows, self.crop), self.crop)
-        return gather(self.pixels, *self.geometry(indices, windows), self.crop)
+        start, width, flip = self.geometry(indices, windows)
+        return gather(self.pixels, start, width, flip, self.crop)
 
     def host(self, indices: np.ndarray, windows: Windows | Boxes) -> Tensor:
         """The same on the host, pinned where it is to be copied."""
         out = torch.empty((len(indices), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.device.type != "cpu")
-        (cut_boxes if isinstance(windows, Boxes) else cut)(self.split, indices, windows, out.numpy())
+        if isinstance(windows, Boxes):
+            cut_boxes(self.split, indices, windows, out.numpy())
+        else:
+            cut(self.split, indices, windows, out.numpy())
         return out
 
     def geometry(self, indices: np.ndarray, windows: Windows | Boxes) -> Tensor:
@@ -220,7 +225,7 @@ class TrainStream:
         return chosen, [self._cut.host(chosen, windows) for windows in self._windows(i, chosen)]
 
     def _view(self, chosen: np.ndarray, windows: Windows | Boxes) -> Tensor:
-        if self._fused is None:
+        if self._fused is None or self._cut.pixels is None:
             return self._normalise(self._cut(chosen, windows))
         geometry = self._cut.geometry(chosen, windows)
         return self._fused(self._cut.pixels, geometry, self.crop, self._normalise.scale, self._normalise.shift)

@@ -3,6 +3,8 @@
 ``METHODS`` maps a name to ``module:Class``; ``VARIANTS`` maps a name to a method and the options that set it apart.
 """
 
+from typing import Any
+
 METHODS = {
     "fine_tuning": "methods.fine_tuning:FineTuning",
     "linear_probe": "methods.linear_probe:LinearProbe",
@@ -39,7 +41,7 @@ METHODS = {
     "adaptformer": "methods.adaptformer:AdaptFormer",
 }
 
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "linear_probe_bn_train": ("linear_probe", {"bn_train": True}),
     "l2_sp_smile": ("l2_sp", {"alpha": 1e-3, "beta": 1e-4, "wd_backbone": 1e-4}),
     "delta_smile": ("delta", {"layers": "final", "scale": "smile", "beta": 1e-4, "wd_backbone": 1e-4}),

@@ -28,7 +28,9 @@ class AdaptedMlp(nn.Module):
 
     def __init__(self, base: nn.Module, bottleneck: int, scale: float, dropout: float) -> None:
         super().__init__()
-        inner = base.fc1.weight
+        first = base.get_submodule("fc1")
+        assert isinstance(first, nn.Linear)
+        inner = first.weight
         self.base, self.scale, self.dropout = base, scale, dropout
         self.down = nn.Parameter(inner.new_zeros(bottleneck, inner.shape[1]))
         self.down_bias = nn.Parameter(inner.new_zeros(bottleneck))

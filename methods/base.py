@@ -17,7 +17,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a field, where tuples have a method
     extra_views: tuple[Tensor, ...] = ()
 
 
@@ -77,6 +77,18 @@ class Output(NamedTuple):
     maps: dict[str, Tensor]
 
 
+class Body(nn.Module):
+    """What is used of timm's models, for type checkers alone: no network is an instance of it."""
+
+    feature_info: Sequence[dict[str, Any]]
+    pretrained_cfg: dict[str, Any]
+    forward_features: Callable[[Tensor], Tensor]
+    forward_head: Callable[..., Tensor]
+    get_classifier: Callable[[], nn.Module]
+    group_matcher: Callable[..., dict[str, Any]]
+    reset_classifier: Callable[[int], None]
+
+
 class Net(Protocol):
     """A backbone with its classifier, as the loop builds it (an ``nn.Module``).
 
@@ -84,7 +96,7 @@ class Net(Protocol):
     ``feature_info``, shallow to deep; the tap ``"final"`` is the output of ``forward_features``.
     """
 
-    body: nn.Module
+    body: Body
     stages: tuple[str, ...]
 
     @property
@@ -92,6 +104,14 @@ class Net(Protocol):
     def body_parameters(self) -> list[nn.Parameter]: ...
     def head_parameters(self) -> list[nn.Parameter]: ...
     def __call__(self, x: Tensor, edit: Edit | None = None) -> Output: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def buffers(self) -> Iterator[Tensor]: ...
+    def train(self, mode: bool = True) -> Self: ...
+    def eval(self) -> Self: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
 
 
 class Rng(Protocol):
@@ -200,11 +220,11 @@ class Component:
     terms: ClassVar[tuple[str, ...]] = ()
     mixer: ClassVar[bool] = False
     views: ClassVar[int] = 1
-    hard_labels: ClassVar[bool] = False
+    hard_labels: bool = False
     needs_input_mixing: ClassVar[bool] = False
     mixes_inside: ClassVar[bool] = False
     compares_networks: ClassVar[bool] = False
-    needs_source_head: ClassVar[bool] = False
+    needs_source_head: bool = False
     needs_val: ClassVar[bool] = False
     neutral: ClassVar[Mapping[str, Any] | None] = None
     legacy: ClassVar[Mapping[str, Any]] = {}

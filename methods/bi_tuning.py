@@ -22,7 +22,7 @@ classifier stands still.
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,27 +106,28 @@ class BiTuning(Component):
             raise MethodError(f"bi_tuning compares features with a linear classifier, this backbone's is a {type(net.head).__name__}")
 
     def setup(self, ctx: Context) -> None:
-        rng = ctx.rng.torch("init", 0)
+        rng, head = ctx.rng.torch("init", 0), ctx.net.head
+        assert isinstance(head, nn.Linear)
         if self.head_init == "normal":
             with torch.no_grad():
-                ctx.net.head.weight.copy_(torch.empty(ctx.net.head.weight.shape).normal_(0, 0.01, generator=rng))
-                ctx.net.head.bias.zero_()
+                head.weight.copy_(torch.empty(head.weight.shape).normal_(0, 0.01, generator=rng))
+                head.bias.zero_()
         if self.weight == 0:
             return
-        features = ctx.net.head.in_features
-        self._projector = nn.Linear(features, self.dim).to(ctx.net.head.weight)
+        features = head.in_features
+        self._projector = nn.Linear(features, self.dim).to(head.weight)
         init_linear(self._projector, rng)
-        self._key = nn.ModuleDict({"net": copy.deepcopy(ctx.net), "projector": copy.deepcopy(self._projector)})
+        self._key = nn.ModuleDict({"net": cast(nn.Module, copy.deepcopy(ctx.net)), "projector": copy.deepcopy(self._projector)})
         self._key.requires_grad_(False)
         for module in self._key.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
                 module.num_batches_tracked = None  # a kernel per layer and step to count what nobody reads
-        self._run_key = ctx.frozen(self._key["net"])
+        self._run_key = ctx.frozen(cast(Net, self._key["net"]))
         noise, places = ctx.rng.torch("noise"), ctx.num_classes * self.queue_size + 1
         random = {
             name: F.normalize(torch.randn(places, size, generator=noise), dim=1) for name, size in (("h", features + 1), ("z", self.dim))
         }
-        self._queue = {name: keys.to(ctx.net.head.weight) for name, keys in random.items()}
+        self._queue = {name: keys.to(head.weight) for name, keys in random.items()}
         self._queue["pointer"] = torch.zeros(ctx.num_classes, dtype=torch.int64, device=ctx.device)
         self._queue["filled"] = torch.zeros(places, dtype=torch.bool, device=ctx.device)
 
@@ -139,6 +140,7 @@ class BiTuning(Component):
         y, net = step.batch.y, step.ctx.net
         h, z = unit_features(wide(step.out.features)), F.normalize(wide(self._projector(step.out.features)), dim=1)
         key_h, key_z = self._keys(step)
+        assert isinstance(net.head, nn.Linear)
         w = unit_rows(net.head, self.detach_classifier)[y]
         with torch.autocast(y.device.type, enabled=False):
             if self.queue_update == "before":
@@ -155,7 +157,7 @@ class BiTuning(Component):
         return {} if self._key is None else {"key": self._key.state_dict(), "queue": self._queue}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self._key is not None:
+        if self._key is not None and self._run_key is not None:
             self._key.load_state_dict(state["key"])
             self._run_key.refresh()
             self._queue = {name: t.to(self._queue[name].device) for name, t in state["queue"].items()}
@@ -163,11 +165,14 @@ class BiTuning(Component):
     @torch.no_grad()
     def _keys(self, step: Step) -> tuple[Tensor, Tensor]:
         """Move the key network toward the student; its unit features [B, F+1] and projections [B, dim] of the second view."""
-        net, projector = self._key["net"], self._key["projector"]
+        assert self._key is not None
+        assert self._run_key is not None
+        assert self._projector is not None
+        net, projector = cast(Net, self._key["net"]), self._key["projector"]
         for own, other in zip(net.modules(), step.ctx.net.modules(), strict=True):
             own.training = other.training  # a component may keep part of the student in eval mode
-        followers = [*net.body_parameters(), *projector.parameters()]
-        leaders = [*step.ctx.net.body_parameters(), *self._projector.parameters()]
+        followers: list[Tensor] = [*net.body_parameters(), *projector.parameters()]
+        leaders: list[Tensor] = [*step.ctx.net.body_parameters(), *self._projector.parameters()]
         torch._foreach_lerp_(followers, leaders, 1.0 - self.momentum)
         self._run_key.refresh()
         features = self._run_key(step.batch.extra_views[0]).features

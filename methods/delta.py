@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from methods.base import Component, Context, Edit, MethodError, Net, Step
+from methods.base import Body, Component, Context, Edit, MethodError, Net, Step
 from methods.shared import ensure, init_linear, stage_groups, wide
 
 HEAD_DECAY = 1e-4
@@ -111,7 +111,7 @@ def fast_importance(net: Net, head: nn.Module, tap: str, x: Tensor, y: Tensor) -
 class _Pooled(nn.Module):
     """Images to pooled features, for tracing."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
 

@@ -13,6 +13,7 @@ method in ``overrides``.
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class Lora(Component):
         ensure(bool(found), "lora changes attention layers with one linear layer 'qkv', and this backbone has none")
 
     def surgery(self, net: Net) -> None:
-        self._adapters = adapt(net, _is_qkv, lambda base: LoraQkv(base, self.rank, self.alpha, self.dropout))
+        self._adapters = adapt(net, _is_qkv, lambda base: LoraQkv(cast(nn.Linear, base), self.rank, self.alpha, self.dropout))
 
     def setup(self, ctx: Context) -> None:
         generator = ctx.rng.torch("setup")

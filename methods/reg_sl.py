@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Context, Net, Step
-from methods.shared import ensure, stage_groups, wide
+from methods.shared import ensure, stage_groups, statistics, wide
 
 EXPONENTS = (0, 0, 1, 2)
 VARIANCE_EPS = 1e-6
@@ -74,7 +74,7 @@ def distance_penalty(weights: Sequence[Tensor], centres: Sequence[Tensor], facto
     return (torch.stack([o.reshape(len(o), -1).abs().sum(1).max() for o in offsets]) * factors).sum()
 
 
-def penalty_gradients(weights: Sequence[Tensor], centres: Sequence[Tensor], factors: Sequence[float], norm: str) -> list[Tensor]:
+def penalty_gradients(weights: Sequence[Tensor], centres: Sequence[Tensor], factors: Sequence[float], norm: str) -> tuple[Tensor, ...]:
     """The gradient of :func:`distance_penalty` in each weight; of equally large row sums the first one counts."""
     offsets = torch._foreach_sub(list(weights), list(centres))
     if norm == "frob":
@@ -155,6 +155,9 @@ class RegSL(Component):
         ensure(not missing, f"{', '.join(missing)} must be set in the sweep: radii depend on data set, backbone and optimizer")
 
     def setup(self, ctx: Context) -> None:
+        assert self.lambda_ext is not None
+        assert self.lambda_head is not None
+        assert self.gamma is not None
         radius = {name: self.lambda_ext * self.gamma ** EXPONENTS[k] for name, k in group_of(ctx.net).items()}
         radius = {name: r for name, r in radius.items() if math.isfinite(r)}
         source, penalty = dict(ctx.source.body.named_parameters()), self.mode == "penalty"
@@ -195,7 +198,7 @@ class RegSL(Component):
         if self._weights:
             shrink_(self._weights, self._centres, self._radii, self.norm)
         if self._norms:
-            weight, variance = torch.cat([m.weight for m in self._norms]), torch.cat([m.running_var for m in self._norms])
+            weight, variance = torch.cat([m.weight for m in self._norms]), torch.cat([statistics(m)[1] for m in self._norms])
             clamped = clamp_scale(weight, variance, self._norm_centre, self._norm_radius)
             torch._foreach_copy_([m.weight for m in self._norms], list(clamped.split([m.num_features for m in self._norms])))
 

@@ -72,5 +72,6 @@ class Rifle(Component):
             return
         init_linear(ctx.net.head, ctx.rng.torch("init", done))
         if self.momentum == "clear":
+            assert ctx.optimizer is not None
             for p in ctx.net.head_parameters():
                 ctx.optimizer.state.pop(p, None)

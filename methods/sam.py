@@ -54,6 +54,7 @@ class Sam(Component):
         self._weights = {p for name, p in ctx.net.named_parameters() if name.endswith("weight")}
 
     def second_pass(self, step: Step) -> AbstractContextManager[None] | None:
+        assert step.ctx.optimizer is not None
         return self._moved(step.ctx.optimizer) if self.rho > 0 else None
 
     @contextmanager

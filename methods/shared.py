@@ -49,6 +49,13 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * F.log_softmax(wide(logits), dim=1)).sum(1).mean()
 
 
+def statistics(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance of a BatchNorm layer that keeps them, the tensors themselves."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    return bn.running_mean, bn.running_var
+
+
 def init_linear(layer: nn.Module, generator: torch.Generator) -> None:
     """Redraw a linear layer in place as torch does by default: weight and bias from U(-1/sqrt(d), 1/sqrt(d)), d inputs.
 

@@ -166,6 +166,7 @@ class Smile(Component):
             terms["smile_feature"] = self.feature_weight * distance
         if self.source_weight > 0:
             target = step.mixed.blend(wide(teacher.logits).softmax(1))
+            assert self._source_head is not None
             terms["smile_source"] = self.source_weight * soft_cross_entropy(self._source_head(step.out.features), target)
         return terms
 
@@ -177,12 +178,12 @@ class Smile(Component):
         return {} if self._teacher is None else {"teacher": self._teacher.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self._teacher is not None:
+        if self._teacher is not None and self._run_teacher is not None:
             self._teacher.load_state_dict(state["teacher"])
             self._run_teacher.refresh()
 
     def _teach(self, step: Step) -> Output:
-        if self._teacher is None:
+        if self._run_teacher is None:
             return step.source("clean")
         if self.teacher_kind == "student":
             self._follow(step.ctx.net, 1.0)
@@ -191,9 +192,12 @@ class Smile(Component):
     @torch.no_grad()
     def _follow(self, net: Net, rate: float) -> None:
         """Move the teacher's backbone by ``rate`` of the way to the student's; with ``teacher_bn="ema"`` its statistics too."""
-        teacher, student = self._teacher.body_parameters(), net.body_parameters()
+        assert self._teacher is not None
+        assert self._run_teacher is not None
+        teacher: list[Tensor] = [*self._teacher.body_parameters()]
+        student: list[Tensor] = [*net.body_parameters()]
         if self.teacher_bn == "ema":
-            teacher = teacher + [b for b in self._teacher.body.buffers() if b.is_floating_point()]
-            student = student + [b for b in net.body.buffers() if b.is_floating_point()]
+            teacher += [b for b in self._teacher.body.buffers() if b.is_floating_point()]
+            student += [b for b in net.body.buffers() if b.is_floating_point()]
         torch._foreach_lerp_(teacher, student, rate)
         self._run_teacher.refresh()

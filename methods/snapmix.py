@@ -77,10 +77,10 @@ class SnapMix(Component):
         self._net = ctx.net
 
     def mix(self, batch: Batch, num_classes: int, rng: np.random.Generator) -> Mixed:
-        plain, size = Mixed(batch.x, one_hot(batch.y, num_classes)), batch.x.shape[2:]
+        plain, (height, width) = Mixed(batch.x, one_hot(batch.y, num_classes)), batch.x.shape[2:]
         lam, perm, other = draw_lam(rng, self.alpha), draw_perm(rng, batch), draw_lam(rng, self.alpha)
-        apply, *centres = rng.random() < self.prob, *(int(rng.integers(side)) for side in (*size, *size))
-        own, partner = cut_box(*size, lam, *centres[:2]), cut_box(*size, other, *centres[2:])
+        apply, *centres = rng.random() < self.prob, *(int(rng.integers(side)) for side in (height, width, height, width))
+        own, partner = cut_box(height, width, lam, *centres[:2]), cut_box(height, width, other, *centres[2:])
         empty = any(bottom == top or right == left for top, bottom, left, right in (own, partner))
         if not apply or empty:
             return plain
@@ -88,11 +88,14 @@ class SnapMix(Component):
 
     @torch.no_grad()
     def _activation(self, batch: Batch) -> Tensor:
-        modules = list(self._net.modules())
+        net = self._net
+        assert net is not None
+        assert isinstance(net.head, nn.Linear)
+        modules = list(net.modules())
         modes = [module.training for module in modules]
-        self._net.eval()
-        final = self._net(batch.x).maps["final"]
+        net.eval()
+        final = net(batch.x).maps["final"]
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
-        found = torch.einsum("bchw,bc->bhw", final.float(), self._net.head.weight[batch.y].float())
+        found = torch.einsum("bchw,bc->bhw", final.float(), net.head.weight[batch.y].float())
         return F.interpolate(found[:, None], batch.x.shape[2:], mode="bilinear", align_corners=False)[:, 0]

@@ -11,6 +11,8 @@ Deviations from the authors' code: none in the equation. There g and b can be me
 Learning rates for it are larger than for fine-tuning: set them per method in ``overrides``.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +58,8 @@ class Ssf(Component):
         )
 
     def surgery(self, net: Net) -> None:
-        dim = net.body.patch_embed.proj.out_channels
+        body: Any = net.body  # a transformer of timm
+        dim: int = body.patch_embed.proj.out_channels
 
         def wrap(base: nn.Module) -> Scaled:
             channels = (

@@ -15,7 +15,7 @@ argument's place, so that p is always .5; there the mask comes from NumPy's glob
 """
 
 import copy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -23,24 +23,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Net
-from methods.shared import ensure, to_device
+from methods.shared import ensure, statistics, to_device
 
 
 def stochastic_normalization(x: Tensor, bn: nn.BatchNorm2d, from_batch: Tensor) -> Tensor:
     """x: [B, c, h, w]; from_batch: bool [c], the channels normalised by batch statistics. Updates the moving statistics of ``bn``."""
-    mean, var = bn.running_mean.clone(), bn.running_var.clone()
-    moving = F.batch_norm(x, mean, var, bn.weight, bn.bias, training=False, eps=bn.eps)
-    batch = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=True, momentum=bn.momentum, eps=bn.eps)
+    mean, var = statistics(bn)
+    assert bn.momentum is not None
+    moving = F.batch_norm(x, mean.clone(), var.clone(), bn.weight, bn.bias, training=False, eps=bn.eps)
+    batch = F.batch_norm(x, mean, var, bn.weight, bn.bias, training=True, momentum=bn.momentum, eps=bn.eps)
     return torch.where(from_batch[:, None, None], batch, moving)
 
 
 class StochNorm2d(nn.BatchNorm2d):
     """Takes the place of a BatchNorm2d: the same parameters and statistics under the same names, and what followed inside it."""
 
+    num_batches_tracked: Tensor
+    from_batch: Tensor
+
     def __init__(self, bn: nn.BatchNorm2d) -> None:
         super().__init__(bn.num_features, bn.eps, bn.momentum, device="meta")
         self.weight, self.bias = bn.weight, bn.bias
-        self.running_mean, self.running_var, self.num_batches_tracked = bn.running_mean, bn.running_var, bn.num_batches_tracked
+        self.running_mean, self.running_var = bn.running_mean, bn.running_var
+        self.num_batches_tracked = cast(Tensor, bn.num_batches_tracked)
         self.drop, self.act = getattr(bn, "drop", nn.Identity()), getattr(bn, "act", nn.Identity())
         self.register_buffer("from_batch", torch.ones(bn.num_features, dtype=torch.bool, device=bn.weight.device), persistent=False)
         self.train(bn.training)
@@ -101,5 +106,5 @@ def _batch_norms(body: nn.Module) -> list[tuple[nn.Module, str, nn.BatchNorm2d]]
         (parent, name, child)
         for parent in body.modules()
         for name, child in parent.named_children()
-        if type(child) in (nn.BatchNorm2d, BatchNormAct2d)
+        if isinstance(child, nn.BatchNorm2d) and type(child) in (nn.BatchNorm2d, BatchNormAct2d)
     ]

@@ -41,7 +41,7 @@ class Swa(Component):
     def after_step(self, step: Step) -> None:
         if step.i < self.start * step.ctx.total_steps:
             return
-        weights = list(step.ctx.net.parameters())
+        weights: list[Tensor] = list(step.ctx.net.parameters())
         self._count += 1
         if self._count == 1:
             self._mean = [p.detach().clone() for p in weights]

@@ -11,7 +11,8 @@ Deviations from the authors' code: none; this one penalises large features and h
 from their paper, and what this file does differently from both.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -66,5 +67,5 @@ class Template(Component):
     def state_dict(self) -> dict[str, int]:
         return {"seen": self._seen}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._seen = state["seen"]

@@ -116,7 +116,7 @@ def check_training(trial: Trial) -> None:
             _ensure(fits, f"loss term '{name}' is {term.dtype} of shape {tuple(term.shape)}; a float32 scalar is wanted")
         return terms
 
-    fit.pipeline.losses = watched
+    fit.pipeline.losses = watched  # type: ignore[method-assign]
     advance(fit, 3)
     finite = all(np.isfinite(value) for row in fit.curves for value in row.values())
     _ensure(finite, f"a loss term is not finite: {fit.curves}")

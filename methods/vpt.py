@@ -12,6 +12,7 @@ the tokens is left out. Learning rates for it are larger than for fine-tuning: s
 """
 
 import math
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -55,7 +56,7 @@ class Vpt(Component):
         ensure(plain, f"vpt adds tokens to the blocks of a VisionTransformer, and a {type(net.body).__name__} has none that take them")
 
     def surgery(self, net: Net) -> None:
-        body = net.body
+        body: Any = net.body  # a VisionTransformer
         self._bound = math.sqrt(6 / (3 * math.prod(body.patch_embed.patch_size) + body.embed_dim))
         blocks = set(body.blocks)
         wrap = lambda base: Prompted(base, self.tokens, body.embed_dim, body.num_prefix_tokens)

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +10,9 @@ from benchmark.cli import assets
 from benchmark.errors import UsageError, os_error_words
 from benchmark.terminal import accept_any_text, console, errors, say
 from datasets.base import DataError
+
+if TYPE_CHECKING:
+    from benchmark.config.grid import Origin, Sweep
 
 USAGE = 2
 
@@ -55,7 +58,9 @@ def plan(
     sweep: SweepName,
     assignments: Assignments = None,
     out: Out = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Train a few steps of every method that no run was measured of.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Train a few steps of the methods not measured yet; on a CPU, time bf16 too.")
+    ] = False,
 ) -> None:
     """Say what a sweep would do; change nothing."""
     from benchmark.cli import planning
@@ -90,6 +95,7 @@ def train(assignments: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...
     from benchmark.sweep import carry_out
 
     found = grid.single(assignments, out)
+    assert found.origin is not None
     raise typer.Exit(carry_out.run(found, found.origin.folder, 1, console))
 
 
@@ -169,14 +175,15 @@ def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all 
     reading.show(run_id, results, console)
 
 
-def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
+def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> "tuple[Sweep, Path]":
     from benchmark.config import grid
 
     found = grid.load(sweep, assignments or [], out)
+    assert found.origin is not None
     return found, found.origin.folder
 
 
-def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> tuple:
+def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> "tuple[Origin, Path]":
     from benchmark.config import grid
 
     origin = grid.read(sweep, assignments or [], out)

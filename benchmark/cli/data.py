@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import DownloadColumn, Progress
+from rich.progress import DownloadColumn, Progress, TaskID
 from rich.table import Table
 
 import datasets
@@ -62,7 +62,11 @@ def fetch(name: str, console: Console) -> Path:
     with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as bar:
         for file in offered:
             task = bar.add_task(file.file, total=None)
-            fetch_file(file, folder, lambda _, done, total, task=task: bar.update(task, completed=done, total=total))
+
+            def progress(_: str, done: int, total: int | None, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            fetch_file(file, folder, progress)
             if not file.md5:
                 say(console, f"{file.file}: its authors publish no checksum; the counts below are the check")
     return folder

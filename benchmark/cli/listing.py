@@ -23,8 +23,8 @@ def methods_table(console: Console) -> None:
         table.add_row(name, info.declarations["paper"], _terms(info), f"{info.cost:.2f}", options or "-")
     console.print(table)
     variants = Table("variant", "is")
-    for name, (base, options) in methods.VARIANTS.items():
-        variants.add_row(name, f"{base} with " + ", ".join(f"{key}={value}" for key, value in options.items()))
+    for name, (base, preset) in methods.VARIANTS.items():
+        variants.add_row(name, f"{base} with " + ", ".join(f"{key}={value}" for key, value in preset.items()))
     console.print(variants)
 
 

@@ -13,13 +13,17 @@ from benchmark.terminal import say
 
 
 def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
-    """Print what a sweep would do; probe: measure its cost first."""
+    """Print what a sweep would do; probe: measure its cost first, and on a CPU what bf16 gives."""
     made = make(sweep, out)
+    found = None
     if probe:
-        from benchmark.sweep.probe import measured
+        from benchmark.sweep.probe import measured, precisions
 
         made = measured(made, console)
+        found = precisions(made, console)
     show_plan(made, console)
+    if found is not None:
+        say(console, found.words(), "yellow" if found.loses else "")
 
 
 def show_plan(plan: Plan, console: Console) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from benchmark.config import kept_auto, weights
 from benchmark.config.entries import Entry, WrittenComponent, in_folders, parse_dataset, parse_entry, unique
 from benchmark.config.kept_auto import NOTHING_KEPT, KeptAuto
@@ -34,7 +36,13 @@ from datasets.base import cache_root
 
 MOST_RUNS = 1_000_000
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
-_SECTIONS = {"training": Training, "linearity": Linearity, "data": Data, "evaluation": Evaluation, "runtime": Runtime}
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "training": Training,
+    "linearity": Linearity,
+    "data": Data,
+    "evaluation": Evaluation,
+    "runtime": Runtime,
+}
 _SCALARS = ("precision", "compile", "fold_bn", "pretrained")
 _AXES = ("methods", "datasets", "fractions", "seeds")
 _MATCHES = ("method", "label", "dataset", "fraction", "seed")
@@ -179,10 +187,11 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
     overrides = [*file.overrides, *extra, *frozen]
     settled: dict[tuple[Any, ...], Settings] = {}
 
-    def settle(device: str, *asked: Any) -> Settings:
-        key = (auto.device or device if device == "auto" else device, *asked)
+    def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int) -> Settings:
+        device = auto.device or device if device == "auto" else device
+        key = (device, precision, compile, fold_bn, steps)
         if key not in settled:
-            settled[key] = resolve_auto(*key, cache_root(), auto.numerics)
+            settled[key] = resolve_auto(device, precision, compile, fold_bn, steps, cache_root(), auto.numerics)
         return settled[key]
 
     hits: set[int] = set()
@@ -262,13 +271,15 @@ def _resolve(
                     f"{where}: overrides: set.{path}: a data set is chosen by 'datasets': datasets: [{{name: NAME, use: USE}}]"
                 )
             target[key] = value
-    sections = {name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()}
+    sections: dict[str, Any] = {
+        name: validate(model, with_defaults(file.protocol, name, given[name]), where, name) for name, model in _SECTIONS.items()
+    }
     asked = [scalars[name] for name in ("precision", "compile", "fold_bn")]
     settings = settle(sections["runtime"].device, *asked, sections["training"].steps)
     sections["runtime"] = sections["runtime"].model_copy(update={"device": settings.device})
     if sections["data"].resize is None:
         sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
-    check_together(*(sections[name] for name in ("evaluation", "data", "training", "linearity")), where)
+    check_together(sections["evaluation"], sections["data"], sections["training"], sections["linearity"], where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
     try:

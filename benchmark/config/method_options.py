@@ -88,8 +88,8 @@ def _options(chain: list[method_source.ClassSource]) -> dict[str, Option]:
         where = f"method '{target}': option '{arg.arg}'"
         if arg.annotation is None or default is None:
             raise UsageError(f"{where} needs an annotation and a literal default")
-        quoted = isinstance(arg.annotation, ast.Constant) and isinstance(arg.annotation.value, str)
-        annotation = arg.annotation.value if quoted else ast.unparse(arg.annotation)
+        quoted = arg.annotation.value if isinstance(arg.annotation, ast.Constant) else None
+        annotation = quoted if isinstance(quoted, str) else ast.unparse(arg.annotation)
         value = method_source.literal(default, where)
         try:
             _adapter(annotation).validate_python(value)

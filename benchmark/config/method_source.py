@@ -206,9 +206,10 @@ def _assigned(source: ClassSource, wanted: Collection[str] | None) -> dict[str, 
     """Class attributes assigned in the body of a class, those in ``wanted`` alone when given."""
     found: dict[str, Any] = {}
     for item in source.node.body:
-        names = item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
-        for name in names:
-            if isinstance(name, ast.Name) and item.value is not None and (wanted is None or name.id in wanted):
+        if not isinstance(item, ast.Assign | ast.AnnAssign) or item.value is None:
+            continue
+        for name in item.targets if isinstance(item, ast.Assign) else [item.target]:
+            if isinstance(name, ast.Name) and (wanted is None or name.id in wanted):
                 found[name.id] = literal(item.value, f"method '{source.target}': declaration '{name.id}'")
     return found
 
@@ -232,8 +233,8 @@ def _check_plain(source: ClassSource, where: str) -> None:
         if wrong := (changed & wanted) - (simple - {"__init__", "__new__"}) if not isinstance(item, ast.FunctionDef) else changed & wanted:
             raise refuse(f"'{min(wrong)}'", "write it in the class body, as NAME = LITERAL, or as def __init__")
         plain |= simple
-    for item in ast.walk(source.tree):
-        targets = item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AugAssign) else []
+    for inner in ast.walk(source.tree):
+        targets = inner.targets if isinstance(inner, ast.Assign) else [inner.target] if isinstance(inner, ast.AugAssign) else []
         for target in targets:
             if isinstance(target, ast.Attribute) and ast.unparse(target.value) == node.name and target.attr in wanted:
                 raise refuse(f"'{ast.unparse(target)} = ...'", "write it in the class body")

@@ -103,7 +103,8 @@ class Winners:
         if self.found is None:
             return ""
         chosen = {(w.dataset, w.fraction, w.method): w for w in self.found.cells}
-        uncovered, differing = [], {}
+        uncovered: list[str] = []
+        differing: dict[str, tuple[Any, Any]] = {}
         for config in {(c.dataset, c.fraction, c.method): c for c in runs}.values():
             winner = chosen.get((config.dataset, config.fraction, config.method))
             if winner is None:

@@ -51,8 +51,8 @@ def main(
             peak_memory.release()
         else:
             print(found["text"])
-    together = {part: read_json(folder / f"{part}.json") for part in known}
-    together = {part: found for part, found in together.items() if found}
+    kept = {part: read_json(folder / f"{part}.json") for part in known}
+    together = {part: found for part, found in kept.items() if found}
     write_json(folder / "report.json", together)
     write_text(folder / "report.txt", "\n".join(found["text"] for found in together.values()))
     print(f"kept: {folder}")

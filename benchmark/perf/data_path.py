@@ -58,7 +58,7 @@ def _measure(dataset: DataSet, train: Path, rounds: int) -> list[Measured]:
             "loader": lambda: sum(len(x) for x, _ in usual_loader(train)),
             "uint8": lambda: sum(len(stream.raw(i)) for i in range(20 * steps)),
             "normalised": lambda: sum(len(stream.batch(i).x) for i in range(5 * steps)),
-            "decode": lambda: len(decode_items(dataset, items, decode).sizes),
+            "decode": lambda: len(decode_items(dataset, items, decode).pixels),
             "usual decode": lambda: sum(bool(resize(default_loader(str(item.path)))) for item in items),
         },
         rounds,

@@ -7,7 +7,7 @@ import pkgutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from rich.console import Console
@@ -17,6 +17,7 @@ from benchmark.perf import steps
 from benchmark.perf.measure import CLASSES, Measured, interleaved, own_cache, ratio, show, threads
 from benchmark.training.frozen import Runner
 from benchmark.training.loop import Fit
+from benchmark.training.net import Net
 from methods.base import Batch, Edit, Step
 
 ROUNDS = 7
@@ -58,7 +59,8 @@ def _pull(fit: Fit) -> Pair:
     pairs = list(zip(fit.net.body_parameters(), fit.ctx.source.body_parameters(), strict=True))
 
     def usual() -> None:
-        (0.5 * PULL_WEIGHT * sum((p - p0).square().sum() for p, p0 in pairs)).backward()
+        total = torch.as_tensor(sum((p - p0).square().sum() for p, p0 in pairs))
+        (0.5 * PULL_WEIGHT * total).backward()
 
     return Pair("pull toward the source: gradient term over loss term", lambda: fit.pipeline.before_step(step), usual)
 
@@ -85,8 +87,9 @@ def _spectrum() -> Pair:
 
 def _importance(fit: Fit) -> Pair:
     """Importance of every channel of four stages, against one whole forward per channel (a few are timed)."""
-    net, batch, taps = fit.ctx.source, fit.stream.batch(0), fit.ctx.source.stages[-4:]
+    net, batch, taps = cast(Net, fit.ctx.source), fit.stream.batch(0), fit.ctx.source.stages[-4:]
     net.tap(taps)
+    assert isinstance(net.head, nn.Linear)
     head, fast = nn.Linear(net.head.in_features, CLASSES), pkgutil.resolve_name(IMPORTANCE)
     channels = sum(net(batch.x).maps[tap].shape[1] for tap in taps)
 

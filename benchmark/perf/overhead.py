@@ -43,6 +43,7 @@ def measure(short: int = SHORT_RUNS, fresh: int = FRESH_RUNS, quick: bool = True
     """Seconds per run of both sides and their ratio, for short runs (``fresh`` of them in processes of their own) and for ``quick``."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        grids: list[tuple[str, tuple[RunConfig, ...], int, int | None]]
         grids = [("ten-step runs", short_runs(root, short), fresh, SHORT_AT_LEAST)]
         if quick:
             grid_of_quick = grid.load(QUICK, ["seeds=[0]", "runtime.device=cpu"]).runs

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeVar
 
 from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
 from benchmark.report.intervals import Difference, Interval, difference, holm, paired_p, t_interval
@@ -21,6 +22,8 @@ MIN_PAIRS_TO_TEST = 3
 
 MIN_PAIRS_TO_MARK = 5
 """Below this many pairs a table marks no method as best: too few to tell the others apart."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,12 @@ def file_name(text: str) -> str:
     return f"{clean.encode()[:50].decode(errors='ignore')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
 
 
+def given(value: _T | None) -> _T:
+    """``value``, which the caller knows to be there."""
+    assert value is not None
+    return value
+
+
 def accuracy(run: Run) -> float:
     """Test accuracy in percent."""
     return 100 * run.record["test_accuracy"]
@@ -172,8 +181,9 @@ def _key(item: Expected) -> tuple[str, float, str]:
 def _compare(group: Group) -> Group:
     base = group.cell(group.baseline)
     cells = [cell if cell.method == group.baseline else _against(cell, base) for cell in group.cells]
-    tested = [i for i, c in enumerate(cells) if c.difference and c.difference.n >= MIN_PAIRS_TO_TEST and c.difference.p is not None]
-    for i, p in zip(tested, holm([cells[i].difference.p for i in tested]), strict=True):
+    differences = ((i, cell.difference) for i, cell in enumerate(cells) if cell.difference)
+    tested = {i: found.p for i, found in differences if found.n >= MIN_PAIRS_TO_TEST and found.p is not None}
+    for i, p in zip(tested, holm(list(tested.values())), strict=True):
         cells[i] = replace(cells[i], p_holm=p)
     return replace(group, cells=tuple(_marked(cells)))
 
@@ -217,7 +227,7 @@ def _marked(cells: Sequence[Cell]) -> list[Cell]:
     """
     if len(cells) < 2 or any(cell.n < max(cell.expected, MIN_PAIRS_TO_MARK) for cell in cells):
         return list(cells)
-    best = max(range(len(cells)), key=lambda i: cells[i].accuracy.mean)
+    best = max(range(len(cells)), key=lambda i: given(cells[i].accuracy).mean)
     pairs = list(combinations(range(len(cells)), 2))
     try:
         p_values = [paired_p(paired_values(cells[i], cells[j])) for i, j in pairs]

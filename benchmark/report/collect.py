@@ -114,6 +114,7 @@ class Run:
 
     def damage(self) -> list[str]:
         """Files beside the record that are there and cannot be read, each with the reason; the record counts all the same."""
+        readers: dict[str, Callable[[str], list[Any]]]
         readers = {"linearity.csv": _linearity_rows, "curves.jsonl": _curve_rows, "snapshots.csv": _snapshot_rows}
         return [f"{name} is damaged ({why})" for name, parse in readers.items() if (why := self._read(name, parse)[1])]
 

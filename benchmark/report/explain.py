@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmark.errors import UsageError
-from benchmark.report.cells import Cell, Group, accuracy, hours_of, images_per_second, minutes, peak_memory_mib, term_ratios
+from benchmark.report.cells import Cell, Group, accuracy, given, hours_of, images_per_second, minutes, peak_memory_mib, term_ratios
 from benchmark.report.collect import Expected, Run, SweepInfo, cell_name
 from benchmark.report.intervals import mean
 from benchmark.report.tables import interval_value, p_value
@@ -92,7 +92,7 @@ def _choices(expected: Sequence[Expected]) -> str:
 def explain(info: SweepInfo, groups: Sequence[Group], target: Target, redo: str, console: Console) -> None:
     """Print the runs of ``target``, finished or not, with settings, cost, hashes, files and the command ``redo``."""
     group = next(group for group in groups if (group.dataset, group.fraction) == (target.dataset, target.fraction))
-    cell = group.cell(target.method)
+    cell = given(group.cell(target.method))
     if target.seed is not None:
         cell = replace(
             cell,

@@ -118,7 +118,7 @@ def provenance(info: SweepInfo, runs: Sequence[Run]) -> list[tuple[str, str]]:
     rows += [("Selection", info.selection)] if info.selection else []
     if not runs:
         return rows
-    fields: dict[str, Callable[[dict[str, Any]], Any]] = {
+    fields: dict[str, Callable[[Mapping[str, Any]], Any]] = {
         "Backbone": lambda r: r.get("backbone"),
         "Weights (sha256)": lambda r: r["weights_hash"],
         "Data (hash)": lambda r: f"{r.get('dataset')}: {r['data_hash']}",
@@ -143,10 +143,10 @@ def provenance(info: SweepInfo, runs: Sequence[Run]) -> list[tuple[str, str]]:
     return rows
 
 
-def _distinct(runs: Sequence[Run], read: Callable[[dict[str, Any]], Any]) -> str:
+def _distinct(runs: Sequence[Run], read: Callable[[Mapping[str, Any]], Any]) -> str:
     return "; ".join(dict.fromkeys(str(read(run.record)) for run in runs))
 
 
-def _versions(record: dict[str, Any]) -> str:
+def _versions(record: Mapping[str, Any]) -> str:
     versions = record.get("versions") or {}
     return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "not recorded"

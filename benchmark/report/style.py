@@ -73,7 +73,7 @@ def _family(name: str, known: Iterable[str]) -> str:
     return max((k for k in known if name.startswith(f"{k}_")), key=len, default="")
 
 
-RC = {
+RC: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 300,
     "font.family": "DejaVu Sans",

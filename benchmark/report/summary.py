@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmark.report.across import Across
-from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap
+from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap, given
 from benchmark.report.collect import Collected, Expected
 from benchmark.report.intervals import Interval
 from benchmark.report.overview import across_notes
@@ -24,7 +24,9 @@ def _tally(groups: Sequence[Group]) -> list[str]:
     tested = [cell for group in groups for cell in group.cells if cell.p_holm is not None]
     if len(groups) < 2 or not tested:
         return []
-    higher, lower = (Counter(c.method for c in tested if c.p_holm < ALPHA and sign * c.difference.mean > 0) for sign in (1, -1))
+    higher, lower = (
+        Counter(c.method for c in tested if given(c.p_holm) < ALPHA and sign * given(c.difference).mean > 0) for sign in (1, -1)
+    )
     tables = Counter(cell.method for cell in tested)
     rows = [
         f"{method} {higher[method]} higher, {lower[method]} lower of {tables[method]}"
@@ -70,8 +72,8 @@ def _highest(group: Group) -> list[str]:
     cells = [cell for cell in group.cells if cell.accuracy]
     if len(cells) < 2:
         return []
-    best = max(cells, key=lambda cell: cell.accuracy.mean)
-    text = f"The highest of {len(cells)} means is {best.method}'s, {_interval(best.accuracy)} %"
+    best = max(cells, key=lambda cell: given(cell.accuracy).mean)
+    text = f"The highest of {len(cells)} means is {best.method}'s, {_interval(given(best.accuracy))} %"
     if best.n < best.expected:
         text += f" (from {best.n} of {best.expected} seeds only)"
     if best.difference:
@@ -83,15 +85,15 @@ def _tested(group: Group) -> list[str]:
     tested = [cell for cell in group.cells if cell.p_holm is not None]
     if not tested:
         return [f"No method was tested against the baseline: that takes at least {MIN_PAIRS_TO_TEST} seeds shared with it."]
-    differing = [cell for cell in tested if cell.p_holm < ALPHA]
+    differing = [cell for cell in tested if given(cell.p_holm) < ALPHA]
     text = f"{len(differing) or 'None'} of {_count(len(tested), 'tested method')} {'differs' if len(differing) == 1 else 'differ'} "
     text += "from the baseline at 5 % after Holm's correction"
-    text += f": {', '.join(f'{c.method} ({_signed(c.difference)})' for c in differing)}." if differing else "."
+    text += f": {', '.join(f'{c.method} ({_signed(given(c.difference))})' for c in differing)}." if differing else "."
     return [text if len(differing) == len(tested) else f"{text} {_blind_spot(tested)}"]
 
 
 def _blind_spot(tested: Sequence[Cell]) -> str:
-    known = [cell.difference.detectable for cell in tested if cell.difference.detectable is not None]
+    known = [found for cell in tested if (found := given(cell.difference).detectable) is not None]
     limit = f"true differences below {max(known):.1f} points can go unnoticed here" if known else "the spread over seeds is unknown"
     return f"Finding no difference is no proof of equality: {limit}."
 

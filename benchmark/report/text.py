@@ -218,7 +218,7 @@ def _tex(text: str) -> str:
 
 
 def _accented(character: str) -> str:
-    base, *accents = unicodedata.normalize("NFD", character)
+    base, *accents = list(unicodedata.normalize("NFD", character))
     if base.isascii() and len(accents) == 1 and accents[0] in _ACCENTS:
         return rf"\{_ACCENTS[accents[0]]}{{{base}}}"
     return f"U+{ord(character):04X}"

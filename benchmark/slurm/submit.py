@@ -137,7 +137,7 @@ def describe(plan: Plan, console: Console) -> None:
 def _layout(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, workers: int | None) -> JobLayout:
     limits = limits_of(options)
     limits = replace(limits, jobs=limits.jobs - sum(task.active for task in found.tasks))
-    seconds = None if plan.seconds is None else [item.seconds for item in ready]
+    seconds = None if plan.seconds is None else [item.seconds or 0.0 for item in ready]
     side_by_side = workers_per_task(options, plan.sweep.runs[0].runtime, workers)
     return lay_out([item.config.run_id for item in ready], seconds, options, limits, side_by_side)
 

@@ -12,7 +12,7 @@ import yaml
 
 from benchmark.errors import UsageError
 
-_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """In C where PyYAML was built with it: a sweep writes, and its first worker reads, one file per run."""
 
@@ -120,7 +120,7 @@ def _check_shape(text: str) -> None:
     for event in yaml.parse(text, _SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise yaml.composer.ComposerError(None, None, f"alias '{event.anchor}' names nothing before it", event.start_mark)
+                raise yaml.composer.ComposerError(None, None, f"alias '{event.anchor}' names nothing before it", event.start_mark)  # type: ignore[arg-type]
             total += sizes[event.anchor]
         elif isinstance(event, yaml.NodeEvent):
             total += 1
@@ -135,9 +135,9 @@ def _check_shape(text: str) -> None:
             if anchor:
                 sizes[anchor] = total - before + 1
         if depth > _DEEPEST:
-            raise yaml.constructor.ConstructorError(None, None, f"nested deeper than {_DEEPEST} levels", event.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"nested deeper than {_DEEPEST} levels", event.start_mark)  # type: ignore[arg-type]
         if total > _MOST_NODES:
-            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_NODES} values, aliases counted", event.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_NODES} values, aliases counted", event.start_mark)  # type: ignore[arg-type]
 
 
 def read_text(path: Path) -> str:

@@ -91,7 +91,8 @@ def elsewhere(out: Path, runs: Sequence[RunConfig]) -> Estimate:
     those of the sweeps beside it.
     """
     wanted = {_hardware(run) for run in runs}
-    samples, names = [], []
+    samples: list[Sample] = []
+    names: list[str] = []
     for folder in sorted(out.parent.glob("*/runs"), key=lambda folder: (folder.parent != out, folder)):
         if samples and names == [out.name]:
             break

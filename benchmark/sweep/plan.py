@@ -202,8 +202,8 @@ def _look(use: Use, decode: Decode) -> _Found:
         return _Found(missing=str(error))
     arena = find(dataset, decode)
     train = Counter(item.label for item in dataset.splits.get("train", ()))
-    hashes = (arena.data_hash, arena.pixels_hash) if arena else (None, None)
-    return _Found(*hashes, None, tuple(differences(dataset)), tuple(train.values()))
+    found = _Found(differences=tuple(differences(dataset)), train=tuple(train.values()))
+    return found if arena is None else found._replace(data_hash=arena.data_hash, pixels_hash=arena.pixels_hash)
 
 
 def _freshness(record: Mapping[str, Any] | None, data: _Found, weights_hash: str | None) -> str:

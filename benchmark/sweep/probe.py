@@ -1,9 +1,10 @@
-"""A few real steps of each method, to plan a sweep of which nothing is measured yet."""
+"""A few real steps of each method, to plan a sweep of which nothing is measured yet; and of one method in either precision, on a CPU."""
 
 import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -19,6 +20,34 @@ from benchmark.sweep.progress import open_view
 from benchmark.sweep.runner import run_local
 
 STEPS = 10
+_TEST_IMAGES = 64
+"""Evaluated where only steps are timed."""
+_ALIKE = 1.05
+"""Steps whose times differ by a smaller factor count as equally fast."""
+
+
+class Precisions(NamedTuple):
+    """fp32, bf16: seconds that a step of ``method`` takes in each. chosen: whether runs are to be carried out in bf16."""
+
+    method: str
+    fp32: float
+    bf16: float
+    chosen: bool
+
+    @property
+    def loses(self) -> bool:
+        """Whether bf16 was chosen and is the slower one."""
+        return self.chosen and self.bf16 > _ALIKE * self.fp32
+
+    def words(self) -> str:
+        """What bf16 gives, in one line."""
+        times = f"a step of {self.method} takes {self.fp32:.3g} s in fp32 and {self.bf16:.3g} s in bf16 on this CPU"
+        if self.bf16 > _ALIKE * self.fp32:
+            slower = f"bf16 is {self.bf16 / self.fp32:.2g} times slower"
+            return f"precision: {times}: {slower}" + (", and it was chosen: precision=fp32 is better here" if self.chosen else "")
+        if self.fp32 > _ALIKE * self.bf16:
+            return f"precision: {times}: bf16 is {self.fp32 / self.bf16:.2g} times faster" + ("" if self.chosen else " (precision=bf16)")
+        return f"precision: {times}: there is no difference"
 
 
 def measured(plan: Plan, console: Console) -> Plan:
@@ -39,6 +68,28 @@ def measured(plan: Plan, console: Console) -> Plan:
         samples = _carry_out(chosen, Path(folder), console)
         basis = f"a probe of {STEPS} steps of {len(samples)} methods" + (f" and {plan.estimate.basis}" if own else "")
         return with_estimate(plan, cost.by([*own, *samples], basis, own=bool(own)))
+
+
+def precisions(plan: Plan, console: Console) -> Precisions | None:
+    """The baseline (where it is still to do, else another method) timed in fp32 and bf16; None where nothing is to do on a CPU.
+
+    None too where one of the two cannot be carried out. Of its largest run, as in :func:`measured`, but with little evaluation.
+    """
+    runs = [run.config for run in plan.todo if run.config.runtime.device == "cpu"]
+    if not runs:
+        return None
+    config = max((each for each in runs if each.method == plan.sweep.baseline), key=cost.work, default=runs[0])
+    little = {
+        "data": config.data.model_copy(update={"test_images": _TEST_IMAGES}),
+        "linearity": config.linearity.model_copy(update={"pairs": 0}),
+        "evaluation": config.evaluation.model_copy(update={"snapshots": 0}),
+    }
+    both = [config.model_copy(update={**little, "precision": precision}) for precision in ("fp32", "bf16")]
+    with tempfile.TemporaryDirectory() as folder:
+        found = _carry_out(both, Path(folder), console)
+    if len(found) < len(both):
+        return None
+    return Precisions(config.method, found[0].step, found[1].step, any(each.precision == "bf16" for each in runs))
 
 
 def _carry_out(configs: Sequence[RunConfig], folder: Path, console: Console) -> list[Sample]:

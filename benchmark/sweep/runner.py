@@ -172,7 +172,7 @@ class _Runner:
         self.alive.clear()
 
     def handle(self, worker: WorkerProcess, event: dict[str, Any]) -> None:
-        kind, run_id = event["event"], event.get("run_id")
+        kind, run_id = event["event"], event.get("run_id", "")
         if kind == "ready":
             worker.ready = True
             self.passed = self.passed or worker.index == 0
@@ -228,9 +228,9 @@ class _Runner:
         cause = worker.cause_of_death()
         if worker.run_id is not None and cause is not None:
             if self.overdue:
-                self.end_claim(worker)
+                self.end_claim(worker, worker.run_id)
             else:
-                self.note_death(worker, cause)
+                self.note_death(worker, worker.run_id, cause)
         worker.reap()  # from here on other workers may see that it is dead
         del self.alive[worker.index]
         if self.stopping or cause is None:
@@ -244,22 +244,22 @@ class _Runner:
             except OSError as error:
                 self.give_up(SOME_FAILED, f"a worker that died ({cause}) cannot be started again: {error}")
 
-    def note_death(self, worker: WorkerProcess, cause: str) -> None:
+    def note_death(self, worker: WorkerProcess, run_id: str, cause: str) -> None:
         """Say how it died, for whoever takes the run over; a run that has cost as many workers as it may counts as failed."""
-        self.deaths[worker.run_id] += 1
-        if self.deaths[worker.run_id] == MAX_DEATHS:
-            self.count("failed", worker.run_id, {"kind": "killed", "reason": f"its process died ({cause})"})
-        self.view.released(worker.run_id, f"worker died ({cause})")
+        self.deaths[run_id] += 1
+        if self.deaths[run_id] == MAX_DEATHS:
+            self.count("failed", run_id, {"kind": "killed", "reason": f"its process died ({cause})"})
+        self.view.released(run_id, f"worker died ({cause})")
         try:
-            self.order.folder(worker.run_id).note_death(worker.claim, cause)
+            self.order.folder(run_id).note_death(worker.claim, cause)
         except OSError as error:
-            self.view.note(f"{worker.run_id}: its death could not be noted: {error}")
+            self.view.note(f"{run_id}: its death could not be noted: {error}")
 
-    def end_claim(self, worker: WorkerProcess) -> None:
+    def end_claim(self, worker: WorkerProcess, run_id: str) -> None:
         """End the claim of a worker that was cut off: its death is no fault of the run."""
-        self.view.released(worker.run_id, "cut off")
+        self.view.released(run_id, "cut off")
         with contextlib.suppress(ClaimLost, OSError):
-            Claim(self.order.folder(worker.run_id), worker.claim, str(self.policy.session), 0).end("cut off")
+            Claim(self.order.folder(run_id), worker.claim, str(self.policy.session), 0).end("cut off")
 
     def outcome(self, order: Order) -> SweepOutcome:
         """From the files; a failure that could not be written (a full disk) from what the worker reported."""

@@ -206,7 +206,7 @@ class Worker:
             if not self.parent.alone and self._postponed(run):
                 self.parent.tell("postponed", run_id=run_id, reason="ran out of memory beside others")
                 return True
-            own = claim(run.path, self.policy.session, self.policy.job)
+            own = claim(run.path, str(self.policy.session), self.policy.job)
             if own is None:
                 return self._left_to_others(run)
             return self._carry_out(own)

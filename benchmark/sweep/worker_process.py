@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from datasets.base import cache_root
 
@@ -40,18 +40,19 @@ class WorkerProcess:
                 env=_environment(device, threads),
                 start_new_session=True,  # Ctrl-C in the terminal reaches the parent alone
             )
+        self._stdin, self._stdout = cast(IO[bytes], self._process.stdin), cast(io.FileIO, self._process.stdout)
 
     def send(self, value: Any) -> None:
         """One line of JSON. To a dead worker nothing is sent: the end of its events tells."""
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(value).encode() + b"\n")
+            self._stdin.write(json.dumps(value).encode() + b"\n")
 
     def listen(self, put: Callable[["WorkerProcess", dict[str, Any] | None], None]) -> None:
         """Hand every event to ``put`` from a thread of its own, and None after the last one."""
 
         def read() -> None:
             try:
-                for line in io.BufferedReader(self._process.stdout):
+                for line in io.BufferedReader(self._stdout):
                     if (event := _event(line)) is not None:
                         put(self, event)
             finally:
@@ -62,7 +63,7 @@ class WorkerProcess:
     def stop(self) -> None:
         """Ask for a checkpoint and an orderly end; a worker that is still starting has nothing to save."""
         if self.ready:
-            self._process.stdin.close()
+            self._stdin.close()
         else:
             self._process.kill()
 
@@ -81,6 +82,7 @@ class WorkerProcess:
         """
         if hasattr(os, "waitid"):
             status = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            assert status is not None
             code = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
         else:  # macOS, where nobody can tell a zombie
             code = self._process.wait()

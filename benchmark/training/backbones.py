@@ -19,6 +19,7 @@ from benchmark.errors import UsageError, first_line, unknown
 from benchmark.storage.run_folder import replacing, write_json
 from benchmark.training.net import Net
 from benchmark.training.seeding import Streams
+from methods.base import Body
 from methods.shared import init_linear
 
 
@@ -123,7 +124,7 @@ def verify(name: str) -> str:
     return load_source(name).sha256
 
 
-def _create(weights: Weights, num_classes: int | None) -> nn.Module:
+def _create(weights: Weights, num_classes: int | None) -> Body:
     base = weights.architecture.split(".")[0]
     if base not in timm.list_models():
         raise UsageError(f"backbone '{weights.name}': " + unknown("timm architecture", base, timm.list_models(f"{base[:4]}*")))
@@ -194,7 +195,7 @@ def _num_classes(weights: Weights, state: dict[str, Tensor]) -> int | None:
     return state[key].shape[0] if key in state else 0
 
 
-def _source(body: nn.Module, sha256: str) -> Source:
+def _source(body: Body, sha256: str) -> Source:
     head = body.get_classifier()
     num_classes = head.out_features if isinstance(head, nn.Linear) else 0
     config = body.pretrained_cfg

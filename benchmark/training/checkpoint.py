@@ -8,7 +8,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -38,7 +38,7 @@ class Checkpoints:
         started = time.monotonic()
         self._folder.mkdir(exist_ok=True)
         with checksummed.writing(self._folder / f"{self._claim}.pt") as file:
-            torch.save(state, file)
+            torch.save(state, cast(IO[bytes], file))
         write_json(self._folder / "step.json", {"step": state["step"]})
         for other in self._folder.glob("*.pt"):
             if int(other.stem) < self._claim:

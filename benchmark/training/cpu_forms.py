@@ -5,7 +5,7 @@ long as its forward there. Such a layer is a product with one small matrix per c
 Activations out of place where the in-place form has to keep a copy of its input for the backward pass: one copy less, the same bits.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.layers import Conv2dSame
@@ -13,6 +13,7 @@ from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+_Pair = tuple[int, int]
 LARGEST_SIDE = 3
 """Pixels of the maps' longer side up to which the matrices are faster: beyond, they grow with its fourth power."""
 _KEEP_THEIR_INPUT = (nn.Hardtanh, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish, nn.GELU)
@@ -40,7 +41,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         channels = conv.in_channels
-        super().__init__(channels, channels, conv.kernel_size, conv.stride, conv.padding, groups=channels, bias=False, device="meta")
+        size, stride, padding = cast(tuple[_Pair, _Pair, _Pair], (conv.kernel_size, conv.stride, conv.padding))
+        super().__init__(channels, channels, size, stride, padding, groups=channels, bias=False, device="meta")
         self.weight = conv.weight
         self.same = isinstance(conv, Conv2dSame)
         self.train(conv.training)
@@ -55,7 +57,8 @@ class DepthwiseConv2d(nn.Conv2d):
         wanted = side <= LARGEST_SIDE and side < min(self.kernel_size) and self.bias is None
         if not wanted or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return self._conv_forward(padded, self.weight, self.bias)
-        before = (top + self.padding[0], left + self.padding[1])
+        rows, columns = cast(_Pair, self.padding)
+        before = (top + rows, left + columns)
         return _SmallMaps.apply(input, padded.detach(), self.weight, self.stride, self.padding, before)
 
 
@@ -65,9 +68,7 @@ class _SmallMaps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, padded: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], before: tuple[int, int]
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, padded: Tensor, weight: Tensor, stride: _Pair, padding: _Pair, before: _Pair) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.before = stride, before
         return nn.functional.conv2d(padded, weight, None, stride, padding, 1, len(weight))

@@ -61,8 +61,8 @@ def evaluate(net: Net, batches: Iterable[Sample], precision: str) -> Predictions
         best = log_p.max(dim=1)
         true = log_p.gather(1, sample.y[:, None])[:, 0]
         parts.append([sample.index, sample.y, best.indices, best.values.exp(), true.exp(), true])
-    index, label, top1, probability, true_probability, true = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    return Predictions(index, label, top1, probability, true_probability, float(np.mean(-true, dtype=np.float64)))
+    index, label, top1, probability, true_probability, log_true = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    return Predictions(index, label, top1, probability, true_probability, float(np.mean(-log_true, dtype=np.float64)))
 
 
 def followed(batches: Iterable[Sample], session: Session, step: int, phase: str, total: int) -> Iterator[Sample]:

@@ -1,6 +1,8 @@
 """How networks are run: compiled, and, where no gradient reaches them, with BatchNorm folded into the convolutions before it."""
 
 import copy
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
@@ -8,8 +10,8 @@ from torch import Tensor, fx, nn
 from torch._dynamo.utils import counters
 
 from benchmark.training.cpu_forms import DepthwiseConv2d
-from benchmark.training.net import Net
-from methods.base import Output
+from methods.base import Body, Net, Output
+from methods.shared import statistics
 
 RECOMPILE_LIMIT = 64
 """Forms of a network that one worker may compile: taps, edits, batch sizes and classifiers of all methods and data sets of a sweep."""
@@ -17,7 +19,7 @@ _CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
-def compiled(net: nn.Module) -> nn.Module:
+def compiled(net: Callable[..., Output]) -> Callable[..., Output]:
     """``net`` through ``torch.compile``, one graph per shape. Networks that differ in their weights alone share the compiled code.
 
     A network past the limit fails: torch would run it uncompiled without a word.
@@ -43,7 +45,7 @@ class Runner:
     def __init__(self, net: Net, fold: bool, compile: bool) -> None:
         self._net, self._fold, self._compile = net, fold, compile
         self._folded: Folded | None = None
-        self._run: nn.Module | None = None
+        self._run: Callable[..., Output] | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Output:
@@ -68,17 +70,17 @@ class Folded:
 
     def __init__(self, net: Net) -> None:
         modules = dict(net.body.named_modules())
-        found = [(modules[conv], modules[norm]) for conv, norm in foldable(net)]
+        found = [(cast(nn.Conv2d, modules[conv]), cast(nn.BatchNorm2d, modules[norm])) for conv, norm in foldable(net)]
         self.net = _sharing(net)
         self._convs, self._norms = [conv for conv, _ in found], [norm for _, norm in found]
         names = {module: name for name, module in modules.items()}
         for conv, norm in found:
-            own = self.net.body.get_submodule(names[conv])
+            own = cast(nn.Conv2d, self.net.body.get_submodule(names[conv]))
             own.weight = nn.Parameter(torch.empty_like(conv.weight), requires_grad=False)
             own.bias = nn.Parameter(torch.empty_like(norm.bias), requires_grad=False)
             self.net.body.set_submodule(names[norm], _without_norm(norm))
-        own = [self.net.body.get_submodule(names[conv]) for conv in self._convs]
-        self._weights, self._biases = [conv.weight for conv in own], [conv.bias for conv in own]
+        copies = [self.net.body.get_submodule(names[conv]) for conv in self._convs]
+        self._weights, self._biases = [cast(Tensor, conv.weight) for conv in copies], [cast(Tensor, conv.bias) for conv in copies]
         self.update()
 
     @torch.no_grad()
@@ -86,13 +88,14 @@ class Folded:
         """Fold again, after the original's weights or statistics changed."""
         if not self._convs:
             return
-        deviation = torch._foreach_sqrt(torch._foreach_add([n.running_var for n in self._norms], [n.eps for n in self._norms]))
+        means, variances = zip(*map(statistics, self._norms), strict=True)
+        deviation = torch._foreach_sqrt(torch._foreach_add(list(variances), [n.eps for n in self._norms]))
         scale = torch._foreach_div([n.weight for n in self._norms], deviation)
-        shift = torch._foreach_sub([n.bias for n in self._norms], torch._foreach_mul([n.running_mean for n in self._norms], scale))
+        shift = torch._foreach_sub([n.bias for n in self._norms], torch._foreach_mul(list(means), scale))
         own = [c.bias if c.bias is not None else torch.zeros_like(s) for c, s in zip(self._convs, scale, strict=True)]
         torch._foreach_copy_(self._biases, torch._foreach_add(shift, torch._foreach_mul(own, scale)))
-        scale = [s.view(-1, 1, 1, 1) for s in scale]
-        torch._foreach_copy_(self._weights, torch._foreach_mul([c.weight for c in self._convs], scale))
+        per_filter = [s.view(-1, 1, 1, 1) for s in scale]
+        torch._foreach_copy_(self._weights, torch._foreach_mul([c.weight for c in self._convs], per_filter))
 
 
 def foldable(net: Net) -> list[tuple[str, str]]:
@@ -106,13 +109,13 @@ def foldable(net: Net) -> list[tuple[str, str]]:
     except Exception:  # what tracing cannot follow may fail in any way
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
-    names = [node.target.removeprefix("body.") for node in calls]
+    names = [str(node.target).removeprefix("body.") for node in calls]
     pairs = []
     for node, name in zip(calls, names, strict=True):
         before = node.args[0] if node.args else None
         if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
             continue
-        conv = before.target.removeprefix("body.")
+        conv = str(before.target).removeprefix("body.")
         if names.count(name) == names.count(conv) == 1 and _folds(modules[conv], modules[name]):
             pairs.append((conv, name))
     return pairs
@@ -121,13 +124,14 @@ def foldable(net: Net) -> list[tuple[str, str]]:
 def _folds(conv: nn.Module, norm: nn.Module) -> bool:
     known = type(conv) in _CONVOLUTIONS and type(norm) in _NORMS
     tapped = any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
-    return known and not tapped and not norm.training and norm.affine and norm.track_running_stats
+    kept = isinstance(norm, nn.BatchNorm2d) and norm.affine and norm.track_running_stats
+    return known and not tapped and not norm.training and kept
 
 
 class _Features(nn.Module):
     """Images to the backbone's output, for tracing."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
 

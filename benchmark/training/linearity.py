@@ -14,6 +14,7 @@ of the two images: the first three vanish by construction, which is checked on o
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def measure(net: Net, pairs: Iterable[tuple[Sample, Sample]], config: Linearity,
     """
     net.eval()
     lambdas = [float(lam) for lam in np.linspace(0, 1, config.lambdas)]
-    sums: dict[float, Tensor | float] = dict.fromkeys(lambdas, 0.0)
+    sums: dict[float, Any] = dict.fromkeys(lambdas, 0.0)
     ends: list[Tensor] = []
     n = checked = 0
     for a, b in pairs:

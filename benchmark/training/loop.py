@@ -15,13 +15,12 @@ from torch import Tensor
 from benchmark.config.run_config import Training
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.evaluate import autocast
-from benchmark.training.net import Net
 from benchmark.training.optim import lr_factor, set_lr
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.session import Interrupted, Session
 from benchmark.training.snapshots import Snapshots
 from datasets.stream import Preprocess, TrainStream
-from methods.base import Batch, Context, Mixed, Step
+from methods.base import Batch, Context, Mixed, Net, Step
 
 
 class Diverged(RuntimeError):

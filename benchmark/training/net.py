@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.base import Edit, MethodError, Output
+from methods.base import Body, Edit, MethodError, Output
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class _Tap:
 class Net(nn.Module):
     """A backbone ``body`` with its classifier ``head``; implements :class:`methods.base.Net`."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
         self.stages = tuple(info["module"] for info in body.feature_info)

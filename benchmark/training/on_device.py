@@ -15,8 +15,8 @@ FLOAT32 = "ieee"
 def set_numerics(device: torch.device) -> None:
     """The one place where the device's ways of computing are set. Shapes are fixed, so that cuDNN measures once."""
     torch.backends.cuda.matmul.fp32_precision = FLOAT32
-    torch.backends.cudnn.conv.fp32_precision = FLOAT32
-    torch.backends.cudnn.rnn.fp32_precision = FLOAT32
+    torch.backends.cudnn.conv.fp32_precision = FLOAT32  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = FLOAT32  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = device.type == "cuda"
 
 

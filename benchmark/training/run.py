@@ -5,6 +5,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from benchmark.training.images import Images, load_images, load_test
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
-from benchmark.training.net import Net
 from benchmark.training.on_device import RESIDENT, set_numerics
 from benchmark.training.optim import build_optimizer
 from benchmark.training.pipeline import Pipeline
@@ -33,7 +33,7 @@ from benchmark.training.snapshots import Snapshots
 from datasets.arena import ArenaSplit
 from datasets.seal import sealed
 from datasets.stream import Preprocess, Sample, TrainStream, eval_batches, train_batches
-from methods.base import Batch, Context
+from methods.base import Batch, Context, Net
 
 TRAIN_IMAGES_EVALUATED = 2000
 
@@ -103,7 +103,7 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
     student.tap(pipeline.taps(student))
     pipeline.surgery(student)
     for net in (student, source.net):
-        net.to(device=device, memory_format=torch.channels_last)
+        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch takes both at once
     preprocess = Preprocess(config.training.image_size, source.mean, source.std, device)
     pixels = RESIDENT.pixels(images.train, device, config.runtime.workers_per_gpu)
     ctx = Context(
@@ -193,7 +193,7 @@ def _outside_setup(name: str, options: object, compute: object) -> dict[str, tor
 def _train_pass(
     config: RunConfig, images: Images, streams: Streams, preprocess: Preprocess, pixels: torch.Tensor | None
 ) -> Callable[..., Iterator[Batch]]:
-    given = {"flip": config.training.flip, "resized": config.training.crop == "resized", "pixels": pixels}
+    given: dict[str, Any] = {"flip": config.training.flip, "resized": config.training.crop == "resized", "pixels": pixels}
 
     def train_pass(batch_size: int, augment: bool = False, batches: int | None = None) -> Iterator[Batch]:
         samples: Iterator[Sample]

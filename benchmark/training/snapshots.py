@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from benchmark.storage import checksummed
 from benchmark.storage.run_folder import Check, write_text
 from benchmark.training.evaluate import Predictions
-from benchmark.training.net import Net
+from methods.base import Net
 
 FILE = "snapshots.csv"
 COLUMNS = ("step", "test_accuracy", "test_mean_class_accuracy")

@@ -60,8 +60,9 @@ def show(origin: grid.Origin, out: Path, console: Console) -> None:
         best = leader(done)
         failed = sum(outcome.score is None for outcome in done)
         count = f"{len(done)}" + (f" ({failed} failed)" if failed else "")
+        top = "-" if best is None or best.score is None else f"{100 * best.score:.1f}"
         words = ", ".join(f"{key}={value}" for key, value in best.trial.settings.items()) if best else "-"
-        table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, f"{100 * best.score:.1f}" if best else "-", words)
+        table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, top, words)
     console.print(table)
     for path in write_budget(folder, curves(origin, out)):
         say(console, f"budget: {path}")

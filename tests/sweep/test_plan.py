@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from benchmark.errors import UsageError
 from benchmark.perf import scale
 from benchmark.storage.run_folder import RunFolder, claim
 from benchmark.sweep import carry_out, cost, plan, status
+from benchmark.sweep.probe import Precisions, precisions
 from datasets.arena import prepare
 from datasets.base import open_dataset
 
@@ -326,3 +328,38 @@ def test_a_neighbour_that_is_removed_meanwhile_changes_nothing(tmp_path: Path, m
 
     monkeypatch.setattr("benchmark.sweep.cost.os.listdir", vanishing)
     assert plan.make(sweep(), tmp_path / "new").seconds is None
+
+
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "chosen", "loses", "words"),
+    [
+        (0.5, 0.25, False, False, "takes 0.5 s in fp32 and 0.25 s in bf16 on this CPU: bf16 is 2 times faster (precision=bf16)"),
+        (0.5, 0.25, True, False, "bf16 is 2 times faster"),
+        (0.5, 1.5, False, False, "bf16 is 3 times slower"),
+        (0.5, 1.5, True, True, "bf16 is 3 times slower, and it was chosen: precision=fp32 is better here"),
+        (0.5, 0.51, True, False, "there is no difference"),
+    ],
+)
+def test_bf16_on_a_cpu_is_praised_or_warned_of(fp32: float, bf16: float, chosen: bool, loses: bool, words: str) -> None:
+    found = Precisions("fine_tuning", fp32, bf16, chosen)
+    assert found.loses == loses
+    assert found.words().startswith("precision: a step of fine_tuning takes 0.5 s")
+    assert found.words().endswith(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_probe_on_a_cpu_times_both_precisions_of_the_baseline(precision: str, images: Path, backbone: str, tmp_path: Path) -> None:
+    data = [{"name": "tiny", "use": f"folder:{images}"}]
+    training = {"steps": 5000, "batch_size": 8, "image_size": 32}
+    found = sweep(methods=["fine_tuning"], datasets=data, backbone=backbone, training=training, linearity={"pairs": 0}, precision=precision)
+    text = io.StringIO()
+    planning.plan(found, tmp_path / "out", True, Console(file=text, width=1000))
+    said = re.search(r"precision: a step of fine_tuning takes (\S+) s in fp32 and (\S+) s in bf16 on this CPU: ", text.getvalue())
+    assert said is not None
+    assert 0 < float(said[1]) < 5
+    assert 0 < float(said[2]) < 50
+    assert "by a probe of 10 steps of 1 methods" in text.getvalue()
+    assert not (tmp_path / "out").exists()
+    gpu = sweep(runtime={"device": "cuda"}, precision="fp32", compile="off", fold_bn="off")
+    assert precisions(plan.make(gpu, tmp_path / "gpu"), Console(file=text)) is None

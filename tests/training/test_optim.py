@@ -5,7 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmark.config.run_config import Training
@@ -135,3 +137,14 @@ def test_the_fused_kernel_of_a_gpu_trains_as_the_others_do(method: str, images: 
         advance(fit, 6)
         nets.append(fit.net.state_dict())
     torch.testing.assert_close(nets[1], nets[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_transformer_trains_under_protocol_vit(images: Path, tmp_path: Path) -> None:
+    file = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=7).state_dict(), file)
+    fit = trained(config(images, f"test_vit@{file}", "lora", protocol="vit"), 0)
+    before = [p.detach().clone() for p in fit.net.head_parameters()]
+    advance(fit, 2)
+    keys = ("base_lr", "weight_decay", "decoupled_weight_decay", "betas")
+    assert {tuple(group[key] for key in keys) for group in fit.optimizer.param_groups} == {(1e-3, 1e-4, True, (0.9, 0.999))}
+    assert not any(map(torch.equal, before, fit.net.head_parameters()))

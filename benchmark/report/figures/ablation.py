@@ -5,7 +5,7 @@ from typing import Any
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group
+from benchmark.report.cells import Cell, Group, given
 from benchmark.report.figures.canvas import Drawing, heading, interval_ends, paired_text, pairs_text, plain, sheet
 from benchmark.report.figures.rows import difference_text, focus, label_rows, say
 from benchmark.report.style import INK, MUTED, Looks
@@ -34,7 +34,7 @@ def draw_ablation(group: Group, looks: Looks) -> Drawing | None:
     focus(axes, {y: cell.difference for y, (cell, _) in enumerate(rows) if cell.difference}, always=0.0)
     axes.set_xlabel(plain(f"Difference to the full {group.baseline} (percentage points)"))
     words = pairs_text(known)
-    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in known) else ""))
+    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(given(cell.difference).n > 1 for cell in known) else ""))
     listed = ", ".join(f"{cell.method} ({change}) {cell.difference.mean:+.1f}" for cell, change in rows if cell.difference)
     return Drawing(
         name=f"ablation-{group.slug}",

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmark.report.figures.canvas import TOO_MANY
 from benchmark.report.style import INK, MUTED, Looks
@@ -41,8 +43,9 @@ def number_points(axes: Axes, points: Mapping[str, tuple[float, float]], numbers
     """
     if not numbers:
         return
-    axes.figure.draw_without_rendering()
-    scale = 72 / axes.figure.dpi
+    figure = cast(Figure, axes.figure)
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
     places = {method: scale * axes.transData.transform(point) for method, point in points.items()}
     taken: list[np.ndarray] = list(places.values())
     for method, centre in sorted(places.items(), key=lambda item: -item[1][1]):

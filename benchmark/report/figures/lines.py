@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.report.budget import curve
-from benchmark.report.cells import Cell, Group, accuracy, file_name, percent
+from benchmark.report.cells import Cell, Group, accuracy, file_name, given, percent
 from benchmark.report.collect import MEASURES, Tuned
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
@@ -110,7 +111,7 @@ def draw_linearity_difference(group: Group, looks: Looks) -> Drawing | None:
         return None
     cells = [cell for cell in others if cell.method in series]
     words = pairs_text(cells)
-    title = f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in cells) else "")
+    title = f"{group.title}, {words}" + (", 95 % intervals" if any(given(cell.difference).n > 1 for cell in cells) else "")
     figure = _linearity_grid(series, measures, looks, title)
     for axes in figure.axes:
         axes.axhline(0, color=INK, linewidth=0.7, zorder=0.5)
@@ -205,7 +206,7 @@ def _curves(axes: Axes, lines: Mapping[str, Sequence[tuple[int, float]]], number
 
 def _scale(axes: Axes) -> None:
     """Logarithmic where the values are positive and span more than a factor of 30."""
-    values = [value for line in axes.get_lines() for value in line.get_ydata()]
+    values = [value for line in axes.get_lines() for value in cast(Sequence[float], line.get_ydata())]
     if min(values) > 0 and max(values) > 30 * min(values):
         axes.set_yscale("log")
         axes.minorticks_off()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group, accuracy
+from benchmark.report.cells import Cell, Group, accuracy, given
 from benchmark.report.figures.canvas import (
     Drawing,
     evidence,
@@ -78,8 +78,8 @@ def draw_difference(group: Group, looks: Looks) -> Drawing | None:
     focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
     axes.set_xlabel(plain(f"Difference to {group.baseline} (percentage points)"))
     words = pairs_text(known)
-    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(cell.difference.n > 1 for cell in known) else ""))
-    listed = ", ".join(f"{cell.method} {cell.difference.mean:+.1f}" for cell in known)
+    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(given(cell.difference).n > 1 for cell in known) else ""))
+    listed = ", ".join(f"{cell.method} {given(cell.difference).mean:+.1f}" for cell in known)
     return Drawing(
         name=f"difference-{group.slug}",
         title=f"Paired difference to {group.baseline}: {group.title}",
@@ -116,7 +116,7 @@ def focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None 
             say(axes, y, f"◂ {mean}", x=0.01, align="left")
         elif interval.mean > high:
             say(axes, y, f"{mean} ▸", x=0.99, align="right")
-        elif interval.half_width is not None:
+        elif interval.low is not None and interval.high is not None:
             cut = [(edge, marker) for edge, marker, off in ((low, "<", interval.low < low), (high, ">", interval.high > high)) if off]
             for edge, marker in cut:
                 axes.plot(edge, y, marker=marker, color=MUTED, markersize=3.5, markeredgewidth=0, clip_on=False)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group, gap, minutes
+from benchmark.report.cells import Cell, Group, gap, given, minutes
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
     Drawing,
@@ -33,14 +33,15 @@ def draw_gap_accuracy(group: Group, looks: Looks) -> Drawing | None:
     figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
     grid = figure.subplots(1, 2, sharey=True)
     for axes, (measure, label) in zip(grid, measures.items(), strict=True):
-        _points(axes, cells, [cell.interval(gap("test", measure)) for cell in cells], looks)
+        _points(axes, cells, [given(cell.interval(gap("test", measure))) for cell in cells], looks)
         axes.set_xlabel(label)
     grid[0].set_ylabel("Test accuracy (%)")
     heading(figure, f"{group.title}, {evidence(cells)}")
     legend(figure, methods, numbers, looks)
     for axes, measure in zip(grid, measures, strict=True):
-        number_points(axes, {c.method: (c.interval(gap("test", measure)).mean, c.accuracy.mean) for c in cells}, numbers)
-    listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % at {cell.interval(gap('test', 'label_l1')).mean:.3f}" for cell in cells)
+        number_points(axes, {c.method: (given(c.interval(gap("test", measure))).mean, given(c.accuracy).mean) for c in cells}, numbers)
+    found = [(cell.method, given(cell.accuracy), given(cell.interval(gap("test", "label_l1")))) for cell in cells]
+    listed = ", ".join(f"{method} {reached.mean:.1f} % at {label_gap.mean:.3f}" for method, reached, label_gap in found)
     return Drawing(
         name=f"gap_accuracy-{group.slug}",
         title=f"Linearity gap against accuracy: {group.title}",
@@ -60,11 +61,11 @@ def draw_cost_accuracy(group: Group, looks: Looks) -> Drawing | None:
     numbers = numbering(methods, looks)
     figure = sheet(2.2 + LEGEND_ROW * legend_rows(methods))
     axes = figure.subplots()
-    costs = [cell.interval(minutes) for cell in cells]
-    front = pareto_front([(cost.mean, cell.accuracy.mean) for cost, cell in zip(costs, cells, strict=True)])
+    costs, reached = [given(cell.interval(minutes)) for cell in cells], [given(cell.accuracy) for cell in cells]
+    front = pareto_front([(cost.mean, height.mean) for cost, height in zip(costs, reached, strict=True)])
     axes.plot(
         [costs[i].mean for i in front],
-        [cells[i].accuracy.mean for i in front],
+        [reached[i].mean for i in front],
         color=MUTED,
         linewidth=0.7,
         linestyle=(0, (3, 2)),
@@ -76,8 +77,9 @@ def draw_cost_accuracy(group: Group, looks: Looks) -> Drawing | None:
     axes.set_ylabel("Test accuracy (%)")
     heading(figure, f"{group.title}, {evidence(cells)}")
     legend(figure, methods, numbers, looks)
-    number_points(axes, {cell.method: (cost.mean, cell.accuracy.mean) for cell, cost in zip(cells, costs, strict=True)}, numbers)
-    listed = ", ".join(f"{cell.method} {cell.accuracy.mean:.1f} % in {cost.mean:.2f} min" for cell, cost in zip(cells, costs, strict=True))
+    number_points(axes, {cell.method: (cost.mean, given(cell.accuracy).mean) for cell, cost in zip(cells, costs, strict=True)}, numbers)
+    ends = zip(methods, reached, costs, strict=True)
+    listed = ", ".join(f"{method} {height.mean:.1f} % in {cost.mean:.2f} min" for method, height, cost in ends)
     return Drawing(
         name=f"cost_accuracy-{group.slug}",
         title=f"Accuracy against cost: {group.title}",
@@ -104,12 +106,12 @@ def _hardware(cells: Sequence[Cell]) -> str:
 def _points(axes: Axes, cells: Sequence[Cell], costs: Sequence[Interval], looks: Looks) -> None:
     """Each cell's accuracy over its ``costs``, with the bars of both intervals."""
     for cell, x in zip(cells, costs, strict=True):
-        bars = {"xerr": x.half_width, "yerr": cell.accuracy.half_width, "fmt": "none"}
-        axes.errorbar(x.mean, cell.accuracy.mean, ecolor=looks[cell.method].colour, elinewidth=0.8, alpha=0.45, zorder=2, **bars)
+        y, colour = given(cell.accuracy), looks[cell.method].colour
+        axes.errorbar(x.mean, y.mean, xerr=x.half_width, yerr=y.half_width, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.45, zorder=2)
     names = [cell.method for cell in cells]
     sns.scatterplot(
         x=[cost.mean for cost in costs],
-        y=[cell.accuracy.mean for cell in cells],
+        y=[given(cell.accuracy).mean for cell in cells],
         hue=names,
         palette={name: looks[name].colour for name in names},
         style=names,

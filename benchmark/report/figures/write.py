@@ -110,7 +110,7 @@ def usable_cores() -> int:
 
 def _tasks(draw: Draw, subject: Group | list[Group], slug: str) -> list[_Task]:
     """One task, or one per part where ``draw`` gives each of too many methods a line."""
-    if draw is draw_fractions:
+    if isinstance(subject, list):
         split = list(zip(*map(parts, subject), strict=True))
         subjects: list[Any] = [list(part) for part in split]
     else:
