@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Folders of many slow tests that share nothing and time nothing; the others start processes of their own, one test after the other.
+MANY := tests/contract tests/methods tests/cuda tests/training tests/config
+
 .DEFAULT_GOAL := help
 .PHONY: help setup bench test test-slow figures ablation lint docs perf
 
@@ -31,7 +34,8 @@ test: $(READY) ## the fast tests (about five minutes on two cores)
 	@$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=worksteal -rs --durations=20
 
 test-slow: $(READY) ## the slow tests
-	@$(BIN)/python -m pytest -m slow -rs --durations=20
+	@$(BIN)/python -m pytest -m slow -n auto --maxprocesses=8 --dist=worksteal -rs --durations=20 $(MANY)
+	@$(BIN)/python -m pytest -m slow -rs --durations=20 $(addprefix --ignore=,$(MANY))
 
 figures: $(READY) ## redraw tables, figures and report.html from the records
 	@$(BIN)/smilebench figures $(SWEEP) $(ARGS)
