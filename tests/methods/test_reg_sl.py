@@ -175,6 +175,19 @@ def test_self_labelling_by_epoch(ready64):
     assert torch.equal(component._labels[every.index[others]], every.y[others])
 
 
+def test_an_epoch_is_a_pass_without_its_last_incomplete_batch(ready64):
+    """36 images in batches of 5: seven steps an epoch, so the fifth begins at step 28, of which 28 * 5 // 36 would say the fourth."""
+    component, ctx = moved(ready64, self_label=True, threshold=0.5)
+    whole_batch = sample(ctx)
+    batch = whole_batch._replace(x=whole_batch.x[:5], y=whole_batch.y[:5], index=whole_batch.index[:5])
+    logits = torch.tensor([[0.0, 5.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.1, 0.0], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0]]).double()
+    out = step(ctx, batch).out._replace(logits=logits)
+    plain, losses = F.cross_entropy(logits, batch.y), F.cross_entropy(logits, batch.y, reduction="none")
+    found = [component.penalties(step(ctx, batch, i, out=out))["self_label"].item() for i in (27, 28)]
+    assert found == pytest.approx([0.0, (reweighted(losses, 2.0) - plain).item()], abs=1e-12)
+    assert abs(found[1]) > 1e-3
+
+
 def test_radii_must_be_given():
     with pytest.raises(MethodError, match="lambda_head, gamma"):
         RegSL(lambda_ext=0.1).check(random_net())

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import lzma
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +39,20 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str) -> 
 def test_a_prepared_backbone_is_recorded_with_its_hash_and_leaves_nothing_else(prepared: Path) -> None:
     recorded = json.loads(prepared.with_suffix(".json").read_text())
     assert recorded["sha256"] == hashlib.sha256(prepared.read_bytes()).hexdigest() == verify(TAG)
+    assert sorted(file.name for file in prepared.parent.iterdir()) == [f"{TAG}.json", f"{TAG}.safetensors"]
+
+
+def test_a_tag_prepared_twice_at_once_is_whole_both_times(prepared: Path, tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def again(_: int) -> Path:
+        together.wait()
+        return prepare(TAG, tmp_path / "own.safetensors").file
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(again, range(4))) == {prepared}
+    file_sha256.cache_clear()
+    assert verify(TAG) == json.loads(prepared.with_suffix(".json").read_text())["sha256"]
     assert sorted(file.name for file in prepared.parent.iterdir()) == [f"{TAG}.json", f"{TAG}.safetensors"]
 
 
