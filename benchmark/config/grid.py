@@ -94,12 +94,12 @@ class Origin:
             return ""
         return f"runtime.device auto means {meant} here, as when this sweep began (runtime.device={here} makes runs of their own)"
 
-    def keep_auto(self, runs: Sequence[RunConfig]) -> None:
-        """Keep with the results what ``auto`` means, where the file says it."""
+    def keep_auto(self, runs: Sequence[RunConfig], out: Path) -> None:
+        """Keep with the results in ``out`` what ``auto`` means, where the file says it."""
         if self.name:
             device = runs[0].runtime.device if self.file.runtime.get("device", "auto") == "auto" else None
             asked = "auto" in (self.file.precision, self.file.compile, self.file.fold_bn)
-            kept_auto.keep(self.folder, self.auto, device, {run.runtime.device for run in runs} if asked else ())
+            kept_auto.keep(out, self.auto, device, {run.runtime.device for run in runs} if asked else ())
 
     def command(self, verb: str = "sweep", *more: str) -> str:
         """A line for a shell that calls ``verb`` for this sweep and its results folder; ``train`` where there is no file."""

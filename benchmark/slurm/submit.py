@@ -68,7 +68,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
     if sweep.origin is not None:
-        sweep.origin.keep_auto(sweep.runs)
+        sweep.origin.keep_auto(sweep.runs, out)
     carry_out.warn(plan, console)
     say(console, f"{sweep.name}: {summary(plan)}")
     submissions = Submissions(out)

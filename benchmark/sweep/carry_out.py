@@ -55,7 +55,7 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
     if plan.missing:
         raise UsageError("\n".join(plan.missing))
     if sweep.origin is not None:
-        sweep.origin.keep_auto(sweep.runs)
+        sweep.origin.keep_auto(sweep.runs, out)
     warn(plan, console)
     if not plan.todo:
         return 0

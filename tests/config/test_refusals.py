@@ -197,7 +197,7 @@ def test_what_auto_meant_is_kept_with_the_results(tmp_path: Path, monkeypatch: p
     out.mkdir()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     on_gpu = grid.load(file, out=out)
-    on_gpu.origin.keep_auto(on_gpu.runs)
+    on_gpu.origin.keep_auto(on_gpu.runs, on_gpu.origin.folder)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     here = grid.load(file, out=out)
     assert [run.run_id for run in here.runs] == [run.run_id for run in on_gpu.runs]
@@ -229,7 +229,7 @@ def test_a_machine_without_a_gpu_reads_the_runs_of_any_card(
     monkeypatch.setattr(devices, "compile_problem", lambda device: lacks)
     on_gpu = grid.load(file, out=out)
     assert {(run.precision, run.compile, run.fold_bn) for run in on_gpu.runs} == {expected}
-    on_gpu.origin.keep_auto(on_gpu.runs)
+    on_gpu.origin.keep_auto(on_gpu.runs, on_gpu.origin.folder)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(devices, "gpu", lambda cache: None)
     monkeypatch.setattr(devices, "compile_problem", lambda device: "")
@@ -240,7 +240,7 @@ def test_a_machine_without_a_gpu_reads_the_runs_of_any_card(
     assert grid.load(file, ["training.steps=50"], out=out).runs[0].compile == "off", "short runs are never compiled"
     assert grid.load(file, ["runtime.device=cpu"], out=out).runs[0].precision == "fp32"
     before = (out / kept_auto.FILE).read_text()
-    here.origin.keep_auto(here.runs)
+    here.origin.keep_auto(here.runs, here.origin.folder)
     assert (out / kept_auto.FILE).read_text() == before
 
 
@@ -248,7 +248,7 @@ def test_runs_on_a_device_that_was_named_do_not_say_what_auto_means(tmp_path: Pa
     file, out = written(tmp_path, runtime={}), tmp_path / "out"
     out.mkdir()
     named = grid.load(file, ["runtime.device=cpu"], out=out)
-    named.origin.keep_auto(named.runs)
+    named.origin.keep_auto(named.runs, named.origin.folder)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(devices, "gpu", lambda cache: Gpu("A100", (8, 0), 2**36))
     assert grid.load(file, out=out).runs[0].runtime.device == "cuda"
