@@ -201,7 +201,7 @@ def test_a_killed_prepare_leaves_no_half_arena(image_folder, cache: Path, number
     assert len(list((cache / "arenas").iterdir())) == 1
     assert find(open_dataset(f"folder:{root}"), SQUARE) is None
     process.send_signal(number)
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()
     arena = folder_arena(root)
     assert list((cache / "arenas").iterdir()) == [arena.path]
