@@ -29,6 +29,8 @@ class Prompted(nn.Module):
         super().__init__()
         self.base, self.prefix = base, prefix
         self.prompt = nn.Parameter(torch.zeros(tokens, dim))
+        # what taps the block's output is to see it without the learned tokens
+        self._forward_hooks, base._forward_hooks = base._forward_hooks, self._forward_hooks
 
     def forward(self, x: Tensor) -> Tensor:
         first, count = self.prefix, len(self.prompt)
