@@ -36,6 +36,10 @@ class Swa(Component):
         self.start = start
         self._mean: list[Tensor] = []
         self._count = 0
+        self._device = torch.device("cpu")
+
+    def setup(self, ctx: Context) -> None:
+        self._device = ctx.device
 
     @torch.no_grad()
     def after_step(self, step: Step) -> None:
@@ -59,4 +63,4 @@ class Swa(Component):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._count, saved = state["count"], state["mean"]
-        self._mean = [t.clone() for t in saved]
+        self._mean = [t.to(self._device, copy=True) for t in saved]  # a checkpoint is read to the CPU
