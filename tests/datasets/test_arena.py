@@ -183,7 +183,8 @@ def test_two_processes_prepare_at_once(image_folder, cache: Path) -> None:
 
 
 SLOW_PREPARE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
 from datasets.arena import Decode, prepare
 from datasets.base import open_dataset
 def progress(done, total):
