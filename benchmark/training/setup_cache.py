@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from benchmark.config.run_config import LOOP_VERSION, RunConfig
+from benchmark.config.weights import parse
 from benchmark.storage import checksummed
 from datasets.base import cache_root
 
@@ -41,11 +42,14 @@ class SetupCache:
 
 
 def setup_cache(config: RunConfig, sha256: str, data_hash: str, subset: str, device: torch.device) -> SetupCache:
-    """The cache for one run: weights, images, subset, image size, seed, how networks are run, versions of all that computes."""
+    """The cache for one run: architecture, weights, images, subset, image size, seed, how networks are run, versions of all that computes.
+
+    sha256: of the weights. Random ones are named by their seed alone, so the architecture is part of the key beside them.
+    """
     return SetupCache(
         {
             "loop": LOOP_VERSION,
-            "weights": sha256,
+            "weights": [parse(config.backbone).architecture, sha256],
             "data": data_hash,
             "subset": subset,
             "image_size": config.training.image_size,

@@ -52,6 +52,14 @@ def test_a_loop_or_a_timm_of_another_version_computes_anew(images: Path, backbon
     assert len(calls) == 3
 
 
+def test_random_weights_of_another_architecture_are_other_weights(images: Path, backbone: str) -> None:
+    calls: list[float] = []
+    for number, architecture in enumerate(("test_resnet", "resnet18", "test_resnet")):
+        run = config(images, backbone, pretrained=False).model_copy(update={"backbone": architecture})
+        setup_cache(run, "random:1", "d", "s", torch.device("cpu")).of("a:A", 1)("stats", {}, value(number, calls))
+    assert calls == [0, 1]
+
+
 def test_a_mended_method_does_not_read_what_its_last_version_kept(images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     old = trained(config(images, backbone, "delta"), 0).pipeline._named[0][1]._weights
     original = Delta._measure
