@@ -4,6 +4,7 @@ import base64
 import gzip
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,46 +26,89 @@ _TEMPLATES = Path(__file__).parent / "templates"
 RUN_COLUMNS = ("Seed", "Accuracy (%)", "Mean-class accuracy (%)", "Label gap, test", "Minutes", "Resumed", "Device", "Subset", "Run")
 
 
-def render(
-    sweep: SweepInfo,
-    groups: Sequence[Group],
-    tables: Sequence[Table],
-    overview: Sequence[Table],
-    ranks: Table,
-    pictures: Sequence[Picture],
-    summary: Mapping[str, Sequence[str]],
-    found: Collected,
-) -> str:
+@dataclass(frozen=True)
+class Content:
+    """Everything that a page shows; its templates know these fields by their names.
+
+    ``tables`` are those of ``groups`` in their order; ``pictures`` of any group or of several; ``summary``: sentences by heading.
+    """
+
+    sweep: SweepInfo
+    groups: Sequence[Group]
+    tables: Sequence[Table]
+    overview: Sequence[Table]
+    ranks: Table
+    pictures: Sequence[Picture]
+    summary: Mapping[str, Sequence[str]]
+    found: Collected
+
+
+SECTIONS = (
+    ("summary", "Summary"),
+    ("results", "Results"),
+    ("optimism", "Optimism of the best snapshot on test"),
+    ("absent", "Runs that are not in the numbers"),
+    ("reading", "How to read this"),
+    ("provenance", "Environment and provenance"),
+)
+"""The page from top to bottom: (name, heading) of each section, drawn by ``templates/sections/NAME.html``.
+
+A template that writes nothing leaves its section out. Its ``<h3 id="…">`` are the section's entries in the contents.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A drawn section; parts: the (id, title) of its headings."""
+
+    id: str
+    title: str
+    body: str
+    parts: list[tuple[str, str]]
+
+
+def render(content: Content) -> str:
     """The page as text. Every value from a record is escaped; styles, script and figures are inlined."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
+    sweep = content.sweep
     environment.globals |= {
         "source": _source,
         "colour": lambda method: Looks(sweep.looks)[method].colour,
+        "run_columns": RUN_COLUMNS,
         "run_row": run_row,
         "packed": _packed,
         "size": _size,
         "details": lambda cell: details(sweep, cell),
         "name_of": name_of,
     }
-    return environment.get_template("report.html").render(
-        sweep=sweep,
-        sections=[(group, table, [p for p in pictures if p.group == group.slug]) for group, table in zip(groups, tables, strict=True)],
-        places={(group.dataset, cell.method): _places(groups, group.dataset, cell.method) for group in groups for cell in group.cells},
-        overview=overview,
-        ranks=ranks,
-        across=summary[ACROSS],
-        pictures=[picture for picture in pictures if not picture.group and picture.name != CRITICAL],
-        diagram=next((picture for picture in pictures if picture.name == CRITICAL), None),
-        summary=summary,
-        absent=found.absent,
-        optimism=[table for group in groups if (table := optimism_table(group)) is not None],
-        optimism_caption=OPTIMISM_CAPTION,
-        provenance=provenance(sweep, found.runs),
-        captions={"main": caption(sweep.selection), "overview": OVERVIEW_CAPTION, "ranks": RANKS_CAPTION},
-        run_columns=RUN_COLUMNS,
-    )
+    values = _values(content)
+    drawn = [(name, title, environment.get_template(f"sections/{name}.html").render(values)) for name, title in SECTIONS]
+    sections = [Section(name, title, body, _headings(body)) for name, title, body in drawn if body.strip()]
+    return environment.get_template("report.html").render(sweep=sweep, sections=sections)
+
+
+def _headings(body: str) -> list[tuple[str, str]]:
+    return re.findall(r'<h3 id="([^"]*)">(.*?)</h3>', body)
+
+
+def _values(content: Content) -> dict[str, Any]:
+    """What the sections' templates read: the fields of ``content``, and what is worked out from them."""
+    groups, pictures = content.groups, content.pictures
+    own = [[picture for picture in pictures if picture.group == group.slug] for group in groups]
+    return {field.name: getattr(content, field.name) for field in fields(content)} | {
+        "blocks": list(zip(groups, content.tables, own, strict=True)),
+        "places": {(group.dataset, cell.method): _places(groups, group.dataset, cell.method) for group in groups for cell in group.cells},
+        "across": content.summary[ACROSS],
+        "pictures": [picture for picture in pictures if not picture.group and picture.name != CRITICAL],
+        "diagram": next((picture for picture in pictures if picture.name == CRITICAL), None),
+        "absent": content.found.absent,
+        "optimism": [table for group in groups if (table := optimism_table(group)) is not None],
+        "optimism_caption": OPTIMISM_CAPTION,
+        "provenance": provenance(content.sweep, content.found.runs),
+        "captions": {"main": caption(content.sweep.selection), "overview": OVERVIEW_CAPTION, "ranks": RANKS_CAPTION},
+    }
 
 
 def _places(groups: Sequence[Group], dataset: str, method: str) -> list[str]:

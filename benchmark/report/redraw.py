@@ -18,7 +18,7 @@ from benchmark.report.figures.fonts import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
-from benchmark.report.page import render
+from benchmark.report.page import Content, render
 from benchmark.report.style import Looks
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_csv, main_table
@@ -69,7 +69,7 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     _write_runs(sweep_dir, found)
     pictures = write_figures(groups, across, sweep_dir / "figures", Looks(sweep.looks))
     pictures += write_budgets(sweep.tuning, sweep_dir / "figures", Looks(sweep.looks))
-    page = render(sweep, groups, tables, overview, ranks, pictures, summary, found)
+    page = render(Content(sweep, groups, tables, overview, ranks, pictures, summary, found))
     write_text(sweep_dir / "report.html", page, durable=False)
     figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
     return Drawn([*tables, *optimism], summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])
