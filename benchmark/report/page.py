@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark.report.cells import Group, accuracy, mean_class_accuracy, minutes
+from benchmark.report.classes import LOWEST, MOST_CONFUSED, ClassResult, ClassResults
 from benchmark.report.collect import Collected, Run, SweepInfo
 from benchmark.report.explain import details, name_of
 from benchmark.report.figures.critical import NAME as CRITICAL
@@ -20,6 +21,7 @@ from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.style import Looks, dark_form
 from benchmark.report.summary import ACROSS
+from benchmark.report.tables import interval_value
 from benchmark.report.text import NONE, Table, Value, caption
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -46,7 +48,8 @@ RUN_COLUMNS = ("Seed", "Accuracy (%)", "Mean-class accuracy (%)", "Label gap, te
 class Content:
     """Everything that a page shows; its templates know these fields by their names.
 
-    ``tables`` are those of ``groups`` in their order; ``pictures`` of any group or of several; ``summary``: sentences by heading.
+    ``tables`` are those of ``groups`` in their order; ``pictures`` of any group or of several; ``summary``: sentences by heading;
+    ``classes``: per group what the predictions of each method say.
     """
 
     sweep: SweepInfo
@@ -57,6 +60,7 @@ class Content:
     pictures: Sequence[Picture]
     summary: Mapping[str, Sequence[str]]
     found: Collected
+    classes: Sequence[Mapping[str, ClassResults]]
 
 
 SECTIONS = (
@@ -110,6 +114,9 @@ def _render(content: Content, packed: bool) -> str:
         "size": _size,
         "details": lambda cell: details(sweep, cell),
         "name_of": name_of,
+        "LOWEST": LOWEST,
+        "MOST_CONFUSED": MOST_CONFUSED,
+        "class_row": class_row,
     }
     values = _values(content)
     bodies = [(name, title, environment.get_template(f"sections/{name}.html").render(values)) for name, title in SECTIONS]
@@ -134,7 +141,7 @@ def _values(content: Content) -> dict[str, Any]:
     groups, pictures = content.groups, content.pictures
     own = [[picture for picture in pictures if picture.group == group.slug] for group in groups]
     return {field.name: getattr(content, field.name) for field in fields(content)} | {
-        "blocks": list(zip(groups, content.tables, own, strict=True)),
+        "blocks": list(zip(groups, content.tables, own, content.classes, strict=True)),
         "places": {(group.dataset, cell.method): _places(groups, group.dataset, cell.method) for group in groups for cell in group.cells},
         "across": content.summary[ACROSS],
         "pictures": [picture for picture in pictures if not picture.group and picture.name != CRITICAL],
@@ -172,6 +179,12 @@ def run_row(run: Run) -> list[Value]:
         Value(record["subset_hash"][:12]),
         Value(run.expected.run_id),
     ]
+
+
+def class_row(found: ClassResult) -> list[str]:
+    """Entries of one class: name, images, accuracy over seeds, interval over images."""
+    low, high = found.wilson
+    return [found.name, str(found.images), interval_value(found.accuracy).text, f"[{low:.1f}, {high:.1f}]"]
 
 
 def _source(name: str) -> str:

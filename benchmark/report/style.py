@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-WIDTH = 3.4
+WIDTH = 3.3
 """Figure width in inches: one column of a two-column paper."""
 
 INK = "#222222"
@@ -109,9 +109,9 @@ RC: dict[Any, Any] = {
     "axes.titlesize": 7,
     "axes.titlelocation": "left",
     "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
     "legend.frameon": False,
     "text.color": INK,
     "axes.labelcolor": INK,

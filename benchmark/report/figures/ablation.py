@@ -11,9 +11,9 @@ from benchmark.report.figures.rows import difference_text, focus, label_rows, sa
 from benchmark.report.figures.svg import tell
 from benchmark.report.style import INK, MUTED, Looks
 
-_ROW = 0.3
+_ROW = 0.36
 _FRAME = 0.66
-_LONGEST = 44
+_LONGEST = 34
 """Characters of a change that fit under a bar."""
 
 
@@ -29,7 +29,7 @@ def draw_ablation(group: Group, looks: Looks) -> Drawing | None:
     for y, (cell, change) in enumerate(rows):
         _bar(axes, y, cell, looks, group.baseline)
         _say_change(axes, y, change)
-        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     label_rows(axes, [cell for cell, _ in rows])
     axes.set_ylim(bottom=len(rows) - 0.3)
     focus(axes, {y: cell.difference for y, (cell, _) in enumerate(rows) if cell.difference}, always=0.0)
@@ -64,7 +64,7 @@ def _say_change(axes: Axes, y: int, change: str) -> None:
     text = change if len(change) <= _LONGEST else change[: _LONGEST - 1] + "…"
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
     place = axes.get_yaxis_transform()
-    axes.text(0.01, y + 0.42, plain(text), transform=place, va="center", fontsize=5.2, color=MUTED, zorder=3, bbox=ground)
+    axes.text(0.01, y + 0.42, plain(text), transform=place, va="center", fontsize=7, color=MUTED, zorder=3, bbox=ground)
 
 
 def variants(group: Group) -> list[tuple[Cell, str]]:

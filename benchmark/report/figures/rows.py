@@ -78,7 +78,7 @@ def draw_difference(group: Group, looks: Looks) -> Drawing | None:
             _mark(axes, cell.difference.values, y, looks[cell.method], told)
         else:
             say(axes, y, "not paired" if cell.n else "no finished run")
-        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     label_rows(axes, cells)
     focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
     axes.set_xlabel(plain(f"Difference to {group.baseline} (percentage points)"))
@@ -151,7 +151,7 @@ def window(intervals: Sequence[Interval]) -> tuple[float, float] | None:
 
 def say(axes: Axes, y: float, text: str, x: float = 0.5, align: str = "center") -> None:
     """Write ``text`` in the row at ``y``, ``x`` as a part of the axes' width."""
-    axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=align, va="center", fontsize=6, color=MUTED)
+    axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=align, va="center", fontsize=7, color=MUTED)
 
 
 def label_rows(axes: Axes, cells: Sequence[Cell]) -> None:
