@@ -23,7 +23,9 @@ _NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images
 MEASURES = ("feature_gap_rel", "feature_gap", "label_l1", "label_kl")
 """The measures of ``linearity.csv``."""
 
-_DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml")
+PREDICTIONS = "predictions.parquet"
+
+_DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml", PREDICTIONS)
 """Files beside a record that a report is drawn from."""
 
 _GAPS = ("feature", "feature_rel", "label_l1", "label_kl")
@@ -131,7 +133,9 @@ class Run:
     def files(self) -> list[str]:
         """Names of the files of the run that people read and that were kept."""
         return [
-            name for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", "log.txt") if (self.folder / name).is_file()
+            name
+            for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", PREDICTIONS, "log.txt")
+            if (self.folder / name).is_file()
         ]
 
     def _read(self, name: str, parse: Callable[[str], list[Any]]) -> tuple[list[Any], str]:

@@ -13,12 +13,13 @@ from benchmark.report.across import compare_across
 from benchmark.report.budget import CSV as BUDGET_CSV
 from benchmark.report.budget import budget_csv
 from benchmark.report.cells import group_runs
+from benchmark.report.classes import CLASSES_CSV, class_results, classes_csv
 from benchmark.report.collect import Collected, Expected, Run, SweepInfo
 from benchmark.report.figures.fonts import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
-from benchmark.report.page import render
+from benchmark.report.page import Content, render
 from benchmark.report.style import Looks
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_csv, main_table
@@ -40,6 +41,8 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     groups = group_runs(sweep, expected, found)
     across = compare_across(groups)
     tables, overview, ranks = [main_table(group) for group in groups], overview_tables(groups), ranks_table(across)
+    classes = [class_results(group) for group in groups]
+    tables = [replace(table, notes=(*damaged, *table.notes)) for table, (_, damaged) in zip(tables, classes, strict=True)]
     boxes = font_note([*sweep.methods, *(group.dataset for group in groups)])
     if boxes:
         tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, boxes))
@@ -61,6 +64,9 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     optimism = [table for group in groups if (table := optimism_table(group)) is not None]
     if optimism:
         texts |= {"tables/optimism.md": to_markdown(optimism, OPTIMISM_CAPTION), "tables/optimism.csv": optimism_csv(groups)}
+    by_class = [found for found, _ in classes]
+    if any(by_class):
+        texts[CLASSES_CSV] = classes_csv(list(zip(groups, by_class, strict=True)))
     if sweep.tuning:
         texts[f"tables/{BUDGET_CSV}"] = budget_csv(sweep.tuning)
     (sweep_dir / "tables").mkdir(parents=True, exist_ok=True)
@@ -69,7 +75,7 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     _write_runs(sweep_dir, found)
     pictures = write_figures(groups, across, sweep_dir / "figures", Looks(sweep.looks))
     pictures += write_budgets(sweep.tuning, sweep_dir / "figures", Looks(sweep.looks))
-    page = render(sweep, groups, tables, overview, ranks, pictures, summary, found)
+    page = render(Content(sweep, groups, tables, overview, ranks, pictures, summary, found, by_class))
     write_text(sweep_dir / "report.html", page, durable=False)
     figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
     return Drawn([*tables, *optimism], summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])

@@ -6,13 +6,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from benchmark.report.cells import Cell, Group, given
-from benchmark.report.figures.canvas import Drawing, heading, interval_ends, paired_text, pairs_text, plain, sheet
+from benchmark.report.figures.canvas import Drawing, heading, interval_ends, paired_text, pairs_text, plain, sheet, value_text
 from benchmark.report.figures.rows import difference_text, focus, label_rows, say
+from benchmark.report.figures.svg import tell
 from benchmark.report.style import INK, MUTED, Looks
 
-_ROW = 0.3
+_ROW = 0.36
 _FRAME = 0.66
-_LONGEST = 44
+_LONGEST = 34
 """Characters of a change that fit under a bar."""
 
 
@@ -26,9 +27,9 @@ def draw_ablation(group: Group, looks: Looks) -> Drawing | None:
     axes = figure.subplots()
     axes.axvline(0, color=INK, linewidth=0.7)
     for y, (cell, change) in enumerate(rows):
-        _bar(axes, y, cell, looks)
+        _bar(axes, y, cell, looks, group.baseline)
         _say_change(axes, y, change)
-        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     label_rows(axes, [cell for cell, _ in rows])
     axes.set_ylim(bottom=len(rows) - 0.3)
     focus(axes, {y: cell.difference for y, (cell, _) in enumerate(rows) if cell.difference}, always=0.0)
@@ -47,7 +48,7 @@ def draw_ablation(group: Group, looks: Looks) -> Drawing | None:
     )
 
 
-def _bar(axes: Axes, y: int, cell: Cell, looks: Looks) -> None:
+def _bar(axes: Axes, y: int, cell: Cell, looks: Looks, baseline: str) -> None:
     found = cell.difference
     if found is None:
         say(axes, y, "not paired" if cell.n else "no finished run")
@@ -55,6 +56,7 @@ def _bar(axes: Axes, y: int, cell: Cell, looks: Looks) -> None:
     look = {"color": looks[cell.method].colour, "saturation": 1, "alpha": 0.75, "width": 0.5, "linewidth": 0}
     where = {"x": list(found.values), "y": [y - 0.05] * found.n, "orient": "h", "native_scale": True, "ax": axes}
     sns.barplot(**where, **look, errorbar=interval_ends, err_kws={"color": INK, "linewidth": 0.8, "solid_capstyle": "butt"})
+    tell(axes.patches[-1], value_text(f"{cell.method} − {baseline}", found, "points"))
 
 
 def _say_change(axes: Axes, y: int, change: str) -> None:
@@ -62,7 +64,7 @@ def _say_change(axes: Axes, y: int, change: str) -> None:
     text = change if len(change) <= _LONGEST else change[: _LONGEST - 1] + "…"
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
     place = axes.get_yaxis_transform()
-    axes.text(0.01, y + 0.42, plain(text), transform=place, va="center", fontsize=5.2, color=MUTED, zorder=3, bbox=ground)
+    axes.text(0.01, y + 0.42, plain(text), transform=place, va="center", fontsize=7, color=MUTED, zorder=3, bbox=ground)
 
 
 def variants(group: Group) -> list[tuple[Cell, str]]:
