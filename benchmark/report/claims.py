@@ -134,11 +134,11 @@ def _of_data_set(claim: StatedClaim, groups: Sequence[Group]) -> list[float]:
 
 
 def claims_table(decisions: Sequence[Decision]) -> Table:
-    """One row per claim; what was added, edited or withdrawn late, and what is in the way of a decision, are notes."""
+    """One row per applicable claim; the notes say what is not, what was added, edited or withdrawn late, and what is in the way."""
     counts = Counter(decision.verdict for decision in decisions)
     order: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not applicable", "withdrawn")
     title = "Claims: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict] or verdict in order[:3])
-    rows = tuple(_row(decision) for decision in decisions)
+    rows = tuple(_row(decision) for decision in decisions if decision.verdict != "not applicable")
     columns = ("Claim", "Verdict", "Left − right", "n", "p (Holm)", "Detectable (80 %)", "States", "Stated")
     return Table(title, columns, rows, ("",) * len(rows), tuple(_notes(decisions)), compact=(0, 1, 2, 3, 4))
 
@@ -190,10 +190,10 @@ def _notes(decisions: Sequence[Decision]) -> list[str]:
             lines.append(
                 f"{claim.name}: edited on {claim.first_seen[:10]}, after runs existed; before, it said: {'; then: '.join(claim.before)}"
             )
-        if decision.verdict == "not applicable":
-            lines.append(f"{claim.name}: not applicable: this sweep does not have both {claim.left} and {claim.right}")
         if decision.reason:
             lines.append(f"{claim.name}: {decision.reason}")
+    if absent := [decision.claim.name for decision in decisions if decision.verdict == "not applicable"]:
+        lines.append(f"Not applicable, as this sweep does not have both methods: {'; '.join(absent)}")
     partial = [d for d in decisions if d.family and d.values and len(d.values) < d.expected]
     if partial:
         lines.append(f"{len(partial)} of these rest on a part of the sweep: what is decided now may change with the runs that are missing")
