@@ -76,6 +76,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep the table up to date until the sweep ends.")] = False,
 ) -> None:
     """Show how far a sweep is."""
+    from benchmark.config import kept_claims
     from benchmark.slurm import jobs
     from benchmark.sweep import status as states
 
@@ -85,6 +86,8 @@ def status(
         states.watch(folder, run_ids, console)
     else:
         console.print(states.render(states.collect(folder, run_ids)))
+        if line := kept_claims.together(folder, found.claims).about_late():
+            say(console, line, "yellow")
         jobs.show_jobs(folder, console)
 
 

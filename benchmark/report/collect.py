@@ -45,6 +45,36 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class StatedClaim:
+    """What a sweep says it expects: ``metric`` on ``split`` of ``left`` minus that of ``right`` lies beyond ``margin`` in ``direction``.
+
+    applicable: whether the sweep has both methods. first_seen: when this text was first kept with the sweep, in ISO format. late: ``added``
+    or ``edited`` where runs existed by then, else ''. before: earlier texts that were changed once runs existed, the newest last.
+    withdrawn: when it was taken out although runs existed, else ''.
+    """
+
+    name: str
+    metric: str
+    split: str
+    left: str
+    right: str
+    direction: Literal["higher", "lower"]
+    margin: float
+    applicable: bool = True
+    first_seen: str = ""
+    late: Literal["", "added", "edited"] = ""
+    before: tuple[str, ...] = ()
+    withdrawn: str = ""
+
+    @property
+    def words(self) -> str:
+        """The claim in one line."""
+        beyond = f" by more than {self.margin:g}" if self.margin else ""
+        on = "" if self.metric == "seconds" else f" on {self.split}"
+        return f"{self.left} {self.direction} than {self.right} in {self.metric}{on}{beyond}"
+
+
+@dataclass(frozen=True)
 class SweepInfo:
     """What a report says about the sweep as a whole.
 
@@ -52,7 +82,7 @@ class SweepInfo:
     of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
     :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
     settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that methods
-    declare, by the method's name.
+    declare, by the method's name. ``claims`` are those of the sweep file, ``columns`` what it asks for in the main tables.
     """
 
     name: str
@@ -65,6 +95,8 @@ class SweepInfo:
     selection: str = ""
     tuning: tuple[Tuned, ...] = ()
     looks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    claims: tuple[StatedClaim, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:

@@ -4,16 +4,18 @@ import base64
 import gzip
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.report.cells import Group, accuracy, mean_class_accuracy, minutes
+from benchmark.report.cells import Group
 from benchmark.report.collect import Collected, Run, SweepInfo
 from benchmark.report.explain import details, name_of
 from benchmark.report.figures.critical import NAME as CRITICAL
 from benchmark.report.figures.write import Picture
+from benchmark.report.measures import accuracy, mean_class_accuracy, minutes
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.style import Looks
@@ -25,6 +27,16 @@ _TEMPLATES = Path(__file__).parent / "templates"
 RUN_COLUMNS = ("Seed", "Accuracy (%)", "Mean-class accuracy (%)", "Label gap, test", "Minutes", "Resumed", "Device", "Subset", "Run")
 
 
+@dataclass(frozen=True)
+class PlainSection:
+    """A section of one table that not every sweep has. name: its place in the page."""
+
+    name: str
+    title: str
+    table: Table
+    caption: str
+
+
 def render(
     sweep: SweepInfo,
     groups: Sequence[Group],
@@ -34,6 +46,7 @@ def render(
     pictures: Sequence[Picture],
     summary: Mapping[str, Sequence[str]],
     found: Collected,
+    plain: Sequence[PlainSection] = (),
 ) -> str:
     """The page as text. Every value from a record is escaped; styles, script and figures are inlined."""
     environment = Environment(
@@ -58,6 +71,7 @@ def render(
         pictures=[picture for picture in pictures if not picture.group and picture.name != CRITICAL],
         diagram=next((picture for picture in pictures if picture.name == CRITICAL), None),
         summary=summary,
+        plain=plain,
         absent=found.absent,
         optimism=[table for group in groups if (table := optimism_table(group)) is not None],
         optimism_caption=OPTIMISM_CAPTION,

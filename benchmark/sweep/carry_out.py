@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from benchmark.config import kept_claims
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.devices import cpu_count, default_workers, no_gpu, worker_devices
@@ -56,6 +57,7 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
         raise UsageError("\n".join(plan.missing))
     if sweep.origin is not None:
         sweep.origin.keep_auto(sweep.runs, out)
+    kept_claims.keep(out, sweep.claims)
     warn(plan, console)
     if not plan.todo:
         return 0

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.report.budget import curve
-from benchmark.report.cells import Cell, Group, accuracy, file_name, given, percent
+from benchmark.report.cells import Cell, Group, file_name, given, percent
 from benchmark.report.collect import MEASURES, Tuned
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
@@ -28,6 +28,7 @@ from benchmark.report.figures.canvas import (
 )
 from benchmark.report.figures.labels import number_line, numbering
 from benchmark.report.intervals import mean
+from benchmark.report.measures import accuracy
 from benchmark.report.style import INK, Looks
 
 _AXES = {
