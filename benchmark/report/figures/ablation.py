@@ -76,7 +76,7 @@ def _label(axes: Axes, found: Sequence[Effect]) -> None:
     for effect in found:
         text = effect.change if len(effect.change) <= _LONGEST else effect.change[: _LONGEST - 1] + "…"
         names.append(plain(f"{effect.cell.method}\n{text}" if text else effect.cell.method))
-    axes.set_yticks(range(len(found)), names, fontsize=7, linespacing=0.95)
+    axes.set_yticks(range(len(found)), names, fontsize=7, linespacing=1.15)
     axes.set_ylim(len(found) - 0.45, -0.55)
     first = next((y for y, effect in enumerate(found) if not effect.change), None)
     for panel in axes.figure.axes:
