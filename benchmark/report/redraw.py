@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.report.ablation import ABLATION_CAPTION, ablation_csv, ablation_table, effects
 from benchmark.report.across import Across, compare_across
 from benchmark.report.aggregate import AGGREGATE_CAPTION, aggregate, aggregate_csv, aggregate_table
 from benchmark.report.budget import CSV as BUDGET_CSV
@@ -98,7 +99,7 @@ class _Extra:
 
 
 def _extra(sweep: SweepInfo, groups: Sequence[Group], across: Across) -> _Extra:
-    """The claims, where the sweep states any, and the aggregates, where tests across data sets are refused."""
+    """The claims, where the sweep states any, the aggregates, where tests across data sets are refused, and the ablations."""
     found: list[tuple[str, str, Table, str, str]] = []
     if sweep.claims:
         decisions = decide(sweep.claims, groups)
@@ -106,6 +107,10 @@ def _extra(sweep: SweepInfo, groups: Sequence[Group], across: Across) -> _Extra:
     if (standing := aggregate(groups, across)) is not None:
         table = aggregate_table(standing)
         found.append(("aggregate", table.title, table, AGGREGATE_CAPTION, aggregate_csv(standing)))
+    for group in groups:
+        if changes := effects(group):
+            table = ablation_table(group, changes)
+            found.append((f"ablation-{group.slug}", table.title, table, ABLATION_CAPTION, ablation_csv(changes)))
     texts = {}
     for name, _, table, words, rows in found:
         texts[f"tables/{name}.md"] = to_markdown([table], words)
