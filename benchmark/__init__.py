@@ -17,3 +17,16 @@ Rooms, from the ground up; each imports only those above it:
 
 Methods (``methods``) and data sets (``datasets``) are packages beside this one; the loop knows none of them by name.
 """
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmark.exchange.loading import LoadedSweep
+
+
+def load(folder: str | Path) -> "LoadedSweep":
+    """The records of a results folder, such as ``results/quick``, as pandas frames; see ``docs/python.md``. Imports no torch."""
+    from benchmark.exchange import loading
+
+    return loading.load(folder)

@@ -168,6 +168,20 @@ class Collected:
     fingerprint: str
 
 
+def flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Records as flat rows with the columns ``names`` first: gaps by split, other nested values as JSON text."""
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = {name: getattr(run.expected, name) for name in names}
+        for key, value in run.record.items():
+            if key == "linearity":
+                row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
+            elif key not in row:
+                row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        rows.append(row)
+    return rows
+
+
 class _Unreadable(ValueError):
     """A record that cannot be used; the message says what is wrong with it."""
 
