@@ -142,8 +142,8 @@ def decode_with_progress(use: Use, decode: Decode, console: Console, partial: bo
 
 
 def warn(plan: Plan, console: Console) -> None:
-    """Say which data sets are not what their name promises, and which entries of ``methods`` are the same."""
+    """Say which data sets are not what their name promises, which entries of ``methods`` are the same, which options cannot act."""
     for line in plan.incomplete:
         say(console, f"not a complete copy, its results compare with no others: {line}", "yellow")
-    for line in plan.alike():
+    for line in [*plan.alike(), *plan.idle()]:
         say(console, line, "yellow")
