@@ -204,6 +204,20 @@ class Collected:
     fingerprint: str
 
 
+def flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Records as flat rows with the columns ``names`` first: gaps by split, other nested values as JSON text."""
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = {name: getattr(run.expected, name) for name in names}
+        for key, value in run.record.items():
+            if key == "linearity":
+                row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
+            elif key not in row:
+                row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        rows.append(row)
+    return rows
+
+
 class _Unreadable(ValueError):
     """A record that cannot be used; the message says what is wrong with it."""
 
@@ -233,6 +247,11 @@ def collect(sweep_dir: Path, expected: Sequence[Expected]) -> Collected:
         extra=_count_extra(sweep_dir / "runs", {item.run_id for item in expected}),
         fingerprint=digest.hexdigest(),
     )
+
+
+def read_run(folder: Path, item: Expected) -> Run | Absent:
+    """The run ``item`` in its ``folder``, or why its record cannot be used; without a look at other runs none is stale."""
+    return _read(folder, item, hashlib.sha256())
 
 
 def _read(folder: Path, item: Expected, digest: Any) -> Run | Absent:

@@ -1,11 +1,9 @@
-"""Draws everything a report consists of. The one place that imports pandas."""
+"""Draws everything a report consists of. The one place of the report that imports pandas."""
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,7 +15,7 @@ from benchmark.report.budget import budget_csv
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.claims import CLAIMS_CAPTION, claims_csv, claims_table, decide
 from benchmark.report.classes import CLASSES_CSV, class_results, classes_csv
-from benchmark.report.collect import Collected, Expected, Run, SweepInfo
+from benchmark.report.collect import Collected, Expected, SweepInfo, flat_rows
 from benchmark.report.figures.fonts import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
@@ -122,7 +120,7 @@ def _extra(sweep: SweepInfo, groups: Sequence[Group], across: Across) -> _Extra:
 def _write_runs(sweep_dir: Path, found: Collected) -> None:
     names = ("run_id", "dataset", "fraction", "method", "seed")
     absent = [asdict(item.expected) | {"state": item.state, "reason": item.reason} for item in found.absent]
-    frame = pd.DataFrame([row | {"state": "done", "reason": ""} for row in _flat_rows(found.runs, names)] + absent)
+    frame = pd.DataFrame([row | {"state": "done", "reason": ""} for row in flat_rows(found.runs, names)] + absent)
     leading = [name for name in (*names, "state", "reason") if name in frame]
     frame = frame[[*leading, *(name for name in frame if name not in leading)]]
     write_text(sweep_dir / "runs.csv", frame.map(csv_field).to_csv(index=False, lineterminator="\n"), durable=False)
@@ -130,17 +128,3 @@ def _write_runs(sweep_dir: Path, found: Collected) -> None:
     frame.to_parquet(buffer, index=False)
     with replacing(sweep_dir / "runs.parquet", durable=False) as file:
         file.write(buffer.getvalue())
-
-
-def _flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Records as flat rows with the columns ``names`` first: gaps by split, other nested values as JSON text."""
-    rows = []
-    for run in runs:
-        row: dict[str, Any] = {name: getattr(run.expected, name) for name in names}
-        for key, value in run.record.items():
-            if key == "linearity":
-                row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
-            elif key not in row:
-                row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
-        rows.append(row)
-    return rows
