@@ -91,6 +91,11 @@ class Group:
     def runs(self) -> tuple[Run, ...]:
         return tuple(run for cell in self.cells for run in cell.runs)
 
+    @property
+    def second_tests(self) -> tuple[str, ...]:
+        """Names of the second test sets of its runs."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.record.get("also_test", {})))
+
     def cell(self, method: str) -> Cell | None:
         return next((cell for cell in self.cells if cell.method == method), None)
 
@@ -147,6 +152,16 @@ def peak_memory_mib(run: Run) -> float | None:
 def gap(split: str, name: str) -> Callable[[Run], float | None]:
     """Reader of one linearity gap, for :meth:`Cell.interval`."""
     return lambda run: run.gap(split, name)
+
+
+def on_second(name: str, measure: str) -> Callable[[Run], float | None]:
+    """Reader of one of ``ALSO_TEST`` on the second test set ``name``, accuracies in percent."""
+
+    def read(run: Run) -> float | None:
+        value = run.also_test(name, measure)
+        return 100 * value if value is not None and measure.endswith("accuracy") else value
+
+    return read
 
 
 def percent(fraction: float) -> str:

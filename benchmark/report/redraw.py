@@ -96,6 +96,8 @@ def _flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]
         for key, value in run.record.items():
             if key == "linearity":
                 row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
+            elif key == "also_test":
+                row |= {f"{name}_{measure}": number for name, values in value.items() for measure, number in values.items()}
             elif key not in row:
                 row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
         rows.append(row)

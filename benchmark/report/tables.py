@@ -14,9 +14,11 @@ from benchmark.report.cells import (
     images_per_second,
     mean_class_accuracy,
     minutes,
+    on_second,
     peak_memory_mib,
     term_ratios,
 )
+from benchmark.report.collect import ALSO_TEST
 from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
 from benchmark.report.text import NONE, Table, Value, csv_text
 
@@ -48,6 +50,7 @@ def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
         *bootstrap,
         ("p (Holm)", p_value, False),
         ("Mean-class accuracy (%)", lambda c: interval_value(c.interval(mean_class_accuracy)), False),
+        *(column for name in group.second_tests for column in _second_columns(name)),
         ("Feature gap, train", lambda c: _mean(c.interval(gap("train", "feature_rel")), "{:.3f}"), False),
         ("Feature gap, test", lambda c: _mean(c.interval(gap("test", "feature_rel")), "{:.3f}"), True),
         ("Label gap, train", lambda c: _mean(c.interval(gap("train", "label_l1")), "{:.3f}"), False),
@@ -56,6 +59,18 @@ def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
         ("Minutes", lambda c: _mean(c.interval(minutes), "{:.2f}"), True),
         (f"{hours.unit[0].upper()}{hours.unit[1:]}, total", lambda c: _hours(c, hours), False),
         ("Peak memory (MiB)", lambda c: _mean(c.interval(peak_memory_mib), "{:.0f}"), False),
+    ]
+
+
+def _second_columns(name: str) -> list[tuple[str, Callable[[Cell], Value], bool]]:
+    """Those of a second test set."""
+    accuracy, of_classes = on_second(name, "accuracy"), on_second(name, "mean_class_accuracy")
+    nll, ece = on_second(name, "nll"), on_second(name, "ece")
+    return [
+        (f"Accuracy on {name} (%)", lambda c: interval_value(c.interval(accuracy)), True),
+        (f"Mean-class accuracy on {name} (%)", lambda c: interval_value(c.interval(of_classes)), False),
+        (f"NLL on {name}", lambda c: _mean(c.interval(nll), "{:.3f}"), False),
+        (f"ECE on {name}", lambda c: _mean(c.interval(ece), "{:.3f}"), False),
     ]
 
 
@@ -169,11 +184,12 @@ def _marks(group: Group) -> list[str]:
 
 def main_csv(groups: Sequence[Group]) -> str:
     """One row per cell with unrounded numbers; accuracies in percent, differences in points, empty where undefined."""
-    rows = [_csv_row(cell, hours) for group in groups for hours in [hours_of(group.runs)] for cell in group.cells]
+    second = tuple(dict.fromkeys(name for group in groups for name in group.second_tests))
+    rows = [_csv_row(cell, hours, second) for group in groups for hours in [hours_of(group.runs)] for cell in group.cells]
     return csv_text(list(rows[0]) if rows else ["dataset"], [list(row.values()) for row in rows])
 
 
-def _csv_row(cell: Cell, hours: Hours) -> dict[str, object]:
+def _csv_row(cell: Cell, hours: Hours, second: Sequence[str]) -> dict[str, object]:
     row: dict[str, object] = {
         "dataset": cell.dataset,
         "fraction": cell.fraction,
@@ -182,6 +198,7 @@ def _csv_row(cell: Cell, hours: Hours) -> dict[str, object]:
         "expected": cell.expected,
     }
     measures = {"accuracy": cell.accuracy, "mean_class_accuracy": cell.interval(mean_class_accuracy), "difference": cell.difference}
+    measures |= {f"{name}_{measure}": cell.interval(on_second(name, measure)) for name in second for measure in ALSO_TEST}
     for split in ("train", "test"):
         for name in ("feature", "feature_rel", "label_l1", "label_kl"):
             measures[f"{split}_{name}"] = cell.interval(gap(split, name))
