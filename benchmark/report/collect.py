@@ -28,6 +28,9 @@ PREDICTIONS = "predictions.parquet"
 _DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml", PREDICTIONS)
 """Files beside a record that a report is drawn from."""
 
+ALSO_TEST = ("accuracy", "mean_class_accuracy", "nll", "ece")
+"""What a record says of a second test set; accuracies are fractions."""
+
 _GAPS = ("feature", "feature_rel", "label_l1", "label_kl")
 
 
@@ -134,6 +137,10 @@ class Run:
         linearity = self.record["linearity"]
         return None if linearity is None else linearity[split][name]
 
+    def also_test(self, name: str, measure: str) -> float | None:
+        """One of ``ALSO_TEST`` on the second test set ``name``, or None where the run has none of this name."""
+        return self.record.get("also_test", {}).get(name, {}).get(measure)
+
     def linearity(self) -> list[dict[str, Any]]:
         """Rows of ``linearity.csv``: ``split`` as text, all else as floats; none where the file was not kept or is damaged."""
         return self._read("linearity.csv", _linearity_rows)[0]
@@ -212,6 +219,8 @@ def flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]
         for key, value in run.record.items():
             if key == "linearity":
                 row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
+            elif key == "also_test":
+                row |= {f"{name}_{measure}": number for name, values in value.items() for measure, number in values.items()}
             elif key not in row:
                 row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
         rows.append(row)
@@ -365,9 +374,19 @@ def _record(content: bytes, run_id: str) -> dict[str, Any]:
         raise _Unreadable("`linearity` is missing")
     if record["linearity"] is not None:
         _check_linearity(record["linearity"])
+    _check_also_test(record.get("also_test", {}))
     if record["run_id"] != run_id:
         raise _Unreadable(f"it belongs to run {record['run_id']}")
     return record
+
+
+def _check_also_test(also: Any) -> None:
+    if not isinstance(also, dict):
+        raise _Unreadable("`also_test` is no mapping of test sets")
+    for name, values in also.items():
+        for key in ALSO_TEST:
+            if not isinstance(values, dict) or not _is_number(values.get(key)):
+                raise _Unreadable(f"`also_test.{name}.{key}` is missing or not a finite number")
 
 
 def _check_linearity(linearity: Any) -> None:
@@ -396,13 +415,20 @@ def _stale(runs: Iterable[Run]) -> list[Absent]:
     stale = []
     for (_, random), group in rivals.items():
         latest = max(group, key=lambda run: (run.record["finished_at"], run.expected.run_id))
-        names = ("data_hash",) if random else ("data_hash", "weights_hash")
+        wanted = _made_with(latest, random)
         for run in group:
-            differing = [name for name in names if run.record[name] != latest.record[name]]
+            differing = [name for name, value in _made_with(run, random).items() if name in wanted and value != wanted[name]]
             if differing:
                 reason = f"{' and '.join(differing)} differ from the latest record of this data set ({latest.expected.run_id})"
                 stale.append(Absent(run.expected, "stale", reason))
     return stale
+
+
+def _made_with(run: Run, random: bool) -> dict[str, Any]:
+    """The hashes of what a run was made with; without weights where those differ from seed to seed."""
+    second = {f"data_hash of '{name}'": values.get("data_hash") for name, values in run.record.get("also_test", {}).items()}
+    weights = {} if random else {"weights_hash": run.record["weights_hash"]}
+    return {"data_hash": run.record["data_hash"], **second, **weights}
 
 
 def _random(run: Run) -> bool:

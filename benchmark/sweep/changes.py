@@ -10,7 +10,7 @@ from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder
 
-_LABELS = {"sweep", "method", "protocol", "backbone", "data.use"}
+_LABELS = {"sweep", "method", "protocol", "backbone", "data.use", "data.also_test.use"}
 """Keys that are no part of a run's identity."""
 
 
