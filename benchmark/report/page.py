@@ -10,13 +10,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.report.cells import Group, accuracy, mean_class_accuracy, minutes
+from benchmark.report.cells import Group
 from benchmark.report.classes import LOWEST, MOST_CONFUSED, ClassResult, ClassResults
 from benchmark.report.collect import Collected, Run, SweepInfo
 from benchmark.report.explain import details, name_of
 from benchmark.report.figures.critical import NAME as CRITICAL
 from benchmark.report.figures.svg import Inliner, variable
 from benchmark.report.figures.write import Picture
+from benchmark.report.measures import accuracy, mean_class_accuracy, minutes
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.seed_pairs import first_pair, pair_data
@@ -46,11 +47,21 @@ RUN_COLUMNS = ("Seed", "Accuracy (%)", "Mean-class accuracy (%)", "Label gap, te
 
 
 @dataclass(frozen=True)
+class PlainSection:
+    """A section of one table that not every sweep has. name: its place in the page."""
+
+    name: str
+    title: str
+    table: Table
+    caption: str
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything that a page shows; its templates know these fields by their names.
 
     ``tables`` are those of ``groups`` in their order; ``pictures`` of any group or of several; ``summary``: sentences by heading;
-    ``classes``: per group what the predictions of each method say.
+    ``classes``: per group what the predictions of each method say; ``plain``: tables that not every sweep has, sections of their own.
     """
 
     sweep: SweepInfo
@@ -62,6 +73,7 @@ class Content:
     summary: Mapping[str, Sequence[str]]
     found: Collected
     classes: Sequence[Mapping[str, ClassResults]]
+    plain: Sequence[PlainSection] = ()
 
 
 SECTIONS = (
@@ -121,7 +133,12 @@ def _render(content: Content, packed: bool) -> str:
         "class_row": class_row,
     }
     values = _values(content)
-    bodies = [(name, title, environment.get_template(f"sections/{name}.html").render(values)) for name, title in SECTIONS]
+    bodies = []
+    for name, title in SECTIONS:
+        bodies.append((name, title, environment.get_template(f"sections/{name}.html").render(values)))
+        if name == "summary":
+            plain = environment.get_template("sections/plain.html")
+            bodies += [(section.name, section.title, plain.render(section=section)) for section in content.plain]
     sections = [Section(name, title, body, _headings(body)) for name, title, body in bodies if body.strip()]
     light, dark = _variables(inliner.colours)
     return environment.get_template("report.html").render(sweep=sweep, sections=sections, glyphs=inliner.glyphs, light=light, dark=dark)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group, accuracy, given
+from benchmark.report.cells import Cell, Group, given
 from benchmark.report.figures.canvas import (
     Drawing,
     evidence,
@@ -22,6 +22,7 @@ from benchmark.report.figures.canvas import (
 )
 from benchmark.report.figures.svg import tell
 from benchmark.report.intervals import Interval
+from benchmark.report.measures import accuracy
 from benchmark.report.style import INK, MUTED, Looks, Style
 
 _ROW = 0.23

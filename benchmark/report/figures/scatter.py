@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group, gap, given, minutes
+from benchmark.report.cells import Cell, Group, given
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
     Drawing,
@@ -20,6 +20,7 @@ from benchmark.report.figures.canvas import (
 from benchmark.report.figures.labels import number_points, numbering
 from benchmark.report.figures.svg import tell
 from benchmark.report.intervals import Interval, pareto_front
+from benchmark.report.measures import gap, minutes
 from benchmark.report.style import MUTED, Looks
 
 
