@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.report.cells import Cell, Group, accuracy, given, pair
+from benchmark.report.cells import Cell, Group, given, pair
 from benchmark.report.figures.svg import variable
 from benchmark.report.intervals import Difference, t_quantile
+from benchmark.report.measures import accuracy
 from benchmark.report.style import Looks
 
 WIDTH = 480

@@ -134,7 +134,7 @@ function differenceSentence(left, right, rows, quantiles) {
 }
 
 function svgElement(name, attributes, text) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  const element = document.createElementNS(document.getElementById("pair").namespaceURI, name);
   Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
   if (text !== undefined) element.textContent = text;
   return element;
