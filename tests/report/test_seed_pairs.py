@@ -1,5 +1,6 @@
 """Two methods seed by seed: what is compared first, and what the script gets."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_the_best_other_method_is_compared_with_the_baseline_first(tmp_path: Pat
     places = [x for row in found.rows for x in (row.left, row.right)]
     assert all(LEFT <= x <= WIDTH - RIGHT for x in places)
     by_value = sorted(zip((70, 80, 90, 70, 80, 75, 80, 75), places, strict=True))
-    steps = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(by_value, by_value[1:], strict=False) if a[0] != b[0]]
+    steps = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(by_value) if a[0] != b[0]]
     assert steps == pytest.approx([steps[0]] * len(steps))
 
 
