@@ -92,7 +92,7 @@ A template that writes nothing leaves its section out. Its ``<h3 id="…">`` are
 
 
 @dataclass(frozen=True)
-class Section:
+class DrawnSection:
     """A drawn section; parts: the (id, title) of its headings."""
 
     id: str
@@ -139,7 +139,7 @@ def _render(content: Content, packed: bool) -> str:
         if name == "summary":
             plain = environment.get_template("sections/plain.html")
             bodies += [(section.name, section.title, plain.render(section=section)) for section in content.plain]
-    sections = [Section(name, title, body, _headings(body)) for name, title, body in bodies if body.strip()]
+    sections = [DrawnSection(name, title, body, _headings(body)) for name, title, body in bodies if body.strip()]
     light, dark = _variables(inliner.colours)
     return environment.get_template("report.html").render(sweep=sweep, sections=sections, glyphs=inliner.glyphs, light=light, dark=dark)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.report.ablation import ABLATION_CAPTION, ablation_csv, ablation_table, effects
 from benchmark.report.across import Across, compare_across
 from benchmark.report.aggregate import AGGREGATE_CAPTION, aggregate, aggregate_csv, aggregate_table
 from benchmark.report.budget import CSV as BUDGET_CSV
@@ -16,6 +15,7 @@ from benchmark.report.cells import Group, group_runs
 from benchmark.report.claims import CLAIMS_CAPTION, claims_csv, claims_table, decide
 from benchmark.report.classes import CLASSES_CSV, class_results, classes_csv
 from benchmark.report.collect import Collected, Expected, SweepInfo, flat_rows
+from benchmark.report.effects import ABLATION_CAPTION, ablation_csv, ablation_table, effects
 from benchmark.report.figures.fonts import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table

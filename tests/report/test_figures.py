@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchmark.config.method_options import method_looks
-from benchmark.report.ablation import ablation_words, effects
 from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
+from benchmark.report.effects import ablation_words, effects
 from benchmark.report.figures import write
 from benchmark.report.figures.ablation import draw_ablation
 from benchmark.report.figures.canvas import Drawing, fix_layout

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.report.ablation import PANELS, Effect, effects, written
 from benchmark.report.cells import Group
+from benchmark.report.effects import PANELS, Effect, effects, written
 from benchmark.report.figures.canvas import Drawing, heading, interval_ends, paired_text, pairs_text, plain
 from benchmark.report.figures.rows import say
 from benchmark.report.figures.svg import tell
