@@ -145,10 +145,13 @@ class Sweep:
     columns: tuple[str, ...] = ()
 
 
-def load(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Sweep:
-    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
+def load(name: str, assignments: Sequence[str] = (), out: Path | None = None, auto: KeptAuto | None = None) -> Sweep:
+    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied.
+
+    auto: what ``auto`` means; None: what is kept in the results folder.
+    """
     origin = read(name, assignments, out)
-    sweep = expand(origin.file, origin.extra, origin.where, origin.auto)
+    sweep = expand(origin.file, origin.extra, origin.where, origin.auto if auto is None else auto)
     if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
         raise UsageError(
             f"{origin.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"

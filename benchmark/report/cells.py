@@ -92,6 +92,11 @@ class Group:
     def runs(self) -> tuple[Run, ...]:
         return tuple(run for cell in self.cells for run in cell.runs)
 
+    @property
+    def second_tests(self) -> tuple[str, ...]:
+        """Names of the second test sets of its runs."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.record.get("also_test", {})))
+
     def cell(self, method: str) -> Cell | None:
         return next((cell for cell in self.cells if cell.method == method), None)
 

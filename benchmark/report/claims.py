@@ -202,20 +202,10 @@ def _notes(decisions: Sequence[Decision]) -> list[str]:
 
 def claims_csv(decisions: Sequence[Decision]) -> str:
     """One row per claim with unrounded numbers; accuracies and their margins in points."""
-    columns = ("claim", "verdict", "metric", "split", "left", "right", "direction", "margin", "difference_mean", "difference_low")
-    columns += (
-        "difference_high",
-        "n",
-        "expected",
-        "unit",
-        "p",
-        "p_holm",
-        "detectable",
-        "first_seen",
-        "late",
-        "before",
-        "withdrawn",
-        "reason",
+    columns = (
+        *("claim", "verdict", "metric", "split", "left", "right", "direction", "margin"),
+        *("difference_mean", "difference_low", "difference_high", "n", "expected", "unit", "p", "p_holm", "detectable"),
+        *("first_seen", "late", "before", "withdrawn", "reason"),
     )
     rows = []
     for d in decisions:

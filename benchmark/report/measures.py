@@ -45,6 +45,16 @@ def gap(split: str, name: str) -> Read:
     return lambda run: run.gap(split, name)
 
 
+def on_second(name: str, measure: str) -> Read:
+    """Reader of one of ``ALSO_TEST`` on the second test set ``name``, accuracies in percent."""
+
+    def read(run: Run) -> float | None:
+        value = run.also_test(name, measure)
+        return 100 * value if value is not None and measure.endswith("accuracy") else value
+
+    return read
+
+
 def _field(name: str, factor: float = 1.0) -> Read:
     """Reader of a field of the record that older records lack."""
 

@@ -12,6 +12,7 @@ from benchmark.report.cells import (
     hours_of,
     term_ratios,
 )
+from benchmark.report.collect import ALSO_TEST
 from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
 from benchmark.report.measures import (
     COLUMNS,
@@ -21,6 +22,7 @@ from benchmark.report.measures import (
     images_per_second,
     mean_class_accuracy,
     minutes,
+    on_second,
     peak_memory_mib,
 )
 from benchmark.report.text import NONE, Table, Value, csv_text
@@ -55,6 +57,7 @@ def _columns(group: Group) -> list[_Column]:
         *bootstrap,
         ("p (Holm)", p_value, False),
         ("Mean-class accuracy (%)", lambda c: interval_value(c.interval(mean_class_accuracy)), False),
+        *(column for name in group.second_tests for column in _second_columns(name)),
         ("Feature gap, train", lambda c: _mean(c.interval(gap("train", "feature_rel")), "{:.3f}"), False),
         ("Feature gap, test", lambda c: _mean(c.interval(gap("test", "feature_rel")), "{:.3f}"), True),
         ("Label gap, train", lambda c: _mean(c.interval(gap("train", "label_l1")), "{:.3f}"), False),
@@ -89,6 +92,18 @@ def _measured(cell: Cell, measure: Measure) -> Value:
     text = measure.form.format(interval.mean)
     text += "" if interval.half_width is None else f" ± {measure.form.format(interval.half_width)}"
     return Value(text if interval.n == cell.n else f"{text} ({interval.n} of {cell.n})", interval.mean)
+
+
+def _second_columns(name: str) -> list[tuple[str, Callable[[Cell], Value], bool]]:
+    """Those of a second test set."""
+    accuracy, of_classes = on_second(name, "accuracy"), on_second(name, "mean_class_accuracy")
+    nll, ece = on_second(name, "nll"), on_second(name, "ece")
+    return [
+        (f"Accuracy on {name} (%)", lambda c: interval_value(c.interval(accuracy)), True),
+        (f"Mean-class accuracy on {name} (%)", lambda c: interval_value(c.interval(of_classes)), False),
+        (f"NLL on {name}", lambda c: _mean(c.interval(nll), "{:.3f}"), False),
+        (f"ECE on {name}", lambda c: _mean(c.interval(ece), "{:.3f}"), False),
+    ]
 
 
 def _method(cell: Cell) -> Value:
@@ -204,8 +219,12 @@ def main_csv(groups: Sequence[Group], asked: Sequence[str] = ()) -> str:
 
     asked: columns of the sweep file, last.
     """
+    second = tuple(dict.fromkeys(name for group in groups for name in group.second_tests))
     rows = [
-        _csv_row(cell, hours) | _asked_fields(cell, asked) for group in groups for hours in [hours_of(group.runs)] for cell in group.cells
+        _csv_row(cell, hours, second) | _asked_fields(cell, asked)
+        for group in groups
+        for hours in [hours_of(group.runs)]
+        for cell in group.cells
     ]
     return csv_text(list(rows[0]) if rows else ["dataset"], [list(row.values()) for row in rows])
 
@@ -221,7 +240,7 @@ def _asked_fields(cell: Cell, asked: Sequence[str]) -> dict[str, object]:
     return fields
 
 
-def _csv_row(cell: Cell, hours: Hours) -> dict[str, object]:
+def _csv_row(cell: Cell, hours: Hours, second: Sequence[str]) -> dict[str, object]:
     row: dict[str, object] = {
         "dataset": cell.dataset,
         "fraction": cell.fraction,
@@ -230,6 +249,7 @@ def _csv_row(cell: Cell, hours: Hours) -> dict[str, object]:
         "expected": cell.expected,
     }
     measures = {"accuracy": cell.accuracy, "mean_class_accuracy": cell.interval(mean_class_accuracy), "difference": cell.difference}
+    measures |= {f"{name}_{measure}": cell.interval(on_second(name, measure)) for name in second for measure in ALSO_TEST}
     for split in ("train", "test"):
         for name in ("feature", "feature_rel", "label_l1", "label_kl"):
             measures[f"{split}_{name}"] = cell.interval(gap(split, name))
