@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.config import grid, kept_auto
+from benchmark.config import grid, kept_auto, kept_claims
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
@@ -85,6 +85,7 @@ def merge(named: Sequence[Path], into: str, assignments: Sequence[str], out: Pat
             for source in sources:
                 survey.look_at(source)
         kept_auto.keep_whole(folder, auto)
+        kept_claims.keep_whole(folder, kept_claims.joined([target.folder, *(source.folder for source in sources)]))
         with console.status(f"copying {len(survey.taken)} runs"):
             copied = sum(_copy(each, target, stage, survey) for each in survey.taken)
     return Merged(sweep, folder, copied, survey.equal, survey.left, tuple(survey.problems()), survey.unfinished())
