@@ -187,6 +187,7 @@ def test_unfinished_runs_of_a_source_are_counted(halves: Halves) -> None:
 
 def test_runs_of_another_sweep_are_named(halves: Halves) -> None:
     other = halves.write("a", halves.seed(0))
+    kept_auto.keep_whole(other, kept_auto.KeptAuto("cuda"))
     for run in (other / "runs").iterdir():
         halves.edit(run, lambda record: record.update(sweep="elsewhere"))
     found = merge(halves, other)
@@ -194,6 +195,10 @@ def test_runs_of_another_sweep_are_named(halves: Halves) -> None:
     assert line.startswith("left out: 2 runs (digits-")
     assert line.endswith(f"of the sweep 'elsewhere' in {other}, not of 'made_up'")
     assert not halves.target.exists()
+    own = halves.write("b", halves.seed(0))
+    kept_auto.keep_whole(own, kept_auto.KeptAuto("cpu"))
+    assert merge(halves, other, own).copied == 2
+    assert kept_auto.read(halves.target).device == "cpu"
 
 
 def test_runs_of_other_settings_are_named(halves: Halves) -> None:
