@@ -224,12 +224,13 @@ def test_random_weights_may_differ_from_seed_to_seed(halves: Halves) -> None:
 
 
 def test_what_auto_stands_for_travels_with_the_runs(halves: Halves) -> None:
-    first, second = halves.write("a", halves.seed(0)), halves.write("b", halves.seed(1))
+    made = halves.expected("precision=bf16")
+    first, second = (halves.write(str(seed), [item for item in made if item.seed == seed]) for seed in (0, 1))
     on_cpu = {"cpu": {"precision": "bf16", "compile": "off"}}
     kept_auto.keep_whole(first, kept_auto.KeptAuto(None, on_cpu))
     kept_auto.keep_whole(second, kept_auto.KeptAuto("cpu", {}))
-    halves.file.write_text(halves.file.read_text().replace("runtime: {device: cpu}", "runtime: {device: cpu}\nprecision: auto"))
     found = merge(halves, first, second)
+    assert (found.copied, found.problems) == (4, ())
     assert {run.precision for run in found.sweep.runs} == {"bf16"}
     assert kept_auto.read(halves.target) == kept_auto.KeptAuto("cpu", on_cpu)
 
