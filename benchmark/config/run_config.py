@@ -233,14 +233,15 @@ class Evaluation(Section):
 class Runtime(Section):
     """How a run is carried out; none of it is part of its identity.
 
-    workers_per_gpu: worker processes that share each visible GPU. tensorboard: write event files as well.
+    workers_per_gpu: worker processes that share each visible GPU. keep_weights: write the evaluated network of every run (``last``), or
+    of the best run of each cell (:mod:`benchmark.training.kept_weights`). tensorboard: write event files as well.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
     workers_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
-    keep_weights: Literal[False, "last"] = False
+    keep_weights: Literal[False, "last", "best_per_cell"] = False
     tensorboard: bool = False
 
 

@@ -23,7 +23,9 @@ _NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images
 MEASURES = ("feature_gap_rel", "feature_gap", "label_l1", "label_kl")
 """The measures of ``linearity.csv``."""
 
-_DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml")
+PREDICTIONS = "predictions.parquet"
+
+_DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml", PREDICTIONS)
 """Files beside a record that a report is drawn from."""
 
 ALSO_TEST = ("accuracy", "mean_class_accuracy", "nll", "ece")
@@ -48,6 +50,36 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class StatedClaim:
+    """What a sweep says it expects: ``metric`` on ``split`` of ``left`` minus that of ``right`` lies beyond ``margin`` in ``direction``.
+
+    applicable: whether the sweep has both methods. first_seen: when this text was first kept with the sweep, in ISO format. late: ``added``
+    or ``edited`` where runs existed by then, else ''. before: earlier texts that were changed once runs existed, the newest last.
+    withdrawn: when it was taken out although runs existed, else ''.
+    """
+
+    name: str
+    metric: str
+    split: str
+    left: str
+    right: str
+    direction: Literal["higher", "lower"]
+    margin: float
+    applicable: bool = True
+    first_seen: str = ""
+    late: Literal["", "added", "edited"] = ""
+    before: tuple[str, ...] = ()
+    withdrawn: str = ""
+
+    @property
+    def words(self) -> str:
+        """The claim in one line."""
+        beyond = f" by more than {self.margin:g}" if self.margin else ""
+        on = "" if self.metric == "seconds" else f" on {self.split}"
+        return f"{self.left} {self.direction} than {self.right} in {self.metric}{on}{beyond}"
+
+
+@dataclass(frozen=True)
 class SweepInfo:
     """What a report says about the sweep as a whole.
 
@@ -55,7 +87,7 @@ class SweepInfo:
     of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
     :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
     settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that methods
-    declare, by the method's name.
+    declare, by the method's name. ``claims`` are those of the sweep file, ``columns`` what it asks for in the main tables.
     """
 
     name: str
@@ -68,6 +100,8 @@ class SweepInfo:
     selection: str = ""
     tuning: tuple[Tuned, ...] = ()
     looks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    claims: tuple[StatedClaim, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:
@@ -138,7 +172,9 @@ class Run:
     def files(self) -> list[str]:
         """Names of the files of the run that people read and that were kept."""
         return [
-            name for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", "log.txt") if (self.folder / name).is_file()
+            name
+            for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", PREDICTIONS, "log.txt")
+            if (self.folder / name).is_file()
         ]
 
     def _read(self, name: str, parse: Callable[[str], list[Any]]) -> tuple[list[Any], str]:
@@ -175,6 +211,22 @@ class Collected:
     fingerprint: str
 
 
+def flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Records as flat rows with the columns ``names`` first: gaps by split, other nested values as JSON text."""
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = {name: getattr(run.expected, name) for name in names}
+        for key, value in run.record.items():
+            if key == "linearity":
+                row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
+            elif key == "also_test":
+                row |= {f"{name}_{measure}": number for name, values in value.items() for measure, number in values.items()}
+            elif key not in row:
+                row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        rows.append(row)
+    return rows
+
+
 class _Unreadable(ValueError):
     """A record that cannot be used; the message says what is wrong with it."""
 
@@ -204,6 +256,11 @@ def collect(sweep_dir: Path, expected: Sequence[Expected]) -> Collected:
         extra=_count_extra(sweep_dir / "runs", {item.run_id for item in expected}),
         fingerprint=digest.hexdigest(),
     )
+
+
+def read_run(folder: Path, item: Expected) -> Run | Absent:
+    """The run ``item`` in its ``folder``, or why its record cannot be used; without a look at other runs none is stale."""
+    return _read(folder, item, hashlib.sha256())
 
 
 def _read(folder: Path, item: Expected, digest: Any) -> Run | Absent:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmark.config import weights
 from benchmark.config.grid import Sweep
+from benchmark.config.method_options import method_info
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import RunFolder, clock
@@ -93,6 +94,20 @@ class Plan:
             shown = f"{', '.join(names[:-1])} and {names[-1]}"
             lines.append(f"methods: {shown} come to the same{where}: same components, options and settings, under {len(names)} names")
         return lines
+
+    def idle(self) -> list[str]:
+        """A line per option that cannot act in as many steps as its runs have."""
+        lines: dict[str, None] = {}
+        for config in (run.config for run in self.runs):
+            steps = config.training.steps
+            for component in config.components:
+                for key in method_info(component.use).declarations["every"]:
+                    if component.options[key] >= steps:
+                        lines[f"{key}: {component.options[key]} of {config.method} never acts in {steps} steps"] = None
+                off = component.options.get("off_last", 0.0)
+                if off > 0 and round(off * steps) == 0:
+                    lines[f"off_last: {off:g} of {config.method} is not one step of {steps}"] = None
+        return [f"methods: {line}" for line in lines]
 
     def reasons(self, state: str) -> list[tuple[str, int]]:
         """Why runs are ``stale`` or ``failed``, with their number, the most frequent first; reasons that differ in numbers are one."""

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import Check, replacing, write_record, write_text
-from benchmark.training import peak_memory
+from benchmark.training import kept_weights, peak_memory
 from benchmark.training.backbones import Source
 from benchmark.training.evaluate import Predictions
 from benchmark.training.images import Images
@@ -89,10 +89,12 @@ def write(config: RunConfig, session: Session, results: Results, record: dict[st
         if predictions is not None:
             with replacing(folder / f"{name}.parquet", check=session.check) as file:
                 pq.write_table(_predictions(predictions, results.images.arena.classes), file)
-    if config.runtime.keep_weights == "last":
-        with replacing(folder / "weights.safetensors", check=session.check) as file:
-            file.write(save({k: v.contiguous() for k, v in results.fit.net.state_dict().items()}))
+    if kept_weights.wanted(folder, config, record):
+        state = {k: v.detach().cpu().contiguous() for k, v in results.fit.net.state_dict().items()}
+        with replacing(folder / kept_weights.FILE, check=session.check) as file:
+            file.write(save(state, {kept_weights.CLASSES: json.dumps(results.images.arena.classes)}))
     write_record(folder, record, session.check)
+    kept_weights.prune(folder, config)
 
 
 def build(config: RunConfig, results: Results) -> dict[str, Any]:

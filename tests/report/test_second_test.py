@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.report.cells import group_runs
-from benchmark.report.collect import collect
-from benchmark.report.redraw import _flat_rows
+from benchmark.report.collect import collect, flat_rows
 from benchmark.report.tables import main_csv, main_table
 from tests.report import fakes
 
@@ -34,7 +33,7 @@ def test_a_second_test_set_has_columns_of_its_own(tmp_path: Path) -> None:
     assert table.columns.index("Accuracy on shifted (%)") in table.compact
     (first, _) = csv.DictReader(io.StringIO(main_csv([group])))
     assert float(first["shifted_accuracy_mean"]) == pytest.approx(60)
-    assert [row["shifted_accuracy"] for row in _flat_rows(found.runs, ("run_id",))] == [0.5, 0.7, 0.25, 0.75]
+    assert [row["shifted_accuracy"] for row in flat_rows(found.runs, ("run_id",))] == [0.5, 0.7, 0.25, 0.75]
 
 
 def test_without_one_there_is_no_column(tmp_path: Path) -> None:
