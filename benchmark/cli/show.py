@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from benchmark.training.first_batch import FirstBatch
 
 DATASET = "digits"
-IN_REPORT = 6
-"""Images of a batch that a sweep's report shows."""
+ON_TERMINAL, IN_REPORT = 8, 6
+"""Images of a batch that are shown where nobody says how many."""
 
 
 def show(words: Sequence[str], out: Path | None, images: int, console: Console) -> None:
@@ -48,7 +48,7 @@ def show(words: Sequence[str], out: Path | None, images: int, console: Console) 
     say(console, f"{file}: the first {min(images, len(found.images))} images")
 
 
-def show_into(sweep: str, words: Sequence[str], out: Path | None, console: Console) -> None:
+def show_into(sweep: str, words: Sequence[str], out: Path | None, images: int, console: Console) -> None:
     """Draw the first batch of each method of a sweep on each of its data sets for the sweep's report; of one method where it is named."""
     from benchmark.report.figures.batch import batch_png
 
@@ -68,7 +68,7 @@ def show_into(sweep: str, words: Sequence[str], out: Path | None, console: Conso
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{_stem(config)}.png"
         with replacing(file, durable=False) as handle:
-            handle.write(batch_png(batch.strips(IN_REPORT), batch.title(), small=True))
+            handle.write(batch_png(batch.strips(images), batch.title(), small=True))
         about = {"dataset": config.dataset, "method": config.method, "run_id": config.run_id}
         write_json(file.with_suffix(".json"), {**about, "title": batch.title(), "caption": batch.words()}, durable=False)
         say(console, f"{file}: {batch.words()}")

@@ -144,5 +144,5 @@ def _own_part(fit: Fit, batch: Batch, mixed: Mixed) -> np.ndarray | None:
     own, partner = (v.repeat(blocks)[:, None, None] for v in (values, values[mixed.perm]))
     alone = own == partner  # an image whose partner is itself
     share = torch.where(alone, 1.0, (again.x[:, 0] - partner) / torch.where(alone, 1.0, own - partner)).clamp(0, 1)
-    kept = (share == 1)[:, None].expand_as(mixed.x)
+    kept = ((share == 1) & ~alone)[:, None].expand_as(mixed.x)
     return share.numpy() if mixed.x[kept].equal(batch.x.repeat(blocks, 1, 1, 1)[kept]) else None
