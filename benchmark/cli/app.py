@@ -140,6 +140,24 @@ def select(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
 
 
 @app.command()
+def show(
+    what: Annotated[list[str] | None, typer.Argument(metavar="METHOD [KEY=VALUE]...", help="As of train; digits without dataset=.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG to write (default: DATASET-METHOD.png); with --into, the results folder.")
+    ] = None,
+    into: Annotated[str | None, typer.Option(metavar="SWEEP", help="Draw a sweep's methods (or one) for its report.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, max=32, help="How many images are shown (default: 8, with --into 6).")] = None,
+) -> None:
+    """Show the first training batch as the network sees it: images, partners, masks, weights and targets."""
+    from benchmark.cli import show as showing
+
+    if into is None:
+        showing.show(what or [], out, images or showing.ON_TERMINAL, console)
+    else:
+        showing.show_into(into, what or [], out, images or showing.IN_REPORT, console)
+
+
+@app.command()
 def explain(
     sweep: SweepName,
     target: Annotated[str, typer.Argument(metavar="CELL|RUN_ID", help="dataset/fraction/method, or a run_id or the beginning of one.")],
