@@ -92,6 +92,14 @@ def _splits(path: Path, split: float | None, test_from: str | None) -> dict[str,
     return folders
 
 
+def images_below(folder: Path) -> list[Path]:
+    """The images in ``folder`` and in all folders below it, sorted by name; DataError where there is none."""
+    found = sorted(_images(folder, "", Counter(), frozenset({_identity(folder)})))
+    if not found:
+        raise DataError(f"folder '{folder}' holds no image (extensions: {', '.join(EXTENSIONS)})")
+    return [Path(path) for _, path in found]
+
+
 def _hint(path: Path) -> str:
     """What to write in a sweep file for the layout that is there."""
     row = f"{{name: my_images, use: 'folder:{path}'"
