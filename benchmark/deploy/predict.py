@@ -65,6 +65,8 @@ def predict(target: str, images: Sequence[Path], results: Path, out: Path | None
 
     target: a run_id, or a folder that ``export`` wrote. console: for the progress bar and for what could not be read.
     """
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out: {out} is a folder: name a CSV file")
     files = image_files(images)
     classifier = open_classifier(target, results)
     unreadable: list[DataError] = []
@@ -103,9 +105,12 @@ def image_files(given: Sequence[Path]) -> list[Path]:
 
 def open_classifier(target: str, results: Path) -> Classifier:
     """The network of an exported folder or of a finished run, on the GPU where there is one."""
+    folder = Path(target)
+    if target and folder.is_dir() and not any((folder / name).is_file() for name in (CONFIG, "config.yaml")):
+        raise UsageError(f"{folder} is neither a folder of 'smilebench export' nor one of a run: it has no {CONFIG} and no config.yaml")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     set_numerics(device)
-    classifier = exported(Path(target), device) if (Path(target) / CONFIG).is_file() else of_run(target, results, device)
+    classifier = exported(folder, device) if (folder / CONFIG).is_file() else of_run(target, results, device)
     classifier.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch takes both at once
     return classifier
 

@@ -15,6 +15,7 @@ from benchmark.sweep.results import redo_command
 from benchmark.training import kept_weights
 from benchmark.training.backbones import Source, empty
 from benchmark.training.pipeline import Pipeline
+from datasets.base import DataError
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ def find_run(run_id: str, results: Path) -> Path:
 
     A run that several sweeps have is taken where it kept its weights. UsageError where there is none, or more than one.
     """
-    if (Path(run_id) / "config.yaml").is_file():
-        folders = [Path(run_id)]
+    if run_id and (Path(run_id) / "config.yaml").is_file():
+        folders = [Path(run_id).resolve()]
     else:
         folders = sorted(folder for folder in results.glob("*/runs/*") if run_id and folder.name.startswith(run_id))
         folders = [folder for folder in folders if folder.name == run_id] or folders
@@ -98,7 +99,7 @@ def _redo(folder: Path, config: RunConfig) -> str:
         return general
     try:
         sweep = grid.load(str(file))
-    except UsageError:
+    except (UsageError, DataError, OSError):  # the data may have moved since
         return general
     if config.run_id not in {run.run_id for run in sweep.runs}:
         return general

@@ -117,6 +117,7 @@ def test_what_cannot_be_asked_is_refused_in_words(
         (run.name, tmp_path / "gone.jpg", f"no image or folder '{tmp_path / 'gone.jpg'}'"),
         (run.name, images, "kept no weights"),
         ("nothing", images, "no run 'nothing' under"),
+        (tmp_path / "empty", images, "it has no config.json and no config.yaml"),
     ):
         code, _, shown = smilebench(capsys, monkeypatch, "predict", target, place, "--results", tmp_path / "results")
         assert code == 2
