@@ -16,6 +16,7 @@ ORDER = (
     {"sweep"},
     {"deploy"},
     {"tuning"},
+    {"exchange"},
     {"slurm"},
     {"perf"},
     {"cli"},
