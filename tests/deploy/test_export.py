@@ -21,6 +21,7 @@ from benchmark.errors import UsageError
 from datasets.decode import Decode
 from methods.base import MethodError
 from methods.mixup import Mixup
+from methods.testing import fast_options
 from tests.contract.entries import transformer
 from tests.deploy.trained_runs import finished, images_of_test, photo, predictions
 
@@ -69,8 +70,8 @@ def test_plain_timm_predicts_what_the_run_did(images: Path, backbone: str, tmp_p
 
 @pytest.mark.parametrize("method", ["stoch_norm", "swa", "ema", "wise_ft", "bi_tuning", "linear_probe"])
 def test_the_evaluated_weights_are_exported(method: str, images: Path, backbone: str, tmp_path: Path) -> None:
-    options = {"name": method, **({"start": 0.2} if method == "swa" else {})}
-    run = finished(tmp_path / "results", images, backbone, options, **LEARNING)
+    entry = {"name": "short", "use": method, **fast_options(method, {})}
+    run = finished(tmp_path / "results", images, backbone, entry, **LEARNING)
     assert_same_as_run(exported(run, tmp_path / "out"), run, images)
 
 
