@@ -395,7 +395,7 @@ def test_a_results_folder_that_slurm_would_read_as_another_is_refused_before_any
     shown = io.StringIO()
     console = Console(file=shown, width=300)
     for call in (lambda: submit.run(sweep, out, None, False, console), lambda: submit.dry_run(sweep, out, None, console)):
-        with pytest.raises(UsageError, match="(?s)results folder .*choose another --out"):
+        with pytest.raises(UsageError, match=r"(?s)results folder .*choose another --out"):
             call()
     assert not out.parent.exists()
     assert not world.slurm.scripts()
