@@ -68,7 +68,7 @@ def test_plain_timm_predicts_what_the_run_did(images: Path, backbone: str, tmp_p
     assert "licence: the owner's" in (folder / "NOTICE.md").read_text()
 
 
-@pytest.mark.parametrize("method", ["stoch_norm", "swa", "ema", "wise_ft", "bi_tuning", "linear_probe"])
+@pytest.mark.parametrize("method", ["stoch_norm", "swa", "ema", "lp_ft+wise_ft", "bi_tuning", "linear_probe"])
 def test_the_evaluated_weights_are_exported(method: str, images: Path, backbone: str, tmp_path: Path) -> None:
     entry = {"name": "short", "use": method, **fast_options(method, {})}
     run = finished(tmp_path / "results", images, backbone, entry, **LEARNING)

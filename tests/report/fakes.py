@@ -10,9 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import parquet
-
 from benchmark.config.method_options import method_looks
 from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
 
@@ -147,6 +144,9 @@ def write_predictions(sweep: Path, item: Expected, labels: Sequence[int], top1: 
     columns = {"index": list(range(len(labels))), "label": list(labels), "top1": list(top1)}
     columns |= {"probability": [0.9] * len(labels), "true_probability": [0.8] * len(labels)}
     columns |= {f"{key}_name": [names[label] for label in values] for key, values in (("label", labels), ("top1", top1))}
+    import pyarrow as pa  # in here, as tests of what is imported import this module
+    from pyarrow import parquet
+
     parquet.write_table(pa.table(columns), sweep / "runs" / item.run_id / "predictions.parquet")
 
 
