@@ -20,6 +20,7 @@ from benchmark.slurm import jobs, submit
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import identity
 from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
+from benchmark.sweep import plan
 from tests.slurm.fake_slurm import FakeSlurm
 
 ROOT = Path(__file__).parents[2]
@@ -381,6 +382,21 @@ def test_plan_says_how_a_sweep_would_be_submitted(world):
     other = smilebench(world, "plan", str(world.file), "slurm.gpus=1")
     assert other.returncode == 0
     assert "not on Slurm as it is: slurm.gpus is 1" in other.stdout
+
+
+@pytest.mark.parametrize("name", ["%j", "50%", "%%", "a\nb"])
+def test_a_results_folder_that_slurm_would_read_as_another_is_refused_before_anything_is_written(world, name):
+    out = world.out.parent / "all" / name
+    sweep = grid.load(str(world.file), ["slurm.cpus=1"], out)
+    shown = io.StringIO()
+    console = Console(file=shown, width=300)
+    for call in (lambda: submit.run(sweep, out, None, False, console), lambda: submit.dry_run(sweep, out, None, console)):
+        with pytest.raises(UsageError, match=r"(?s)results folder .*choose another --out"):
+            call()
+    assert not out.parent.exists()
+    assert not world.slurm.scripts()
+    submit.describe(plan.make(sweep, out), console)
+    assert shown.getvalue().startswith("not on Slurm as it is: results folder ")
 
 
 def test_options_of_slurm_are_refused_for_the_local_backend(world):
