@@ -211,6 +211,7 @@ class Component:
     whose class weights need not sum to one. moves_weights: overrides ``second_pass``; chooses_weights: overrides ``finish``; a
     composition has at most one of each. adds_parameters: puts parameters of its own into the backbone, which is undefined beside
     ``pairs_parameters``: sets each parameter of the backbone against the source's.
+    every: the options that say after how many steps something comes again: ``plan`` warns of one that no run is long enough for.
     color, marker: how figures draw the method (``"#rrggbb"``, matplotlib's marker); variant_looks: the same pair per named variant.
     ``hard_labels`` and ``needs_source_head`` may be narrowed or widened on the instance, where an option decides.
     """
@@ -237,6 +238,7 @@ class Component:
     moves_weights: ClassVar[bool] = False
     chooses_weights: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = False
+    every: ClassVar[tuple[str, ...]] = ()
     pairs_parameters: ClassVar[bool] = False
     fast: ClassVar[Mapping[str, Any]] = {}
     color: ClassVar[str] = ""
@@ -267,6 +269,12 @@ class Component:
 
     def surgery(self, net: Net) -> None:
         """Change the student's modules in place, once, before the optimizer exists."""
+
+    def undo_surgery(self, net: Net) -> None:
+        """Undo ``surgery`` on a trained student: put the backbone's own modules back, with weights that give the same in eval mode.
+
+        Only needed where surgery adds parameters or changes what eval mode computes. :class:`MethodError` says why it cannot be.
+        """
 
     def setup(self, ctx: Context) -> None:
         """One-off passes, buffers, and the student's own head start, once; must leave the source network and all modes as found."""

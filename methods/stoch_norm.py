@@ -20,19 +20,52 @@ from typing import Any, ClassVar, cast
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from methods.base import Component, Net
 from methods.shared import ensure, statistics, to_device
+
+_forward, _backward = torch.ops.aten._batch_norm_impl_index, torch.ops.aten._batch_norm_impl_index_backward
+"""``F.batch_norm`` with what its gradient needs, and that gradient: the same choice of kernels as for other layers."""
 
 
 def stochastic_normalization(x: Tensor, bn: nn.BatchNorm2d, from_batch: Tensor) -> Tensor:
     """x: [B, c, h, w]; from_batch: bool [c], the channels normalised by batch statistics. Updates the moving statistics of ``bn``."""
     mean, var = statistics(bn)
     assert bn.momentum is not None
-    moving = F.batch_norm(x, mean.clone(), var.clone(), bn.weight, bn.bias, training=False, eps=bn.eps)
-    batch = F.batch_norm(x, mean, var, bn.weight, bn.bias, training=True, momentum=bn.momentum, eps=bn.eps)
-    return torch.where(from_batch[:, None, None], batch, moving)
+    before = torch.stack((mean, var))
+    with torch.no_grad():
+        moving = _forward(x, bn.weight, bn.bias, before[0], before[1], False, bn.momentum, bn.eps, True)
+        batch = _forward(x, bn.weight, bn.bias, mean, var, True, bn.momentum, bn.eps, True)
+    return _Normalised.apply(x, bn.weight, bn.bias, from_batch, before, bn.eps, moving, batch)
+
+
+class _Normalised(torch.autograd.Function):
+    """Of two normalisations of x [B, c, h, w], made without gradient, each channel's own.
+
+    The gradient is what autograd would find, in a third of the kernels: autograd blanks the other channels for each of the two, and adds
+    what both give for x, weight and bias. before: [2, c], moving mean and variance. moving, batch: what ``_forward`` gave.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, from_batch: Tensor, before: Tensor, eps: float, moving: Any, batch: Any
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, from_batch, before, *moving[1:4], *batch[1:4])
+        ctx.kernels, ctx.eps = (moving[4], batch[4]), eps
+        return torch.where(from_batch[:, None, None], batch[0], moving[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, from_batch, (mean, var), *saved = ctx.saved_tensors
+        wanted, (of_moving, of_batch) = list(ctx.needs_input_grad[:3]), ctx.kernels
+        m = _backward(of_moving, x, grad, weight, mean, var, *saved[:2], False, ctx.eps, wanted, saved[2])
+        b = _backward(of_batch, x, grad, weight, mean, var, *saved[3:5], True, ctx.eps, wanted, saved[5])
+        return (
+            torch.where(from_batch[:, None, None], b[0], m[0]) if wanted[0] else None,
+            torch.where(from_batch, b[1], m[1]) if wanted[1] else None,
+            b[2] if wanted[2] else None,  # the sum of grad, in both
+            *[None] * 5,
+        )
 
 
 class StochNorm2d(nn.BatchNorm2d):

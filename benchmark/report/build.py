@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchmark.report.batches import fingerprint
 from benchmark.report.collect import Collected, Expected, SweepInfo, collect
 from benchmark.report.text import Table, Value, caption
 from benchmark.storage.atomic import read_json, write_json
@@ -40,7 +41,7 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
     """
     sweep_dir.mkdir(parents=True, exist_ok=True)
     found = collect(sweep_dir, expected)
-    key = _key(sweep, found)
+    key = _key(sweep, found, fingerprint(sweep_dir))
     before = read_json(sweep_dir / STATE)
     before = before if isinstance(before, dict) else {}
     if before.get("key") == key and _whole(sweep_dir, before["files"]):
@@ -68,12 +69,12 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _key(sweep: SweepInfo, found: Collected) -> str:
+def _key(sweep: SweepInfo, found: Collected, batches: str) -> str:
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*")):
         if path.suffix in {".py", ".json", ".html", ".css", ".js"}:
             code.update(path.name.encode() + path.read_bytes())
-    parts = [asdict(sweep), found.fingerprint, found.extra, code.hexdigest()]
+    parts = [asdict(sweep), found.fingerprint, found.extra, code.hexdigest(), batches]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from methods.base import MethodError
 from methods.stoch_norm import StochNorm, StochNorm2d, stochastic_normalization
@@ -40,6 +41,25 @@ def test_each_channel_by_hand_with_the_statistics_before_the_pass():
         normal = ((values - mean) / (var + bn.eps).sqrt()).detach()
         assert bn.weight.grad[c].item() == pytest.approx((normal * weights[:, c]).sum().item(), rel=1e-9)
     torch.testing.assert_close(x.grad, y.grad, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("frozen", [(), ("x",), ("weight", "bias")])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_value_gradient_and_statistics_are_those_of_two_plain_layers_chosen_from(dtype, frozen):
+    mask, found = torch.tensor([True, False, False, True]), []
+    for form in ("fast", "plain"):
+        bn = layer() if dtype == torch.float64 else layer().float()
+        bn.weight.requires_grad_("weight" not in frozen)
+        bn.bias.requires_grad_("bias" not in frozen)
+        x = torch.randn(3, 4, 2, 5, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_("x" not in frozen)
+        if form == "fast":
+            out = stochastic_normalization(x, bn, mask)
+        else:
+            moving = F.batch_norm(x, bn.running_mean.clone(), bn.running_var.clone(), bn.weight, bn.bias, eps=bn.eps)
+            out = torch.where(mask[:, None, None], bn(x), moving)
+        (out * torch.linspace(-1, 1, 120, dtype=dtype).view_as(out)).sum().backward()
+        found.append([out, x.grad, bn.weight.grad, bn.bias.grad, bn.running_mean, bn.running_var])
+    assert all((a is None and b is None) or torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_efficientnet"])
