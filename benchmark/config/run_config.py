@@ -253,6 +253,12 @@ class ComponentConfig(Section):
     options: dict[str, Any]
     version: int
 
+    @field_validator("options")
+    @classmethod
+    def _as_the_sweep_file_was_read(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """No option is a list: what comes from ``config.yaml`` as one was typed as a tuple, and a method is given that."""
+        return {name: _tuples(option) for name, option in value.items()}
+
 
 class RunConfig(Section):
     """Everything one run needs. ``sweep`` and ``method`` are labels.
@@ -318,6 +324,10 @@ class RunConfig(Section):
     def run_id(self) -> str:
         parts = [self.dataset, f"{self.fraction:g}", self.method, f"s{self.seed}", self.config_hash[:8]]
         return "-".join(re.sub(r"[^A-Za-z0-9_.+]", "_", part) for part in parts)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _component_identity(component: ComponentConfig) -> dict[str, Any]:

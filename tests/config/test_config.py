@@ -135,6 +135,22 @@ def test_a_config_survives_its_file(images: Path, backbone: str, tmp_path: Path)
         load_run(file)
 
 
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [("manifold_mixup", {"layers": [0, 2]}), ("manifold_mixup", {}), ("delta", {}), ("mixup", {"alpha": 1}), ("reg_sl", {})],
+)
+def test_a_worker_gives_a_method_the_options_that_the_sweep_file_was_read_to(
+    method: str, given: dict[str, object], images: Path, backbone: str, tmp_path: Path
+) -> None:
+    """Typed once: a tuple that a run's file shows as a list is no list for the method."""
+    run = config(images, backbone, {"name": "mine", "use": method, **given})
+    file = tmp_path / "config.yaml"
+    file.write_text(yamlio.dump(run.model_dump(mode="json")))
+    (read,), (asked,) = load_run(file).components, run.components
+    assert read.options == asked.options
+    assert {key: type(value) for key, value in read.options.items()} == {key: type(value) for key, value in asked.options.items()}
+
+
 def test_run_ids_of_quick_are_what_they_were() -> None:
     golden = (Path(__file__).parent / "quick_run_ids.txt").read_text().split()
     assert [run.run_id for run in grid.load("quick", ["runtime.device=cpu"]).runs] == golden

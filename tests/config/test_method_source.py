@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import method_source
+from benchmark.config import grid, method_source
 from benchmark.config.method_options import method_info
+from benchmark.config.run_config import RunConfig
+from benchmark.config.sweep_file import SweepFile
 from benchmark.errors import UsageError
 
 Write = Callable[..., str]
@@ -53,6 +55,31 @@ def test_a_class_has_what_its_bases_declare(write: Write, text: str) -> None:
         key: smile.declarations[key] for key in ("mixer", "terms", "version")
     }
     assert mine.cost == smile.cost
+
+
+def runs(*methods: object) -> tuple[RunConfig, ...]:
+    file = SweepFile.model_validate({"name": "x", "datasets": ["digits"], "seeds": 1, "methods": ["fine_tuning", *methods]})
+    return grid.expand(file, [], "here").runs[1:]
+
+
+@pytest.mark.parametrize("base", ["from methods.smile import Smile as Base", "from methods.mixup import Mixup as Base"])
+def test_a_mixer_by_its_base_is_refused_beside_another(write: Write, base: str) -> None:
+    write(f"{base}\nclass M(Base):\n    pass\n")
+    with pytest.raises(UsageError, match="my:M and mixup both mix inputs"):
+        runs("my:M+mixup")
+
+
+def test_a_sweep_sets_and_hashes_what_a_class_has_from_its_base(write: Write) -> None:
+    write("from methods.smile import Smile\nclass M(Smile):\n    pass\n")
+    plain, other = runs("my:M", {"name": "a", "use": "my:M", "feature_weight": 0.1})
+    assert (plain.components[0].options, plain.components[0].version) == (
+        runs("smile")[0].components[0].options,
+        method_info("smile").declarations["version"],
+    )
+    assert other.components[0].options["feature_weight"] == 0.1
+    assert plain.config_hash != other.config_hash
+    with pytest.raises(UsageError, match="unknown option of my:M 'no_such'"):
+        runs({"name": "a", "use": "my:M", "no_such": 0.1})
 
 
 def test_two_bases_are_asked_in_pythons_order(write: Write) -> None:

@@ -105,6 +105,13 @@ def test_a_file_that_is_no_utf8_is_refused_with_the_line(content: bytes, tmp_pat
         grid.load(str(path))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(encoding: str, tmp_path: Path) -> None:
+    path = Path(written(tmp_path, methods=["fine_tuning", {"name": "café", "use": "l2_sp"}]))
+    path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)
+    assert [run.method for run in grid.load(str(path)).runs] == ["fine_tuning", "café"]
+
+
 MULTIPLIED = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{x}: &{x} [{', '.join(['*' + y] * 10)}]\n" for y, x in zip("abcdefgh", "bcdefghi", strict=True)
 )

@@ -316,11 +316,15 @@ def test_a_damaged_checkpoint_note_is_step_zero(run, content):
     assert run.saved_step() == 0
 
 
-def test_a_missing_claim_below_the_newest_is_no_reason_to_fail(run):
-    take(run).end("interrupted")
-    take(run).end("interrupted")
-    (run.claims / "1").unlink()
-    assert take(run).n == 3
+@pytest.mark.parametrize(("gone", "own"), [((1,), 4), ((1, 2), 4), ((2,), 4)])
+def test_missing_claims_are_no_reason_to_fail(run, gone, own):
+    for _ in range(3):
+        take(run).end("interrupted")
+    for n in gone:
+        (run.claims / str(n)).unlink()
+    assert take(run).n == own
+    assert run.state() == "running"
+    assert claim(run.path, "other") is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"session": "s"}', '{"session": "s", "start_step": null, "pid": "x"}'])

@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmark.storage.run_folder import STALE_SECONDS, claim, write_json, write_record
 from benchmark.sweep.progress import LiveView, View, duration, open_view, size
 from benchmark.sweep.status import collect, render, watch
+from benchmark.terminal import Terminal, say
 from tests.sweep.sweeping import make, run
 
 
@@ -151,3 +152,24 @@ def test_a_heartbeat_in_the_future_is_shown_as_one(tmp_path):
     shown = io.StringIO()
     Console(file=shown, width=300).print(render(collect(tmp_path, ["a"])))
     assert "s ahead of the clock" in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("reason", "seen"),
+    [
+        ("no such files: [/data/a, /data/b]", "no such files: [/data/a, /data/b]"),
+        ("photo [final].jpg", "photo [final].jpg"),
+        ("[bold]x[/bold] :smile:", "[bold]x[/bold] :smile:"),
+        ("a\x1b[2Jb\x1b]0;title\x07", "a\\x1b[2Jb\\x1b]0;title\\x07"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+    ],
+)
+def test_a_reason_is_shown_as_it_is_by_status_and_plan(tmp_path, reason, seen):
+    make(tmp_path, {"a": {}})
+    claim(run(tmp_path, "a").path, "s").fail({"reason": reason, "kind": "error", "traceback": "", "step": 5})
+    shown = io.StringIO()
+    console = Terminal(file=shown, width=300)
+    console.print(render(collect(tmp_path, ["a"])))
+    say(console, f"failed: a: {run(tmp_path, 'a').failure()['reason']}", "red")
+    assert shown.getvalue().count(seen) == 2
+    assert not set(shown.getvalue()) & set("\x1b\x07\u202e")
