@@ -197,6 +197,35 @@ def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all 
 
 
 @app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A finished run that kept its weights (runtime.keep_weights).")],
+    to: Annotated[Path | None, typer.Option(help="The folder to write (default: exported/RUN_ID).")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx as well; needs the extra 'onnx'.")] = False,
+    results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results"),
+) -> None:
+    """Write a run's trained network as a folder that timm loads without SmileBench."""
+    from benchmark.deploy import export as exporting
+
+    folder, notes = exporting.export(run_id, results, to, onnx)
+    for note in notes:
+        say(console, note, "yellow")
+    say(console, f"exported to {folder}: timm.create_model({f'local-dir:{folder}'!r}, pretrained=True) loads it")
+
+
+@app.command()
+def predict(
+    target: Annotated[str, typer.Argument(metavar="RUN_ID|DIR", help="A finished run that kept its weights, or an exported folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...|FOLDER", help="Image files, or folders of them at any depth.")],
+    out: Annotated[Path | None, typer.Option(help="The CSV file to write (default: standard output).")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results"),
+) -> None:
+    """Give images their labels, with probabilities, as CSV. Files that cannot be read are named at the end (exit code 1)."""
+    from benchmark.deploy import predict as predicting
+
+    raise typer.Exit(predicting.predict(target, images, results, out, errors))
+
+
+@app.command()
 def merge(
     folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Results folders, archives of pack; and KEY=VALUE changes.")],
     into: Annotated[str, typer.Option(help="The sweep: a sweep file, or the name of one in sweeps/.")],

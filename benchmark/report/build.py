@@ -51,18 +51,22 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
     drawn = redraw(sweep_dir, sweep, expected, found)
     for name in set(before.get("files", ())) - set(drawn.files):
         (sweep_dir / name).unlink(missing_ok=True)
-    sizes = {name: (sweep_dir / name).stat().st_size for name in sorted(drawn.files)}
-    state = {"key": key, "files": sizes, "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
+    hashes = {name: _sha256(sweep_dir / name) for name in sorted(drawn.files)}
+    state = {"key": key, "files": hashes, "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
     write_json(sweep_dir / STATE, state)
     return Report(sweep_dir / "report.html", tuple(drawn.tables), drawn.summary, True, caption(sweep.selection))
 
 
-def _whole(sweep_dir: Path, sizes: Mapping[str, int]) -> bool:
-    """Whether all files of the last report are there with the sizes they had; a crash of the machine can leave them empty."""
+def _whole(sweep_dir: Path, hashes: Mapping[str, str]) -> bool:
+    """Whether all files of the last report are there as they were written; a crash of the machine can leave them empty, or zeros."""
     try:
-        return all((sweep_dir / name).stat().st_size == size for name, size in sizes.items())
+        return all(_sha256(sweep_dir / name) == expected for name, expected in hashes.items())
     except (OSError, AttributeError):
         return False
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _key(sweep: SweepInfo, found: Collected, batches: str) -> str:

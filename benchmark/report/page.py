@@ -21,6 +21,7 @@ from benchmark.report.figures.write import Picture
 from benchmark.report.measures import accuracy, mean_class_accuracy, minutes
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
+from benchmark.report.seed_pairs import first_pair, pair_data
 from benchmark.report.style import Looks, dark_form
 from benchmark.report.summary import ACROSS
 from benchmark.report.tables import interval_value
@@ -81,6 +82,7 @@ class Content:
 SECTIONS = (
     ("summary", "Summary"),
     ("results", "Results"),
+    ("pairs", "Two methods, seed by seed"),
     ("optimism", "Optimism of the best snapshot on test"),
     ("batches", "The first batch as the network sees it"),
     ("absent", "Runs that are not in the numbers"),
@@ -167,6 +169,8 @@ def _values(content: Content) -> dict[str, Any]:
         "across": content.summary[ACROSS],
         "pictures": [picture for picture in pictures if not picture.group and picture.name != CRITICAL],
         "diagram": next((picture for picture in pictures if picture.name == CRITICAL), None),
+        "pair": first_pair(groups, Looks(content.sweep.looks)),
+        "pair_data": pair_data(groups, Looks(content.sweep.looks)),
         "absent": content.found.absent,
         "optimism": [table for group in groups if (table := optimism_table(group)) is not None],
         "optimism_caption": OPTIMISM_CAPTION,
