@@ -27,7 +27,10 @@ _LIGHT = 1.15
 
 @dataclass(frozen=True)
 class ImageRow:
-    """A row of a picture. pixels: uint8 [n, S, S, 3], or float [n, S, S] from 0 (black) to 1 (light grey). words: below each image; none or n."""
+    """A row of a picture. words: below each image; none or n.
+
+    pixels: uint8 [n, S, S, 3], or float [n, S, S] from 0 (black) to 1 (light grey).
+    """
 
     title: str
     pixels: np.ndarray
