@@ -21,11 +21,16 @@ _LEFT = 0.75
 _TOP = 0.3
 _LONGEST = 16
 _DPI = 150
+_LIGHT = 1.15
+"""What would be white: 1 is a light grey, which is seen on white paper."""
 
 
 @dataclass(frozen=True)
 class ImageRow:
-    """A row of a picture. pixels: uint8 [n, S, S, 3], or float [n, S, S] from 0 (black) to 1. words: below each image; none or n."""
+    """A row of a picture. words: below each image; none or n.
+
+    pixels: uint8 [n, S, S, 3], or float [n, S, S] from 0 (black) to 1 (light grey).
+    """
 
     title: str
     pixels: np.ndarray
@@ -59,7 +64,7 @@ def _figure(rows: Sequence[ImageRow], title: str) -> Figure:
         for column, pixels in enumerate(row.pixels):
             place = ((_LEFT + column * TILE) / width, bottom / height, (TILE - 0.05) / width, (TILE - 0.05) / height)
             axes = figure.add_axes(place)
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest" if len(pixels) < 100 else "antialiased")
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=_LIGHT, interpolation="nearest" if len(pixels) < 100 else "antialiased")
             axes.set_axis_off()
             if row.words:
                 axes.text(0.5, -0.03, plain(_lines(row.words[column])), transform=axes.transAxes, va="top", ha="center", fontsize=5.5)
