@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmark.report.batches import BatchPicture
 from benchmark.report.cells import Group
 from benchmark.report.classes import LOWEST, MOST_CONFUSED, ClassResult, ClassResults
 from benchmark.report.collect import Collected, Run, SweepInfo
@@ -61,7 +62,8 @@ class Content:
     """Everything that a page shows; its templates know these fields by their names.
 
     ``tables`` are those of ``groups`` in their order; ``pictures`` of any group or of several; ``summary``: sentences by heading;
-    ``classes``: per group what the predictions of each method say; ``plain``: tables that not every sweep has, sections of their own.
+    ``classes``: per group what the predictions of each method say; ``plain``: tables that not every sweep has, sections of their own;
+    ``batches``: pictures that were drawn beside the sweep.
     """
 
     sweep: SweepInfo
@@ -74,6 +76,7 @@ class Content:
     found: Collected
     classes: Sequence[Mapping[str, ClassResults]]
     plain: Sequence[PlainSection] = ()
+    batches: Sequence[BatchPicture] = ()
 
 
 SECTIONS = (
@@ -81,6 +84,7 @@ SECTIONS = (
     ("results", "Results"),
     ("pairs", "Two methods, seed by seed"),
     ("optimism", "Optimism of the best snapshot on test"),
+    ("batches", "The first batch as the network sees it"),
     ("absent", "Runs that are not in the numbers"),
     ("reading", "How to read this"),
     ("provenance", "Environment and provenance"),
