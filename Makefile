@@ -40,8 +40,9 @@ test-slow: $(READY) ## the slow tests
 figures: $(READY) ## redraw tables, figures and report.html from the records
 	@$(BIN)/smilebench figures $(SWEEP) $(ARGS)
 
-ablation: $(READY) ## run what is missing of SMILE's ablation, then its table and figures
-	@$(BIN)/smilebench sweep ablation_smile --backend $(BACKEND) $(ARGS)
+ablation: SWEEP = ablation_smile
+ablation: $(READY) ## run what is missing of SMILE's ablation, then its table, figure and words (SWEEP=ablation_digits: small)
+	@$(BIN)/smilebench sweep $(SWEEP) --backend $(BACKEND) $(ARGS)
 
 lint: $(READY) ## check style, formatting and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy

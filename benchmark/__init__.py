@@ -10,9 +10,23 @@ Rooms, from the ground up; each imports only those above it:
 - ``training``: one run, from its images to its record: backbones, loop, optimizer, evaluation, linearity, checkpoints.
 - ``sweep``: what is to do and what it costs, the runner, its workers, progress.
 - ``tuning``: trials on validation images, freezing the winners.
+- ``exchange``: archives of results, one sweep out of several folders, frames for Python.
 - ``slurm``: a sweep as jobs: layout, submission, what became of them, cancelling.
 - ``perf``: ``make perf``.
 - ``cli``: the commands: each parses its arguments and calls one function.
 
 Methods (``methods``) and data sets (``datasets``) are packages beside this one; the loop knows none of them by name.
 """
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmark.exchange.loading import LoadedSweep
+
+
+def load(folder: str | Path) -> "LoadedSweep":
+    """The records of a results folder, such as ``results/quick``, as pandas frames; see ``docs/python.md``. Imports no torch."""
+    from benchmark.exchange import loading
+
+    return loading.load(folder)

@@ -21,30 +21,36 @@ from typing import Any
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them: numbers, UUIDs or MIG ids; none after an invalid one.
 
-    Where the variable is not set: MIG slices by their ids, of which CUDA by itself would take one; else a number per GPU. CUDA numbers what
-    it finds, whatever the device files are called; under WSL there are none, and the driver's own list counts.
+    Where the variable is not set: MIG slices by their ids, of which CUDA by itself would take one, beside whole GPUs by theirs; else a
+    number per GPU. CUDA numbers what it finds, whatever the device files are called; under WSL, without any, the driver's list counts.
     """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         files = [str(n) for n, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
         if not files and not Path("/dev/dxg").exists():
             return []
-        gpus, slices = driver_list()
-        return slices or files or [str(n) for n in range(gpus)]
+        gpus, ids = driver_list()
+        return ids or files or [str(n) for n in range(gpus)]
     names = (part.strip() for part in listed.split(","))
     return list(itertools.takewhile(lambda name: name.isdecimal() or name.startswith(("GPU-", "MIG-")), names))
 
 
 @functools.cache
 def driver_list() -> tuple[int, list[str]]:
-    """How many GPUs ``nvidia-smi -L`` lists, and the ids of their MIG slices; (0, []) without it."""
+    """How many GPUs ``nvidia-smi -L`` lists, and where some are in MIG slices the ids of slices and whole GPUs; (0, []) without it."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return 0, []
-    lines = [line.strip() for line in done.stdout.splitlines()]
-    slices = [line.rpartition("UUID: ")[2].rstrip(")") for line in lines if line.startswith("MIG ") and "UUID: " in line]
-    return sum(line.startswith("GPU ") for line in lines), slices
+    found: list[tuple[str, list[str]]] = []  # each GPU with its slices
+    for line in map(str.strip, done.stdout.splitlines()):
+        uuid = line.rpartition("UUID: ")[2].rstrip(")")
+        if line.startswith("GPU "):
+            found.append((uuid, []))
+        elif line.startswith("MIG ") and "UUID: " in line and found:
+            found[-1][1].append(uuid)
+    ids = [name for gpu, slices in found for name in (slices or [gpu])]
+    return len(found), ids if any(slices for _, slices in found) else []
 
 
 def cpu_count() -> int:

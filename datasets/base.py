@@ -32,12 +32,14 @@ class DataError(ValueError):
 class Use:
     """Which data set is used, ``name`` or ``name:PATH``, and where the test split of the user's own images comes from.
 
-    split: share of each class that is train, the rest is test. test_from: the split that is test. See :mod:`datasets.division`.
+    split: share of each class that is train, the rest is test. test_from: the split that is test. See :mod:`datasets.division`. whole: the
+    user's own images are used for their test split alone: where they come without any split, all of them are test.
     """
 
     text: str
     split: float | None = None
     test_from: str | None = None
+    whole: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -194,9 +196,11 @@ def open_dataset(use: str | Use, partial: bool = False) -> DataSet:
     wanted = Use(use) if isinstance(use, str) else use
     name, _, text = wanted.text.partition(":")
     cls, path = data_class(name), _expanded(text) if text else None
-    options = {key: value for key in ("split", "test_from") if (value := getattr(wanted, key)) is not None}
+    options: dict[str, Any] = {key: value for key in ("split", "test_from") if (value := getattr(wanted, key)) is not None}
     if options and not cls.own:
         raise DataError(f"data set '{name}' comes with its splits and takes no '{next(iter(options))}'")
+    if wanted.whole and cls.own:
+        options["whole"] = True
     dataset = cast(Callable[..., DataSet], cls)(path, **options)  # each subclass has an __init__ of its own
     if dataset.missing and not partial and not _partial(name, path):
         raise DataError(_missing(dataset, wanted))

@@ -1,18 +1,19 @@
 """Any image folder, read as torchvision's ImageFolder does: ``train/<class>/...``, ``test/<class>/...``, optionally ``val/<class>/...``."""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datasets.base import DataError, DataSet, Item
+from datasets.classes import composed
 from datasets.division import with_test
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's ``IMG_EXTENSIONS``; other files, and names that begin with a dot, are not images."""
 
 LAYOUT = "expected train/<class>/<image> and test/<class>/<image>, optionally val/<class>/<image>"
+WHOLE_LAYOUT = "expected <class>/<image>, or test/<class>/<image>"
 
 
 class Folder(DataSet):
@@ -20,7 +21,8 @@ class Folder(DataSet):
 
     Other splits may lack some of them, and are matched by name, whatever the Unicode form. test_from: the folder beside ``train/`` that is
     test where there is no ``test/``. split: the share of each class that is train, of images without a test split: those of ``train/``, or
-    of class folders that lie directly in the given one. See :mod:`datasets.division`.
+    of class folders that lie directly in the given one. See :mod:`datasets.division`. whole: without ``train/`` the class folders in the
+    given one, or those in its ``test/``, are test, and give the classes.
     """
 
     licence = "the owner's"
@@ -29,13 +31,13 @@ class Folder(DataSet):
     layouts = "train/<class>/<image> and test/<class>/<image>; without test/: test_from or split; class folders alone: split"
     own = True
 
-    def __init__(self, path: Path | None, split: float | None = None, test_from: str | None = None) -> None:
+    def __init__(self, path: Path | None, split: float | None = None, test_from: str | None = None, whole: bool = False) -> None:
         if path is None:
             raise DataError("data set 'folder' needs a path: 'folder:PATH'")
         if not path.is_dir():
-            raise DataError(f"image folder '{path}' is not a folder; {LAYOUT}")
-        folders = _splits(path, split, test_from)
-        self.classes = _class_names(folders["train"])
+            raise DataError(f"image folder '{path}' is not a folder; {WHOLE_LAYOUT if whole else LAYOUT}")
+        folders = _whole(path) if whole and split is None and not (path / "train").is_dir() else _splits(path, split, test_from)
+        self.classes = _class_names(next(iter(folders.values())))
         self._left_out: Counter[str] = Counter()
         self._absent: list[str] = []
         splits = {name: self._items(name, folder) for name, folder in folders.items()}
@@ -46,7 +48,7 @@ class Folder(DataSet):
         names = self._matched(folder)
         items, absent = [], []
         for label, name in enumerate(self.classes):
-            place = names.get(_form(name))
+            place = names.get(composed(name))
             found = [] if place is None else [Item(f"{place}/{key}", label, Path(path)) for key, path in self._images(folder / place)]
             if not found and split == "train":
                 raise DataError(f"{folder / name} holds no image (extensions: {', '.join(EXTENSIONS)})")
@@ -62,10 +64,10 @@ class Folder(DataSet):
         """The class folders of a split, by the composed form of their names."""
         found = _class_names(folder)
         _check_forms(folder, found)
-        names = {_form(name): name for name in found}
-        expected = {_form(name) for name in self.classes}
+        names = {composed(name): name for name in found}
+        expected = {composed(name) for name in self.classes}
         if extra := sorted(name for form, name in names.items() if form not in expected):
-            missing = sorted(name for name in self.classes if _form(name) not in names)
+            missing = sorted(name for name in self.classes if composed(name) not in names)
             raise DataError(f"{folder} and train/ differ in classes: missing {missing or 'none'}, not in train {extra}")
         if len(self.classes) < 2:
             raise DataError(f"{folder} has {len(self.classes)} class folders; at least 2 are needed ({LAYOUT})")
@@ -90,6 +92,12 @@ def _splits(path: Path, split: float | None, test_from: str | None) -> dict[str,
     if "test" not in folders and split is None and test_from is None:
         raise DataError(f"image folder '{path}' has no test/ ({LAYOUT}; found: {_found(path)}){_hint(path)}")
     return folders
+
+
+def _whole(path: Path) -> dict[str, Path]:
+    """The folder of ``test`` where there is no other split."""
+    inside = path / "test"
+    return {"test": inside if inside.is_dir() and _class_names(inside) else path}
 
 
 def _hint(path: Path) -> str:
@@ -125,13 +133,9 @@ def left_out(suffixes: Counter[str]) -> list[str]:
     return [f"{suffixes.total()} files are no images that are read ({named}; read are {', '.join(EXTENSIONS)})"]
 
 
-def _form(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
 def _check_forms(folder: Path, names: Iterable[str]) -> None:
     """Two class folders may look alike: a name with accents has a composed and a decomposed form."""
-    twice = [name for name, count in Counter(map(_form, names)).items() if count > 1]
+    twice = [name for name, count in Counter(map(composed, names)).items() if count > 1]
     if twice:
         raise DataError(f"{folder}: there are two folders '{twice[0]}', which differ in Unicode form alone (NFC, NFD): put them together")
 

@@ -23,6 +23,7 @@ class Listed(DataSet):
 
     The file is UTF-8, its first line names the columns, in any order and with others beside them; commas, semicolons or tabs separate.
     Without the column ``split``, or without rows of ``test``, see the options ``split`` and ``test_from`` of :mod:`datasets.division`.
+    whole: rows that are all of one split are test, and give the classes.
     """
 
     licence = "the owner's"
@@ -31,18 +32,22 @@ class Listed(DataSet):
     layouts = "a CSV file with the columns path, label and split (train, val or test); without split, or without test: split or test_from"
     own = True
 
-    def __init__(self, path: Path | None, split: float | None = None, test_from: str | None = None) -> None:
+    def __init__(self, path: Path | None, split: float | None = None, test_from: str | None = None, whole: bool = False) -> None:
         if path is None:
             raise DataError("data set 'csv' needs a file: 'csv:FILE'")
         rows = list(_rows(path))
         found = [name for name in SPLITS if any(row.split == name for row in rows)]
-        if "train" not in found:
+        only_test = whole and split is None and len(found) == 1
+        if only_test:
+            rows, found = [row._replace(split="test") for row in rows], ["test"]
+        elif "train" not in found:
             raise DataError(f"{path} lists no training image{' (split: train)' if found else ''}")
         if "test" not in found and split is None and test_from is None:
             raise DataError(f"{path} lists no test image: give a column 'split' with train and test, {_hint(path, found)}")
-        self.classes = tuple(sorted({row.label for row in rows if row.split == "train"}))
+        naming = "test" if only_test else "train"
+        self.classes = tuple(sorted({row.label for row in rows if row.split == naming}))
         if len(self.classes) < 2:
-            raise DataError(f"{path} lists {len(self.classes)} class in train; at least 2 are needed")
+            raise DataError(f"{path} lists {len(self.classes)} class in {naming}; at least 2 are needed")
         numbers = {label: number for number, label in enumerate(self.classes)}
         splits: dict[str, list[Item]] = {name: [] for name in found}
         missing = []

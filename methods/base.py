@@ -211,6 +211,7 @@ class Component:
     whose class weights need not sum to one. moves_weights: overrides ``second_pass``; chooses_weights: overrides ``finish``; a
     composition has at most one of each. adds_parameters: puts parameters of its own into the backbone, which is undefined beside
     ``pairs_parameters``: sets each parameter of the backbone against the source's.
+    every: the options that say after how many steps something comes again: ``plan`` warns of one that no run is long enough for.
     color, marker: how figures draw the method (``"#rrggbb"``, matplotlib's marker); variant_looks: the same pair per named variant.
     ``hard_labels`` and ``needs_source_head`` may be narrowed or widened on the instance, where an option decides.
     """
@@ -237,6 +238,7 @@ class Component:
     moves_weights: ClassVar[bool] = False
     chooses_weights: ClassVar[bool] = False
     adds_parameters: ClassVar[bool] = False
+    every: ClassVar[tuple[str, ...]] = ()
     pairs_parameters: ClassVar[bool] = False
     fast: ClassVar[Mapping[str, Any]] = {}
     color: ClassVar[str] = ""

@@ -83,6 +83,7 @@ class Smile(Component):
     needs_source_head = True
     neutral: ClassVar = {"alpha": 0.0, "feature_weight": 0.0, "source_weight": 0.0}
     legacy: ClassVar = {"off_last": 0.0, "head_decay": None}
+    every = ("ema_every",)
     forwards = 2
 
     def __init__(

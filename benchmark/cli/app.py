@@ -76,6 +76,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep the table up to date until the sweep ends.")] = False,
 ) -> None:
     """Show how far a sweep is."""
+    from benchmark.config import kept_claims
     from benchmark.slurm import jobs
     from benchmark.sweep import status as states
 
@@ -85,6 +86,8 @@ def status(
         states.watch(folder, run_ids, console)
     else:
         console.print(states.render(states.collect(folder, run_ids)))
+        if line := kept_claims.together(folder, found.claims).about_late():
+            say(console, line, "yellow")
         jobs.show_jobs(folder, console)
 
 
@@ -173,6 +176,37 @@ def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all 
     from benchmark.cli import logs as reading
 
     reading.show(run_id, results, console)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Results folders, archives of pack; and KEY=VALUE changes.")],
+    into: Annotated[str, typer.Option(help="The sweep: a sweep file, or the name of one in sweeps/.")],
+    out: Out = None,
+) -> None:
+    """Bring the finished runs of other machines' results folders into one sweep. Nothing is overwritten; safe to repeat."""
+    from benchmark.exchange import merge as merging
+
+    named, assignments = _paths_and_assignments(folders)
+    raise typer.Exit(merging.run(named, into, assignments, out, console))
+
+
+@app.command()
+def pack(
+    what: Annotated[list[str], typer.Argument(metavar="SWEEP|RUN...", help="A sweep or its results folder; or runs: ids or folders.")],
+    to: Annotated[Path | None, typer.Option(help="The archive (default: <sweep>.tar.gz here).")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results"),
+) -> None:
+    """Make one archive of finished runs, without checkpoints and weights, for merge on another machine."""
+    from benchmark.exchange import pack as packing
+
+    packing.run(what, to, results, console)
+
+
+def _paths_and_assignments(words: list[str]) -> tuple[list[Path], list[str]]:
+    """Arguments that are paths, and those that are ``key=value``; what exists is a path."""
+    assignments = [word for word in words if "=" in word and not Path(word).exists()]
+    return [Path(word) for word in words if word not in assignments], assignments
 
 
 def _load(sweep: str, assignments: list[str] | None, out: Path | None) -> "tuple[Sweep, Path]":

@@ -106,8 +106,9 @@ def _gpus() -> Iterator[Line]:
         yield not visible, f"torch (built for CUDA {said['built for'] or 'none: a build for the CPU'}) uses none: {reason}"
         if visible:
             yield False, "runtime.device=cpu runs here all the same"
-    if listed is None and any(str(path).endswith("cap") for path in Path("/dev/nvidia-caps").glob("*cap")):
-        yield True, "MIG slices may be on: without CUDA_VISIBLE_DEVICES one slice is used"
+    slices = any(str(path).endswith("cap") for path in Path("/dev/nvidia-caps").glob("*cap"))
+    if listed is None and slices and not any(name.startswith("MIG-") for name in visible):
+        yield True, "MIG slices may be on, and nvidia-smi does not list them: without CUDA_VISIBLE_DEVICES one slice is used"
 
 
 def _auto() -> Iterator[Line]:
@@ -147,8 +148,10 @@ def _results() -> Iterator[Line]:
 def _place(path: Path) -> Iterator[Line]:
     folder = _existing(path)
     free = shutil.disk_usage(folder).free / 2**30
-    writable = os.access(folder, os.W_OK | os.X_OK)
-    yield writable and free >= _ENOUGH_GIB, f"{path.absolute()}, {free:.1f} GiB free" + ("" if writable else ", not writable")
+    above = path.absolute().relative_to(folder).parts[:1]
+    taken = [name for name in above if os.path.lexists(folder / name)]  # a file, or a link to nowhere
+    wrong = f", {folder / taken[0]} is no folder" if taken else "" if os.access(folder, os.W_OK | os.X_OK) else ", not writable"
+    yield not wrong and free >= _ENOUGH_GIB, f"{path.absolute()}, {free:.1f} GiB free{wrong}"
 
 
 def _existing(path: Path) -> Path:

@@ -6,7 +6,7 @@ from rich.table import Table
 import methods
 from benchmark.config import weights
 from benchmark.config.entries import WrittenComponent, parse_entry
-from benchmark.config.grid import SWEEPS
+from benchmark.config.grid import built_in
 from benchmark.config.method_options import MethodInfo, check_composition, composition_cost, method_info
 from benchmark.storage import yamlio
 from benchmark.terminal import say
@@ -94,7 +94,7 @@ def backbones_table(console: Console) -> None:
 def sweeps_table(console: Console) -> None:
     """Sweep files with the first line of their header."""
     table = Table("sweep", "command")
-    for path in sorted(SWEEPS.glob("*.yaml")):
+    for path in built_in():
         first = path.read_text(encoding="utf-8").splitlines()[0]
         table.add_row(str(yamlio.read(path)["name"]), first.lstrip("# ") if first.startswith("#") else "")
     console.print(table)

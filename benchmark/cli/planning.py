@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmark.config import kept_claims
 from benchmark.config.grid import Sweep
 from benchmark.devices import explain_auto
 from benchmark.slurm import submit
@@ -36,6 +37,8 @@ def show_plan(plan: Plan, console: Console) -> None:
     for line in dict.fromkeys(line for settings in plan.sweep.settings for line in explain_auto(settings, workers)):
         say(console, line)
     say(console, summary(plan))
+    if line := kept_claims.together(plan.out, plan.sweep.claims).about_late():
+        say(console, line, "yellow")
     for reason, count in plan.reasons("stale"):
         say(console, f"stale: {count} done with {reason}")
     for reason, count in plan.reasons("failed"):

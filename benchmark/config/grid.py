@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from benchmark.config import kept_auto, weights
+from benchmark.config import claim_file, kept_auto, weights
 from benchmark.config.entries import Entry, WrittenComponent, in_folders, parse_dataset, parse_entry, unique
 from benchmark.config.kept_auto import NOTHING_KEPT, KeptAuto
 from benchmark.config.method_options import check_composition, method_info
@@ -31,6 +31,7 @@ from benchmark.config.slurm_options import Slurm
 from benchmark.config.sweep_file import Override, SweepFile
 from benchmark.devices import Settings, resolve_auto, visible_gpus
 from benchmark.errors import UsageError, unknown
+from benchmark.report.collect import StatedClaim
 from benchmark.storage import yamlio
 from datasets.base import cache_root
 
@@ -52,7 +53,8 @@ _MATCHES = ("method", "label", "dataset", "fraction", "seed")
 class Origin:
     """Where a sweep comes from. name: the file as it was named, or '' for a single run of the command line. assignments: ``key=value``, as
     given. file: the keys with the assignments applied; extra: those to options of components. raw: the mapping that ``file`` was read from.
-    where: for messages. out: the results folder that was asked for, None for the usual one.
+    where: for messages. out: the results folder that was asked for, None for the usual one. claims_in: what messages call the file of the
+    claims, ``where`` unless they were included.
     """
 
     name: str
@@ -62,6 +64,12 @@ class Origin:
     raw: Mapping[str, Any]
     where: str
     out: Path | None = None
+    claims_in: str = ""
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the assignments change what is crossed: parts of the file may then have nothing left to be about."""
+        return any(assignment.partition("=")[0] in _AXES for assignment in self.assignments)
 
     @property
     def shown(self) -> str:
@@ -85,6 +93,11 @@ class Origin:
     def auto(self) -> KeptAuto:
         """What ``auto`` meant when the sweep's first runs were made, on whatever machine."""
         return kept_auto.read(self.folder) if self.name else KeptAuto()
+
+    def claims(self, methods: Sequence[str]) -> tuple[StatedClaim, ...]:
+        """What the file states of its ``methods``."""
+        assert not isinstance(self.file.claims, str)
+        return claim_file.parse(self.file.claims, methods, self.claims_in or self.where, relaxed=self.crossed)
 
     def about_auto(self) -> str:
         """What to say where this machine has other devices than the one on which the sweep began; else ''."""
@@ -113,7 +126,8 @@ class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
     selection: how settings were chosen, in words; '' where none were. winners: those it takes. origin: None for a made-up one.
-    give_up_after, slurm: as in the file. settings: what ``auto`` came to, each that occurs once.
+    give_up_after, slurm, columns: as in the file. settings: what ``auto`` came to, each that occurs once. claims: what the file states,
+    without the time.
     """
 
     name: str
@@ -127,17 +141,22 @@ class Sweep:
     give_up_after: int | None = None
     slurm: Slurm = field(default_factory=Slurm)
     settings: tuple[Settings, ...] = ()
+    claims: tuple[StatedClaim, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
-def load(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Sweep:
-    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied."""
+def load(name: str, assignments: Sequence[str] = (), out: Path | None = None, auto: KeptAuto | None = None) -> Sweep:
+    """The sweep in file ``name`` (a path, or a name under ``sweeps/``) with ``key=value`` assignments applied.
+
+    auto: what ``auto`` means; None: what is kept in the results folder.
+    """
     origin = read(name, assignments, out)
-    sweep = expand(origin.file, origin.extra, origin.where, origin.auto)
+    sweep = expand(origin.file, origin.extra, origin.where, origin.auto if auto is None else auto)
     if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
         raise UsageError(
             f"{origin.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
         )
-    return replace(sweep, origin=origin)
+    return replace(sweep, origin=origin, claims=origin.claims(sweep.methods))
 
 
 def read(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Origin:
@@ -147,20 +166,29 @@ def read(name: str, assignments: Sequence[str] = (), out: Path | None = None) ->
     extra = [_assign(raw, assignment) for assignment in assignments]
     where = str(path) if not assignments else f"{path} with {' '.join(assignments)}"
     file = validate(SweepFile, raw, where)
-    crossed = any(assignment.partition("=")[0] in _AXES for assignment in assignments)
-    if crossed:
+    claims_in = ""
+    if isinstance(file.claims, str):
+        raw["claims"], claims_in = claim_file.included(file.claims, path.parent, SWEEPS, where)
+        file = file.model_copy(update={"claims": raw["claims"]})
+    origin = Origin(name, tuple(assignments), file, tuple(override for override in extra if override), raw, where, out, claims_in)
+    if origin.crossed:
         relaxed = [override.model_copy(update={"optional": True}) for override in file.overrides]
-        file = file.model_copy(update={"overrides": relaxed})
+        origin = replace(origin, file=file.model_copy(update={"overrides": relaxed}))
     if file.tune is not None:
-        file.tune.check([parse_entry(item, where).label for item in file.methods], where, crossed)
-    return Origin(name, tuple(assignments), file, tuple(override for override in extra if override), raw, where, out)
+        file.tune.check([parse_entry(item, where).label for item in file.methods], where, origin.crossed)
+    return origin
+
+
+def built_in() -> list[Path]:
+    """The sweep files of the project."""
+    return sorted(path for path in SWEEPS.glob("*.yaml") if not path.name.startswith(claim_file.PREFIX))
 
 
 def find(name: str) -> Path:
     """The file of a sweep given as a path or as the name of a built-in one."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else SWEEPS / f"{name}.yaml"
-    if not path.is_file():
-        raise UsageError(unknown("sweep", name, [p.stem for p in SWEEPS.glob("*.yaml")]) + ", or a path to a .yaml file")
+    if not path.is_file() or (path.parent == SWEEPS and path not in built_in()):
+        raise UsageError(unknown("sweep", name, [p.stem for p in built_in()]) + ", or a path to a .yaml file")
     return path
 
 
@@ -222,6 +250,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
         give_up_after=file.give_up_after,
         slurm=file.slurm,
         settings=tuple(dict.fromkeys(settled.values())),
+        columns=tuple(file.columns),
     )
 
 
@@ -332,6 +361,8 @@ def single(assignments: Sequence[str], out: Path | None = None) -> Sweep:
     raw: dict[str, Any] = {"name": "single", "seeds": [0]}
     lists = {"method": "methods", "dataset": "datasets", "seed": "seeds", "fraction": "fractions"}
     extra = tuple(override for assignment in assignments if (override := _assign(raw, assignment)))
+    if "claims" in raw:
+        raise UsageError("command line: claims: one run compares nothing: state them in the file of a sweep")
     for key, plural in lists.items():
         if key in raw:
             raw[plural] = [raw.pop(key)]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+import datasets
 from benchmark.config.method_options import method_info
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
@@ -32,6 +33,7 @@ LEGACY: dict[str, Any] = {
     "data.train_list": None,
     "data.split": None,
     "data.test_from": None,
+    "data.also_test": None,
     "evaluation.test": True,
     "evaluation.snapshots": 0,
     "fold_bn": "off",
@@ -64,10 +66,50 @@ every protocol, the last iterate is evaluated. ``vit``: for transformers, after 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
+_SPLIT_NAMES = ("train", "val", "test", "test_mean_class")
+"""What a second test set may not be called: the columns of its numbers begin with its name."""
+
+
 class Section(BaseModel):
     """Base of all sections: frozen, strict types, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class AlsoTest(Section):
+    """A second test set, of the classes of the first: its test split, or all of it where it has no split, is evaluated beside ``test``.
+
+    name: what its numbers and files are called by. use, split, test_from: as those of a data set.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+    use: str
+    split: Annotated[float, Field(gt=0, lt=1)] | None = None
+    test_from: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_split(cls, value: str) -> str:
+        if value in _SPLIT_NAMES:
+            raise ValueError(f"{', '.join(_SPLIT_NAMES)} are taken: give it a name of its own, such as shifted")
+        return value
+
+    @field_validator("use")
+    @classmethod
+    def _is_a_data_set(cls, value: str) -> str:
+        if (kind := value.partition(":")[0]) not in datasets.DATASETS:
+            raise ValueError(unknown("data set", kind, datasets.DATASETS))
+        return value
+
+    @field_validator("test_from")
+    @classmethod
+    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return _one_source_of_test(value, info)
+
+    @property
+    def source(self) -> Use:
+        """What :func:`datasets.base.open_dataset` opens."""
+        return Use(self.use, self.split, self.test_from, whole=True)
 
 
 class Data(Section):
@@ -75,6 +117,7 @@ class Data(Section):
 
     resize: pixels, of the shorter side when ``keep_aspect``, else of both sides. test_images: a fixed stratified part of the test split.
     split, test_from: where the test split of the user's own images comes from, see :mod:`datasets.division`.
+    also_test: a second test set that the trained network is evaluated on.
     train_list: a file that names the training images (a published list, ``path label`` per line) in place of ``sampling``; its content,
     not its path, is part of a run's identity, and ``fraction`` only says what share it stands for.
     """
@@ -90,13 +133,12 @@ class Data(Section):
     train_list: str | None = None
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     test_images: Annotated[int, Field(ge=2, le=10**9)] | None = None
+    also_test: AlsoTest | None = None
 
     @field_validator("test_from")
     @classmethod
-    def _one_source_of_test(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("split") is not None:
-            raise ValueError("'split' and 'test_from' exclude each other")
-        return value
+    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return _one_source_of_test(value, info)
 
     @property
     def source(self) -> Use:
@@ -191,14 +233,15 @@ class Evaluation(Section):
 class Runtime(Section):
     """How a run is carried out; none of it is part of its identity.
 
-    workers_per_gpu: worker processes that share each visible GPU. tensorboard: write event files as well.
+    workers_per_gpu: worker processes that share each visible GPU. keep_weights: write the evaluated network of every run (``last``), or
+    of the best run of each cell (:mod:`benchmark.training.kept_weights`). tensorboard: write event files as well.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
     workers_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 15.0
-    keep_weights: Literal[False, "last"] = False
+    keep_weights: Literal[False, "last", "best_per_cell"] = False
     tensorboard: bool = False
 
 
@@ -240,7 +283,9 @@ class RunConfig(Section):
     def identity(self) -> dict[str, Any]:
         """What the hash covers."""
         config = self.model_dump(mode="json", exclude={"sweep", "method", "runtime", "backbone", "components", "protocol"})
-        del config["data"]["use"]
+        for section in (config["data"], config["data"]["also_test"]):
+            if section is not None:
+                del section["use"]
         if self.data.train_list is not None:
             config["data"]["train_list"] = file_sha256(Path(self.data.train_list))
         for path, value in LEGACY.items():
@@ -307,6 +352,12 @@ def validate(model: type[Model], value: Any, where: str, section: str = "") -> M
         raise UsageError("\n".join(dict.fromkeys(lines))) from error
 
 
+def _one_source_of_test(value: str | None, info: ValidationInfo) -> str | None:
+    if value is not None and info.data.get("split") is not None:
+        raise ValueError("'split' and 'test_from' exclude each other")
+    return value
+
+
 def check_together(evaluation: Evaluation, data: Data, training: Training, linearity: Linearity, where: str) -> None:
     """Refuse a crop that is larger than the images, a run that would score nothing, or snapshots that would not be snapshots."""
     if data.resize is not None and data.resize < training.image_size:
@@ -320,6 +371,7 @@ def check_together(evaluation: Evaluation, data: Data, training: Training, linea
         ("data.val_fraction", data.val_fraction == 0, "above 0: nothing else is left to score"),
         ("linearity.pairs", linearity.pairs > 0, "0: linearity is measured on test pairs too"),
         ("evaluation.snapshots", count > 0, "0: snapshots are scored on test"),
+        ("data.also_test", data.also_test is not None, "null: it is evaluated beside test"),
     ):
         if wrong:
             raise UsageError(f"{where}: evaluation.test: false needs {key} {right}")

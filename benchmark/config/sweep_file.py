@@ -8,6 +8,8 @@ from benchmark.config import weights
 from benchmark.config.run_config import Fraction, Section
 from benchmark.config.slurm_options import Slurm
 from benchmark.config.tune_options import Tune
+from benchmark.errors import unknown
+from benchmark.report.measures import COLUMN_NAMES
 
 MOST_SEEDS = 100_000
 
@@ -28,6 +30,7 @@ class SweepFile(Section):
 
     tune: what ``tune`` searches. selection: the file of winners that ``select`` wrote, whose settings the runs take.
     give_up_after: this many runs that all fail alike, before any is done, stop the sweep (null: never). slurm: how jobs are submitted.
+    claims: what is expected (:mod:`benchmark.config.claim_file`), or the file that says it. columns: what main tables show besides.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
@@ -52,12 +55,24 @@ class SweepFile(Section):
     selection: str | None = None
     give_up_after: Annotated[int, Field(ge=1)] | None = 5
     slurm: Slurm = Slurm()
+    claims: str | list[dict[str, Any]] = []
+    columns: list[str] = []
 
     @field_validator("name")
     @classmethod
     def _is_a_folder_below_results(cls, value: str) -> str:
         if not value.strip("."):
             raise ValueError("this names no folder of its own: use a letter or digit")
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_known(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in COLUMN_NAMES:
+                raise ValueError(unknown("column", name, COLUMN_NAMES))
+            if value.count(name) > 1:
+                raise ValueError(f"'{name}' is given twice")
         return value
 
     @field_validator("data")

@@ -12,9 +12,10 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from benchmark.report.cells import Cell, Group, accuracy, percent
+from benchmark.report.cells import Cell, Group, percent
 from benchmark.report.collect import Run
 from benchmark.report.intervals import LEVEL, RESAMPLES, mean
+from benchmark.report.measures import accuracy
 
 MIN_DATASETS = 11
 """Fewest data sets for a test across them: Demšar 2006, section 3.2.2, asks for N > 10."""

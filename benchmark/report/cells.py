@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
 from benchmark.report.intervals import Difference, Interval, difference, holm, paired_p, t_interval
+from benchmark.report.measures import Read, accuracy
 
 LARGE_TERM = 10
 """A loss term of more than this many times the cross-entropy is warned of."""
@@ -91,6 +92,11 @@ class Group:
     def runs(self) -> tuple[Run, ...]:
         return tuple(run for cell in self.cells for run in cell.runs)
 
+    @property
+    def second_tests(self) -> tuple[str, ...]:
+        """Names of the second test sets of its runs."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.record.get("also_test", {})))
+
     def cell(self, method: str) -> Cell | None:
         return next((cell for cell in self.cells if cell.method == method), None)
 
@@ -116,37 +122,6 @@ def given(value: _T | None) -> _T:
     """``value``, which the caller knows to be there."""
     assert value is not None
     return value
-
-
-def accuracy(run: Run) -> float:
-    """Test accuracy in percent."""
-    return 100 * run.record["test_accuracy"]
-
-
-def mean_class_accuracy(run: Run) -> float:
-    """Mean of the per-class test accuracies in percent."""
-    return 100 * run.record["test_mean_class_accuracy"]
-
-
-def minutes(run: Run) -> float:
-    """Wall time of the whole run in minutes."""
-    return run.record["wall_seconds"] / 60
-
-
-def images_per_second(run: Run) -> float:
-    """Training images per second, set-up and evaluation apart."""
-    return run.record["images_per_second"]
-
-
-def peak_memory_mib(run: Run) -> float | None:
-    """Peak memory in MiB, or None where it was not measured."""
-    size = run.record.get("peak_memory_bytes")
-    return None if size is None else size / 2**20
-
-
-def gap(split: str, name: str) -> Callable[[Run], float | None]:
-    """Reader of one linearity gap, for :meth:`Cell.interval`."""
-    return lambda run: run.gap(split, name)
 
 
 def percent(fraction: float) -> str:
@@ -202,9 +177,14 @@ def pair(cell: Cell, base: Cell | None) -> Difference:
 
 
 def paired_values(cell: Cell, base: Cell | None) -> list[float]:
-    """Differences of test accuracy cell - base in points, by rising seed.
+    """Differences of test accuracy cell - base in points, by rising seed; NotPaired as :func:`paired_by_seed`."""
+    return list(paired_by_seed(cell, base, accuracy).values())
 
-    NotPaired where they share no seed, or where a shared seed was trained on different images.
+
+def paired_by_seed(cell: Cell, base: Cell | None, read: Read) -> dict[int, float]:
+    """Differences cell - base of what ``read`` gives, by rising seed; seeds at which one of them lacks it are left out.
+
+    NotPaired where no seed is left, or where a shared seed was trained on different images.
     """
     if base is None or not base.runs:
         raise NotPaired("the baseline has no finished run")
@@ -215,7 +195,11 @@ def paired_values(cell: Cell, base: Cell | None) -> list[float]:
         raise NotPaired(f"no finished seed in common with {base.method}")
     if differing:
         raise NotPaired(f"trained on other images than {base.method} at seed {', '.join(map(str, differing))}")
-    return [accuracy(ours[seed]) - accuracy(theirs[seed]) for seed in shared]
+    both = {seed: (read(ours[seed]), read(theirs[seed])) for seed in shared}
+    found = {seed: a - b for seed, (a, b) in both.items() if a is not None and b is not None}
+    if not found:
+        raise NotPaired("its records lack this measure")
+    return found
 
 
 def _marked(cells: Sequence[Cell]) -> list[Cell]:

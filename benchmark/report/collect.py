@@ -23,8 +23,13 @@ _NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images
 MEASURES = ("feature_gap_rel", "feature_gap", "label_l1", "label_kl")
 """The measures of ``linearity.csv``."""
 
-_DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml")
+PREDICTIONS = "predictions.parquet"
+
+_DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml", PREDICTIONS)
 """Files beside a record that a report is drawn from."""
+
+ALSO_TEST = ("accuracy", "mean_class_accuracy", "nll", "ece")
+"""What a record says of a second test set; accuracies are fractions."""
 
 _GAPS = ("feature", "feature_rel", "label_l1", "label_kl")
 
@@ -45,6 +50,36 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class StatedClaim:
+    """What a sweep says it expects: ``metric`` on ``split`` of ``left`` minus that of ``right`` lies beyond ``margin`` in ``direction``.
+
+    applicable: whether the sweep has both methods. first_seen: when this text was first kept with the sweep, in ISO format. late: ``added``
+    or ``edited`` where runs existed by then, else ''. before: earlier texts that were changed once runs existed, the newest last.
+    withdrawn: when it was taken out although runs existed, else ''.
+    """
+
+    name: str
+    metric: str
+    split: str
+    left: str
+    right: str
+    direction: Literal["higher", "lower"]
+    margin: float
+    applicable: bool = True
+    first_seen: str = ""
+    late: Literal["", "added", "edited"] = ""
+    before: tuple[str, ...] = ()
+    withdrawn: str = ""
+
+    @property
+    def words(self) -> str:
+        """The claim in one line."""
+        beyond = f" by more than {self.margin:g}" if self.margin else ""
+        on = "" if self.metric == "seconds" else f" on {self.split}"
+        return f"{self.left} {self.direction} than {self.right} in {self.metric}{on}{beyond}"
+
+
+@dataclass(frozen=True)
 class SweepInfo:
     """What a report says about the sweep as a whole.
 
@@ -52,7 +87,7 @@ class SweepInfo:
     of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
     :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
     settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that methods
-    declare, by the method's name.
+    declare, by the method's name. ``claims`` are those of the sweep file, ``columns`` what it asks for in the main tables.
     """
 
     name: str
@@ -65,6 +100,8 @@ class SweepInfo:
     selection: str = ""
     tuning: tuple[Tuned, ...] = ()
     looks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    claims: tuple[StatedClaim, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:
@@ -100,6 +137,10 @@ class Run:
         linearity = self.record["linearity"]
         return None if linearity is None else linearity[split][name]
 
+    def also_test(self, name: str, measure: str) -> float | None:
+        """One of ``ALSO_TEST`` on the second test set ``name``, or None where the run has none of this name."""
+        return self.record.get("also_test", {}).get(name, {}).get(measure)
+
     def linearity(self) -> list[dict[str, Any]]:
         """Rows of ``linearity.csv``: ``split`` as text, all else as floats; none where the file was not kept or is damaged."""
         return self._read("linearity.csv", _linearity_rows)[0]
@@ -131,7 +172,9 @@ class Run:
     def files(self) -> list[str]:
         """Names of the files of the run that people read and that were kept."""
         return [
-            name for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", "log.txt") if (self.folder / name).is_file()
+            name
+            for name in ("config.yaml", "record.json", "curves.jsonl", "linearity.csv", PREDICTIONS, "log.txt")
+            if (self.folder / name).is_file()
         ]
 
     def _read(self, name: str, parse: Callable[[str], list[Any]]) -> tuple[list[Any], str]:
@@ -168,6 +211,22 @@ class Collected:
     fingerprint: str
 
 
+def flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Records as flat rows with the columns ``names`` first: gaps by split, other nested values as JSON text."""
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = {name: getattr(run.expected, name) for name in names}
+        for key, value in run.record.items():
+            if key == "linearity":
+                row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
+            elif key == "also_test":
+                row |= {f"{name}_{measure}": number for name, values in value.items() for measure, number in values.items()}
+            elif key not in row:
+                row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        rows.append(row)
+    return rows
+
+
 class _Unreadable(ValueError):
     """A record that cannot be used; the message says what is wrong with it."""
 
@@ -197,6 +256,11 @@ def collect(sweep_dir: Path, expected: Sequence[Expected]) -> Collected:
         extra=_count_extra(sweep_dir / "runs", {item.run_id for item in expected}),
         fingerprint=digest.hexdigest(),
     )
+
+
+def read_run(folder: Path, item: Expected) -> Run | Absent:
+    """The run ``item`` in its ``folder``, or why its record cannot be used; without a look at other runs none is stale."""
+    return _read(folder, item, hashlib.sha256())
 
 
 def _read(folder: Path, item: Expected, digest: Any) -> Run | Absent:
@@ -310,9 +374,19 @@ def _record(content: bytes, run_id: str) -> dict[str, Any]:
         raise _Unreadable("`linearity` is missing")
     if record["linearity"] is not None:
         _check_linearity(record["linearity"])
+    _check_also_test(record.get("also_test", {}))
     if record["run_id"] != run_id:
         raise _Unreadable(f"it belongs to run {record['run_id']}")
     return record
+
+
+def _check_also_test(also: Any) -> None:
+    if not isinstance(also, dict):
+        raise _Unreadable("`also_test` is no mapping of test sets")
+    for name, values in also.items():
+        for key in ALSO_TEST:
+            if not isinstance(values, dict) or not _is_number(values.get(key)):
+                raise _Unreadable(f"`also_test.{name}.{key}` is missing or not a finite number")
 
 
 def _check_linearity(linearity: Any) -> None:
@@ -341,13 +415,20 @@ def _stale(runs: Iterable[Run]) -> list[Absent]:
     stale = []
     for (_, random), group in rivals.items():
         latest = max(group, key=lambda run: (run.record["finished_at"], run.expected.run_id))
-        names = ("data_hash",) if random else ("data_hash", "weights_hash")
+        wanted = _made_with(latest, random)
         for run in group:
-            differing = [name for name in names if run.record[name] != latest.record[name]]
+            differing = [name for name, value in _made_with(run, random).items() if name in wanted and value != wanted[name]]
             if differing:
                 reason = f"{' and '.join(differing)} differ from the latest record of this data set ({latest.expected.run_id})"
                 stale.append(Absent(run.expected, "stale", reason))
     return stale
+
+
+def _made_with(run: Run, random: bool) -> dict[str, Any]:
+    """The hashes of what a run was made with; without weights where those differ from seed to seed."""
+    second = {f"data_hash of '{name}'": values.get("data_hash") for name, values in run.record.get("also_test", {}).items()}
+    weights = {} if random else {"weights_hash": run.record["weights_hash"]}
+    return {"data_hash": run.record["data_hash"], **second, **weights}
 
 
 def _random(run: Run) -> bool:

@@ -10,9 +10,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmark.errors import UsageError
-from benchmark.report.cells import Cell, Group, accuracy, given, hours_of, images_per_second, minutes, peak_memory_mib, term_ratios
+from benchmark.report.cells import Cell, Group, given, hours_of, term_ratios
 from benchmark.report.collect import Expected, Run, SweepInfo, cell_name
 from benchmark.report.intervals import mean
+from benchmark.report.measures import accuracy, images_per_second, minutes, peak_memory_mib
 from benchmark.report.tables import interval_value, p_value
 
 _NEAREST = 3

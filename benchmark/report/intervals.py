@@ -84,6 +84,14 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(centre, centre - half, centre + half, n)
 
 
+def wilson_interval(share: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's score interval of a ``share`` (0 to 1) of ``n`` trials; it has a width at 0 and 1 too."""
+    z2 = float(special.ndtri((1 + level) / 2)) ** 2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 @cache
 def bootstrap_interval(values: tuple[float, ...], level: float = LEVEL) -> tuple[float, float] | None:
     """Bias-corrected and accelerated bootstrap interval of the mean (Efron 1987, by scipy), with a fixed seed.

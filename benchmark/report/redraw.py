@@ -1,24 +1,26 @@
-"""Draws everything a report consists of. The one place that imports pandas."""
+"""Draws everything a report consists of. The one place of the report that imports pandas."""
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from benchmark.report.across import compare_across
+from benchmark.report.across import Across, compare_across
+from benchmark.report.aggregate import AGGREGATE_CAPTION, aggregate, aggregate_csv, aggregate_table
 from benchmark.report.budget import CSV as BUDGET_CSV
 from benchmark.report.budget import budget_csv
-from benchmark.report.cells import group_runs
-from benchmark.report.collect import Collected, Expected, Run, SweepInfo
+from benchmark.report.cells import Group, group_runs
+from benchmark.report.claims import CLAIMS_CAPTION, claims_csv, claims_table, decide
+from benchmark.report.classes import CLASSES_CSV, class_results, classes_csv
+from benchmark.report.collect import Collected, Expected, SweepInfo, flat_rows
+from benchmark.report.effects import ABLATION_CAPTION, ablation_csv, ablation_table, effects
 from benchmark.report.figures.fonts import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
-from benchmark.report.page import render
+from benchmark.report.page import Content, PlainSection, render
 from benchmark.report.style import Looks
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_csv, main_table
@@ -39,14 +41,16 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     """Write all files of the report; ``report.html`` comes last."""
     groups = group_runs(sweep, expected, found)
     across = compare_across(groups)
-    tables, overview, ranks = [main_table(group) for group in groups], overview_tables(groups), ranks_table(across)
+    tables, overview, ranks = [main_table(group, sweep.columns) for group in groups], overview_tables(groups), ranks_table(across)
+    classes = [class_results(group) for group in groups]
+    tables = [replace(table, notes=(*damaged, *table.notes)) for table, (_, damaged) in zip(tables, classes, strict=True)]
     boxes = font_note([*sweep.methods, *(group.dataset for group in groups)])
     if boxes:
         tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, boxes))
     summary = summarise(groups, across, expected, found)
     texts = {
         "tables/main.md": to_markdown(tables, caption(sweep.selection)),
-        "tables/main.csv": main_csv(groups),
+        "tables/main.csv": main_csv(groups, sweep.columns),
         "tables/main.tex": to_latex(tables, sweep.name, caption(sweep.selection)),
         "tables/ranks.md": to_markdown([ranks], RANKS_CAPTION),
         "tables/ranks.csv": ranks_csv(across),
@@ -58,9 +62,14 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
             "tables/overview.csv": overview_csv(groups),
             "tables/overview.tex": to_latex_panels(overview, OVERVIEW_CAPTION, f"{sweep.name}-overview"),
         }
+    extra = _extra(sweep, groups, across)
+    texts |= extra.texts
     optimism = [table for group in groups if (table := optimism_table(group)) is not None]
     if optimism:
         texts |= {"tables/optimism.md": to_markdown(optimism, OPTIMISM_CAPTION), "tables/optimism.csv": optimism_csv(groups)}
+    by_class = [found for found, _ in classes]
+    if any(by_class):
+        texts[CLASSES_CSV] = classes_csv(list(zip(groups, by_class, strict=True)))
     if sweep.tuning:
         texts[f"tables/{BUDGET_CSV}"] = budget_csv(sweep.tuning)
     (sweep_dir / "tables").mkdir(parents=True, exist_ok=True)
@@ -69,16 +78,49 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     _write_runs(sweep_dir, found)
     pictures = write_figures(groups, across, sweep_dir / "figures", Looks(sweep.looks))
     pictures += write_budgets(sweep.tuning, sweep_dir / "figures", Looks(sweep.looks))
-    page = render(sweep, groups, tables, overview, ranks, pictures, summary, found)
+    page = render(Content(sweep, groups, tables, overview, ranks, pictures, summary, found, by_class, extra.sections))
     write_text(sweep_dir / "report.html", page, durable=False)
     figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
-    return Drawn([*tables, *optimism], summary, [*texts, *figures, "runs.csv", "runs.parquet", "report.html"])
+    return Drawn(
+        [*tables, *optimism, *(section.table for section in extra.sections)],
+        summary,
+        [*texts, *figures, "runs.csv", "runs.parquet", "report.html"],
+    )
+
+
+@dataclass(frozen=True)
+class _Extra:
+    """Tables that not every sweep has: their sections of the page, and their files."""
+
+    sections: tuple[PlainSection, ...]
+    texts: dict[str, str]
+
+
+def _extra(sweep: SweepInfo, groups: Sequence[Group], across: Across) -> _Extra:
+    """The claims, where the sweep states any, the aggregates, where tests across data sets are refused, and the ablations."""
+    found: list[tuple[str, str, Table, str, str]] = []
+    if sweep.claims:
+        decisions = decide(sweep.claims, groups)
+        found.append(("claims", "Claims", claims_table(decisions), CLAIMS_CAPTION, claims_csv(decisions)))
+    if (standing := aggregate(groups, across)) is not None:
+        table = aggregate_table(standing)
+        found.append(("aggregate", table.title, table, AGGREGATE_CAPTION, aggregate_csv(standing)))
+    for group in groups:
+        if changes := effects(group):
+            table = ablation_table(group, changes)
+            found.append((f"ablation-{group.slug}", table.title, table, ABLATION_CAPTION, ablation_csv(changes)))
+    texts = {}
+    for name, _, table, words, rows in found:
+        texts[f"tables/{name}.md"] = to_markdown([table], words)
+        texts[f"tables/{name}.csv"] = rows
+        texts[f"tables/{name}.tex"] = to_latex_panels([table], words, f"{sweep.name}-{name}")
+    return _Extra(tuple(PlainSection(name, title, table, words) for name, title, table, words, _ in found), texts)
 
 
 def _write_runs(sweep_dir: Path, found: Collected) -> None:
     names = ("run_id", "dataset", "fraction", "method", "seed")
     absent = [asdict(item.expected) | {"state": item.state, "reason": item.reason} for item in found.absent]
-    frame = pd.DataFrame([row | {"state": "done", "reason": ""} for row in _flat_rows(found.runs, names)] + absent)
+    frame = pd.DataFrame([row | {"state": "done", "reason": ""} for row in flat_rows(found.runs, names)] + absent)
     leading = [name for name in (*names, "state", "reason") if name in frame]
     frame = frame[[*leading, *(name for name in frame if name not in leading)]]
     write_text(sweep_dir / "runs.csv", frame.map(csv_field).to_csv(index=False, lineterminator="\n"), durable=False)
@@ -86,17 +128,3 @@ def _write_runs(sweep_dir: Path, found: Collected) -> None:
     frame.to_parquet(buffer, index=False)
     with replacing(sweep_dir / "runs.parquet", durable=False) as file:
         file.write(buffer.getvalue())
-
-
-def _flat_rows(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Records as flat rows with the columns ``names`` first: gaps by split, other nested values as JSON text."""
-    rows = []
-    for run in runs:
-        row: dict[str, Any] = {name: getattr(run.expected, name) for name in names}
-        for key, value in run.record.items():
-            if key == "linearity":
-                row |= {f"{split}_{name}": gap for split, gaps in (value or {}).items() for name, gap in gaps.items()}
-            elif key not in row:
-                row[key] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
-        rows.append(row)
-    return rows

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmark.report.across import Across
-from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, gap, given
+from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, given
 from benchmark.report.collect import Collected, Expected
+from benchmark.report.effects import ablation_words
 from benchmark.report.intervals import Interval
+from benchmark.report.measures import gap
 from benchmark.report.overview import across_notes
 
 ALPHA = 0.05
@@ -65,7 +67,7 @@ def _group(group: Group) -> list[str]:
     sentences = []
     if base and base.accuracy:
         sentences.append(f"{group.baseline} (the baseline) reaches {_interval(base.accuracy)} % test accuracy.")
-    return sentences + _highest(group) + _tested(group) + _linearity(group)
+    return sentences + _highest(group) + _tested(group) + _linearity(group) + ablation_words(group)
 
 
 def _highest(group: Group) -> list[str]:

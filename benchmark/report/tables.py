@@ -9,21 +9,31 @@ from benchmark.report.cells import (
     Cell,
     Group,
     Hours,
-    gap,
     hours_of,
+    term_ratios,
+)
+from benchmark.report.collect import ALSO_TEST
+from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
+from benchmark.report.measures import (
+    COLUMNS,
+    LOSS_RATIOS,
+    Measure,
+    gap,
     images_per_second,
     mean_class_accuracy,
     minutes,
+    on_second,
     peak_memory_mib,
-    term_ratios,
 )
-from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
 from benchmark.report.text import NONE, Table, Value, csv_text
 
+_Column = tuple[str, Callable[[Cell], Value], bool]
+"""(title, value, whether a narrow terminal shows it)."""
 
-def main_table(group: Group) -> Table:
-    """The main table of one data set × fraction; every cell states its seeds, every absence is a note."""
-    columns = _columns(group)
+
+def main_table(group: Group, asked: Sequence[str] = ()) -> Table:
+    """The main table of one data set × fraction; every cell states its seeds, every absence is a note. asked: columns of the sweep file."""
+    columns = _with_asked(_columns(group), asked)
     return Table(
         title=group.title,
         columns=tuple(title for title, _, _ in columns),
@@ -34,8 +44,7 @@ def main_table(group: Group) -> Table:
     )
 
 
-def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
-    """(title, value, whether a narrow terminal shows it)."""
+def _columns(group: Group) -> list[_Column]:
     hours = hours_of(group.runs)
     bootstrap = (
         [("Bootstrap interval (points)", _bootstrap, False)] if any(c.difference and c.difference.bootstrap for c in group.cells) else []
@@ -48,6 +57,7 @@ def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
         *bootstrap,
         ("p (Holm)", p_value, False),
         ("Mean-class accuracy (%)", lambda c: interval_value(c.interval(mean_class_accuracy)), False),
+        *(column for name in group.second_tests for column in _second_columns(name)),
         ("Feature gap, train", lambda c: _mean(c.interval(gap("train", "feature_rel")), "{:.3f}"), False),
         ("Feature gap, test", lambda c: _mean(c.interval(gap("test", "feature_rel")), "{:.3f}"), True),
         ("Label gap, train", lambda c: _mean(c.interval(gap("train", "label_l1")), "{:.3f}"), False),
@@ -56,6 +66,43 @@ def _columns(group: Group) -> list[tuple[str, Callable[[Cell], Value], bool]]:
         ("Minutes", lambda c: _mean(c.interval(minutes), "{:.2f}"), True),
         (f"{hours.unit[0].upper()}{hours.unit[1:]}, total", lambda c: _hours(c, hours), False),
         ("Peak memory (MiB)", lambda c: _mean(c.interval(peak_memory_mib), "{:.0f}"), False),
+    ]
+
+
+def _with_asked(columns: list[_Column], asked: Sequence[str]) -> list[_Column]:
+    """The columns and those asked for; one that is there already is shown by a narrow terminal, too."""
+    titles = {name: COLUMNS[name].title if name in COLUMNS else "Loss terms (× cross-entropy)" for name in asked}
+    shown = [(title, value, compact or title in titles.values()) for title, value, compact in columns]
+    there = {title for title, _, _ in columns}
+    new = [(titles[name], _asked_value(name), True) for name in asked if titles[name] not in there]
+    return [*shown, *new]
+
+
+def _asked_value(name: str) -> Callable[[Cell], Value]:
+    if name == LOSS_RATIOS:
+        return lambda cell: Value(", ".join(f"{term} {ratio:.2g}" for term, ratio in term_ratios(cell).items()) or NONE)
+    return lambda cell: _measured(cell, COLUMNS[name])
+
+
+def _measured(cell: Cell, measure: Measure) -> Value:
+    """Mean ± half width, with the number of runs where not all of the cell have it."""
+    interval = cell.interval(measure.read)
+    if interval is None:
+        return Value(NONE)
+    text = measure.form.format(interval.mean)
+    text += "" if interval.half_width is None else f" ± {measure.form.format(interval.half_width)}"
+    return Value(text if interval.n == cell.n else f"{text} ({interval.n} of {cell.n})", interval.mean)
+
+
+def _second_columns(name: str) -> list[tuple[str, Callable[[Cell], Value], bool]]:
+    """Those of a second test set."""
+    accuracy, of_classes = on_second(name, "accuracy"), on_second(name, "mean_class_accuracy")
+    nll, ece = on_second(name, "nll"), on_second(name, "ece")
+    return [
+        (f"Accuracy on {name} (%)", lambda c: interval_value(c.interval(accuracy)), True),
+        (f"Mean-class accuracy on {name} (%)", lambda c: interval_value(c.interval(of_classes)), False),
+        (f"NLL on {name}", lambda c: _mean(c.interval(nll), "{:.3f}"), False),
+        (f"ECE on {name}", lambda c: _mean(c.interval(ece), "{:.3f}"), False),
     ]
 
 
@@ -167,13 +214,33 @@ def _marks(group: Group) -> list[str]:
     return [f"No method is marked as best: that takes at least {MIN_PAIRS_TO_MARK} finished seeds of every method"]
 
 
-def main_csv(groups: Sequence[Group]) -> str:
-    """One row per cell with unrounded numbers; accuracies in percent, differences in points, empty where undefined."""
-    rows = [_csv_row(cell, hours) for group in groups for hours in [hours_of(group.runs)] for cell in group.cells]
+def main_csv(groups: Sequence[Group], asked: Sequence[str] = ()) -> str:
+    """One row per cell with unrounded numbers; accuracies in percent, differences in points, empty where undefined.
+
+    asked: columns of the sweep file, last.
+    """
+    second = tuple(dict.fromkeys(name for group in groups for name in group.second_tests))
+    rows = [
+        _csv_row(cell, hours, second) | _asked_fields(cell, asked)
+        for group in groups
+        for hours in [hours_of(group.runs)]
+        for cell in group.cells
+    ]
     return csv_text(list(rows[0]) if rows else ["dataset"], [list(row.values()) for row in rows])
 
 
-def _csv_row(cell: Cell, hours: Hours) -> dict[str, object]:
+def _asked_fields(cell: Cell, asked: Sequence[str]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name in asked:
+        if name == LOSS_RATIOS:
+            fields[name] = ", ".join(f"{term} {ratio!r}" for term, ratio in term_ratios(cell).items()) or None
+        else:
+            interval = cell.interval(COLUMNS[name].read)
+            fields |= {f"{name}_{part}": getattr(interval, part) if interval else None for part in ("mean", "low", "high")}
+    return fields
+
+
+def _csv_row(cell: Cell, hours: Hours, second: Sequence[str]) -> dict[str, object]:
     row: dict[str, object] = {
         "dataset": cell.dataset,
         "fraction": cell.fraction,
@@ -182,6 +249,7 @@ def _csv_row(cell: Cell, hours: Hours) -> dict[str, object]:
         "expected": cell.expected,
     }
     measures = {"accuracy": cell.accuracy, "mean_class_accuracy": cell.interval(mean_class_accuracy), "difference": cell.difference}
+    measures |= {f"{name}_{measure}": cell.interval(on_second(name, measure)) for name in second for measure in ALSO_TEST}
     for split in ("train", "test"):
         for name in ("feature", "feature_rel", "label_l1", "label_kl"):
             measures[f"{split}_{name}"] = cell.interval(gap(split, name))

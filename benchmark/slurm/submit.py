@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmark.config import kept_claims
 from benchmark.config.grid import Sweep
 from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, workers_per_task
 from benchmark.errors import UsageError
@@ -69,6 +70,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
         raise UsageError("\n".join(plan.missing))
     if sweep.origin is not None:
         sweep.origin.keep_auto(sweep.runs, out)
+    kept_claims.keep(out, sweep.claims)
     carry_out.warn(plan, console)
     say(console, f"{sweep.name}: {summary(plan)}")
     submissions = Submissions(out)

@@ -3,6 +3,7 @@
 ``1e-3`` is a number, ``no`` is a word, ``10:30`` is text, ``010`` is ten, a key given twice is an error, a number is finite.
 """
 
+import codecs
 import json
 import re
 from pathlib import Path
@@ -141,10 +142,11 @@ def _check_shape(text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A text file of the user's; one that is no UTF-8 is refused with the line."""
+    """A text file of the user's: UTF-8, or UTF-16 with its mark, as YAML allows; any other is refused with the line."""
     try:
         content = path.read_bytes()
-        return content.decode("utf-8-sig")
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(10) + 1
         raise UsageError(f"{path}: not UTF-8 (line {line}): save it as UTF-8") from error

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from benchmark.config import kept_claims
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.devices import cpu_count, default_workers, no_gpu, worker_devices
@@ -22,6 +23,7 @@ from benchmark.sweep.order import Order, Policy
 from benchmark.sweep.plan import Plan, Planned, data_sets, make, summary
 from benchmark.sweep.progress import open_view
 from benchmark.terminal import clean, say
+from benchmark.training import kept_weights
 from datasets.arena import Decode, find, prepare, verify
 from datasets.base import Use, open_dataset
 
@@ -56,7 +58,10 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
         raise UsageError("\n".join(plan.missing))
     if sweep.origin is not None:
         sweep.origin.keep_auto(sweep.runs, out)
+    kept_claims.keep(out, sweep.claims)
     warn(plan, console)
+    for item in {item.config.canonical: item for item in plan.runs}.values():
+        kept_weights.prune(item.folder, item.config)  # a run that is killed behind its record leaves this undone
     if not plan.todo:
         return 0
     verify_data([item.config for item in plan.todo], console)
@@ -142,8 +147,8 @@ def decode_with_progress(use: Use, decode: Decode, console: Console, partial: bo
 
 
 def warn(plan: Plan, console: Console) -> None:
-    """Say which data sets are not what their name promises, and which entries of ``methods`` are the same."""
+    """Say which data sets are not what their name promises, which entries of ``methods`` are the same, which options cannot act."""
     for line in plan.incomplete:
         say(console, f"not a complete copy, its results compare with no others: {line}", "yellow")
-    for line in plan.alike():
+    for line in [*plan.alike(), *plan.idle()]:
         say(console, line, "yellow")

@@ -10,7 +10,7 @@ from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder
 
-_LABELS = {"sweep", "method", "protocol", "backbone", "data.use"}
+_LABELS = {"sweep", "method", "protocol", "backbone", "data.use", "data.also_test.use"}
 """Keys that are no part of a run's identity."""
 
 
@@ -20,12 +20,12 @@ class Earlier:
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self._found: dict[str, list[RunFolder]] = {}
         for name in names:
-            self._found.setdefault(_cell(name), []).append(RunFolder(folder / name))
+            self._found.setdefault(cell_of(name), []).append(RunFolder(folder / name))
         self._known: dict[tuple, str] = {}
 
     def change(self, config: RunConfig) -> str:
         """The settings in which ``config`` differs from the run of its cell and seed finished last; empty when none is finished."""
-        finished = [run for run in self._found.get(_cell(config.run_id), ()) if run.record_path.exists()]
+        finished = [run for run in self._found.get(cell_of(config.run_id), ()) if run.record_path.exists()]
         if not finished:
             return ""
         last = max(finished, key=_finished_at)
@@ -43,7 +43,8 @@ def _finished_at(run: RunFolder) -> float:
         return 0.0
 
 
-def _cell(run_id: str) -> str:
+def cell_of(run_id: str) -> str:
+    """What a run id says of data set, fraction, method and seed: all but its hash."""
     return run_id.rpartition("-")[0]
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmark.config import weights
 from benchmark.config.grid import Sweep
+from benchmark.config.method_options import method_info
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import RunFolder, clock
@@ -24,6 +25,7 @@ from benchmark.sweep.cost import Estimate, Sample, work
 from benchmark.sweep.progress import duration, size
 from datasets.arena import Decode, find
 from datasets.base import DataError, Use, open_dataset
+from datasets.classes import places
 from datasets.counts import differences
 from datasets.subsets import subset_listed
 
@@ -93,6 +95,20 @@ class Plan:
             lines.append(f"methods: {shown} come to the same{where}: same components, options and settings, under {len(names)} names")
         return lines
 
+    def idle(self) -> list[str]:
+        """A line per option that cannot act in as many steps as its runs have."""
+        lines: dict[str, None] = {}
+        for config in (run.config for run in self.runs):
+            steps = config.training.steps
+            for component in config.components:
+                for key in method_info(component.use).declarations["every"]:
+                    if component.options[key] >= steps:
+                        lines[f"{key}: {component.options[key]} of {config.method} never acts in {steps} steps"] = None
+                off = component.options.get("off_last", 0.0)
+                if off > 0 and round(off * steps) == 0:
+                    lines[f"off_last: {off:g} of {config.method} is not one step of {steps}"] = None
+        return [f"methods: {line}" for line in lines]
+
     def reasons(self, state: str) -> list[tuple[str, int]]:
         """Why runs are ``stale`` or ``failed``, with their number, the most frequent first; reasons that differ in numbers are one."""
         chosen = [run.why for run in self.runs if run.state == state]
@@ -104,6 +120,7 @@ class Plan:
 def make(sweep: Sweep, out: Path) -> Plan:
     """The plan of ``sweep`` in the results folder ``out``."""
     arenas = {key: _look(*key) for key in data_sets(sweep.runs)}
+    _check_classes(sweep.runs, arenas)
     _check_subsets(sweep.runs, {key: found.train for key, found in arenas.items()})
     _check_lists(config for config in sweep.runs if not arenas[config.data.source, config.data.decode].missing)
     hashes, lines = _weights(sweep.runs)
@@ -124,7 +141,9 @@ def make(sweep: Sweep, out: Path) -> Plan:
             record = run.record()
             samples.append(cost.sample(config, record or {}, run.path))
             arena = arenas[config.data.source, config.data.decode]
-            why = _freshness(record, arena, hashes.get(config.backbone) if config.pretrained else None)
+            also = config.data.also_test
+            second = {} if also is None else {also.name: arenas[also.source, config.data.decode]}
+            why = _freshness(record, arena, second, hashes.get(config.backbone) if config.pretrained else None)
         elif state == "failed":
             why = run.failure().get("reason", "failed").strip().splitlines()[0]
         elif state == "new":
@@ -148,7 +167,13 @@ def with_estimate(plan: Plan, found: Estimate) -> Plan:
 
 def data_sets(configs: Iterable[RunConfig]) -> list[tuple[Use, Decode]]:
     """What is decoded for these runs, and how; each once."""
-    return list(dict.fromkeys((config.data.source, config.data.decode) for config in configs))
+    found: dict[tuple[Use, Decode], None] = {}
+    for config in configs:
+        data = config.data
+        found[data.source, data.decode] = None
+        if data.also_test is not None:
+            found[data.also_test.source, data.decode] = None
+    return list(found)
 
 
 def summary(plan: Plan) -> str:
@@ -186,13 +211,14 @@ def _run_folders(folder: Path) -> Iterator[str]:
 
 class _Found(NamedTuple):
     """A data set as it is here: hashes of its arena if decoded, what is missing, how it differs from a complete copy; training images of
-    each class."""
+    each class; names of the classes."""
 
     data_hash: str | None = None
     pixels_hash: str | None = None
     missing: str | None = None
     differences: tuple[str, ...] = ()
     train: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def _look(use: Use, decode: Decode) -> _Found:
@@ -202,20 +228,40 @@ def _look(use: Use, decode: Decode) -> _Found:
         return _Found(missing=str(error))
     arena = find(dataset, decode)
     train = Counter(item.label for item in dataset.splits.get("train", ()))
-    found = _Found(differences=tuple(differences(dataset)), train=tuple(train.values()))
+    found = _Found(differences=tuple(differences(dataset)), train=tuple(train.values()), classes=dataset.classes)
     return found if arena is None else found._replace(data_hash=arena.data_hash, pixels_hash=arena.pixels_hash)
 
 
-def _freshness(record: Mapping[str, Any] | None, data: _Found, weights_hash: str | None) -> str:
-    """What a finished run was made with that is prepared otherwise now; of its pixels, older records say nothing."""
+def _freshness(record: Mapping[str, Any] | None, data: _Found, second: Mapping[str, _Found], weights_hash: str | None) -> str:
+    """What a finished run was made with that is prepared otherwise now; of its pixels, older records say nothing.
+
+    second: its second test set, by name.
+    """
     if record is None:
         return "record.json is damaged"
-    prepared = {"data": data.data_hash, "weights": weights_hash}
-    differing = [name for name, value in prepared.items() if value and record.get(f"{name}_hash") != value]
-    decoded = record.get("pixels_hash")
-    if "data" not in differing and data.pixels_hash and decoded and decoded != data.pixels_hash:
-        differing.insert(0, "pixels (of the same files, by another version of the decoder)")
+    differing = _differing(record, data)
+    for name, found in second.items():
+        made_with = record.get("also_test") or {}
+        differing += [f"{what} of '{name}'" for what in _differing(made_with.get(name) or {}, found)]
+    if weights_hash and record.get("weights_hash") != weights_hash:
+        differing.append("weights")
     return f"other {' and '.join(differing)} than are prepared now" if differing else ""
+
+
+def _differing(made_with: Mapping[str, Any], data: _Found) -> list[str]:
+    """``data``, or ``pixels`` alone, where the hashes of ``made_with`` are others than those of now."""
+    if data.data_hash and made_with.get("data_hash") != data.data_hash:
+        return ["data"]
+    decoded = made_with.get("pixels_hash")
+    other = data.pixels_hash and decoded and decoded != data.pixels_hash
+    return ["pixels (of the same files, by another version of the decoder)"] if other else []
+
+
+def _check_classes(configs: Iterable[RunConfig], found: Mapping[tuple[Use, Decode], _Found]) -> None:
+    """DataError where a second test set has other classes than the training images."""
+    for source, also, decode in dict.fromkeys((c.data.source, c.data.also_test, c.data.decode) for c in configs):
+        if also is not None and not (found[source, decode].missing or found[also.source, decode].missing):
+            places(found[source, decode].classes, found[also.source, decode].classes, f"data.also_test: '{also.use}'")
 
 
 def _check_subsets(configs: Iterable[RunConfig], train: Mapping[tuple[Use, Decode], Sequence[int]]) -> None:

@@ -80,7 +80,7 @@ def precisions(plan: Plan, console: Console) -> Precisions | None:
         return None
     config = max((each for each in runs if each.method == plan.sweep.baseline), key=cost.work, default=runs[0])
     little = {
-        "data": config.data.model_copy(update={"test_images": _TEST_IMAGES}),
+        "data": config.data.model_copy(update={"test_images": _TEST_IMAGES, "also_test": None}),
         "linearity": config.linearity.model_copy(update={"pairs": 0}),
         "evaluation": config.evaluation.model_copy(update={"snapshots": 0}),
     }

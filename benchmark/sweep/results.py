@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from benchmark.config import kept_claims
 from benchmark.config.entries import parse_entry
 from benchmark.config.grid import Sweep
 from benchmark.config.method_options import method_looks
@@ -25,7 +26,7 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     """What the report is told of a sweep, and the runs it is to find."""
     source, command = (sweep.origin.shown, sweep.origin.command()) if sweep.origin else ("", "")
     about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, source, command)
-    info = SweepInfo(*about, redo=redo_commands(sweep), selection=sweep.selection, looks=dict(method_looks()))
+    info = SweepInfo(*about, redo=redo_commands(sweep), selection=sweep.selection, looks=dict(method_looks()), columns=sweep.columns)
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
 
@@ -34,7 +35,7 @@ def report(sweep: Sweep, out: Path, tuning: tuple[Tuned, ...] = ()) -> Report:
     info, expected = asked_for(sweep)
     if sweep.origin is not None:
         write_text(out / "sweep.yaml", sweep.origin.text)
-    return build(out, replace(info, tuning=tuning), expected)
+    return build(out, replace(info, tuning=tuning, claims=kept_claims.keep(out, sweep.claims).claims), expected)
 
 
 def explain(sweep: Sweep, out: Path, text: str, console: Console) -> None:

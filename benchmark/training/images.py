@@ -1,7 +1,7 @@
 """The images of one run: its subset of train, its validation part, and, once training is over, its test split."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.training.seeding import Streams
 from datasets.arena import Arena, ArenaSplit, Decode, find, open_split, prepare
 from datasets.base import Use, open_dataset
+from datasets.classes import places
 from datasets.subsets import SAMPLERS, carve, limit, subset_hash, subset_listed
 
 
@@ -53,3 +54,14 @@ def load_test(config: RunConfig) -> tuple[ArenaSplit, np.ndarray]:
     """The test split and the positions of the images to evaluate. Opened anew, so that no later run of this process finds it in memory."""
     split, wanted = open_split(open_arena(config.data.source, config.data.decode), "test"), config.data.test_images
     return split, limit(split.labels, split.keys, wanted) if wanted else np.arange(len(split))
+
+
+def load_also_test(config: RunConfig) -> tuple[Arena, ArenaSplit]:
+    """The second test set, whole, called by its name and with the labels that its classes have in training. Opened anew, as ``test`` is."""
+    also = config.data.also_test
+    assert also is not None
+    arena = open_arena(also.source, config.data.decode)
+    own = open_arena(config.data.source, config.data.decode).classes
+    split = open_split(arena, "test")
+    labels = places(own, arena.classes, f"data.also_test: '{also.use}'")[split.labels]
+    return arena, replace(split, name=also.name, labels=labels)

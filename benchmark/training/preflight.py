@@ -10,7 +10,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.devices import compile_problem
 from benchmark.errors import UsageError, first_line
 from benchmark.training.backbones import source_of, student_of
-from benchmark.training.images import load_images, load_test, open_arena
+from benchmark.training.images import load_also_test, load_images, load_test, open_arena
 from benchmark.training.linearity import draw_pairs
 from benchmark.training.net import Net
 from benchmark.training.pipeline import Pipeline
@@ -58,6 +58,8 @@ def _check_images(config: RunConfig) -> None:
         test, index = load_test(config)
         used.append(("data.test_images", test, index))
         splits.append(test)
+        if config.data.also_test is not None:
+            splits.append(load_also_test(config)[1])
     for split in splits:
         check_size(split, np.arange(len(split)), crop)
     for key, split, index in used if config.linearity.pairs else []:

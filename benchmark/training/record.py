@@ -24,7 +24,7 @@ from safetensors.torch import save
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import Check, replacing, write_record, write_text
-from benchmark.training import peak_memory
+from benchmark.training import kept_weights, peak_memory
 from benchmark.training.backbones import Source
 from benchmark.training.evaluate import Predictions
 from benchmark.training.images import Images
@@ -35,8 +35,35 @@ from benchmark.training.session import Session
 
 
 @dataclass(frozen=True)
+class AlsoTested:
+    """What a second test set was, and the predictions on it, labels as in training."""
+
+    name: str
+    predictions: Predictions
+    data_hash: str
+    pixels_hash: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the record says of it."""
+        found = self.predictions
+        return {
+            "accuracy": found.accuracy,
+            "mean_class_accuracy": found.mean_class_accuracy,
+            "nll": found.loss,
+            "ece": found.calibration_error,
+            "num_images": len(found.label),
+            "data_hash": self.data_hash,
+            "pixels_hash": self.pixels_hash,
+        }
+
+
+@dataclass(frozen=True)
 class Results:
-    """A trained network and what was measured of it. test: None in a tuning run. linearity: rows per split, empty when not measured."""
+    """A trained network and what was measured of it. test: None in a tuning run. linearity: rows per split, empty when not measured.
+
+    also_test: None where the run has no second test set.
+    """
 
     fit: Fit
     images: Images
@@ -45,6 +72,7 @@ class Results:
     val: Predictions | None
     test: Predictions | None
     linearity: dict[str, list[dict]]
+    also_test: AlsoTested | None = None
     wall_seconds: float = 0.0
     started_at: datetime.datetime | None = None
 
@@ -54,17 +82,26 @@ def write(config: RunConfig, session: Session, results: Results, record: dict[st
     folder = session.folder
     write_text(folder / "curves.jsonl", "".join(json.dumps(row) + "\n" for row in results.fit.curves), session.check)
     write_text(folder / "linearity.csv", _linearity_csv(results.linearity), session.check)
-    if results.test is not None:
-        with replacing(folder / "predictions.parquet", check=session.check) as file:
-            pq.write_table(_predictions(results.test, results.images.arena.classes), file)
-    if config.runtime.keep_weights == "last":
-        with replacing(folder / "weights.safetensors", check=session.check) as file:
-            file.write(save({k: v.contiguous() for k, v in results.fit.net.state_dict().items()}))
+    predicted = {"predictions": results.test}
+    if results.also_test is not None:
+        predicted[f"predictions-{results.also_test.name}"] = results.also_test.predictions
+    for name, predictions in predicted.items():
+        if predictions is not None:
+            with replacing(folder / f"{name}.parquet", check=session.check) as file:
+                pq.write_table(_predictions(predictions, results.images.arena.classes), file)
+    if kept_weights.wanted(folder, config, record):
+        state = {k: v.detach().cpu().contiguous() for k, v in results.fit.net.state_dict().items()}
+        with replacing(folder / kept_weights.FILE, check=session.check) as file:
+            file.write(save(state, {kept_weights.CLASSES: json.dumps(results.images.arena.classes)}))
     write_record(folder, record, session.check)
+    kept_weights.prune(folder, config)
 
 
 def build(config: RunConfig, results: Results) -> dict[str, Any]:
-    """The record's fields; accuracies are fractions, times are seconds. Those on ``test`` are null in a tuning run."""
+    """The record's fields; accuracies are fractions, times are seconds. Those on ``test`` are null in a tuning run.
+
+    ``also_test`` is there where the run has a second test set.
+    """
     fit, device = results.fit, results.fit.ctx.device
     assert results.started_at is not None
     return {
@@ -100,6 +137,7 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "test_nll": results.test.loss if results.test else None,
         "test_ece": results.test.calibration_error if results.test else None,
         "val_accuracy": results.val.accuracy if results.val else None,
+        **({"also_test": {results.also_test.name: results.also_test.fields}} if results.also_test else {}),
         "linearity": {split: summary(rows) for split, rows in results.linearity.items()} or None,
         "wall_seconds": round(results.wall_seconds, 3),
         "images_per_second": round(fit.step * fit.stream.batch_size / fit.elapsed, 3),

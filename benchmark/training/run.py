@@ -17,7 +17,7 @@ from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.cpu_forms import for_cpu
 from benchmark.training.evaluate import Predictions, evaluate, followed
 from benchmark.training.frozen import Runner, compiled, make_room
-from benchmark.training.images import Images, load_images, load_test
+from benchmark.training.images import Images, load_also_test, load_images, load_test
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
@@ -25,7 +25,7 @@ from benchmark.training.on_device import RESIDENT, set_numerics
 from benchmark.training.optim import build_optimizer
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.preflight import preflight
-from benchmark.training.record import Events, Results, build, write
+from benchmark.training.record import AlsoTested, Events, Results, build, write
 from benchmark.training.seeding import Streams
 from benchmark.training.session import Interrupted, Session
 from benchmark.training.setup_cache import setup_cache
@@ -156,6 +156,11 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
         return Results(fit, images, source, on_train, on_val, None, {})
     test, test_index = load_test(config)
     on_test = evaluated("evaluate test", test, test_index)
+    also = None
+    if config.data.also_test is not None:
+        arena, other = load_also_test(config)
+        on_other = evaluated(f"evaluate {other.name}", other, np.arange(len(other)))
+        also = AlsoTested(other.name, on_other, arena.data_hash, arena.pixels_hash)
     linearity = {}
     if config.linearity.pairs:
         rng = fit.ctx.rng.numpy("pairs")
@@ -165,7 +170,7 @@ def assess(config: RunConfig, fit: Fit, images: Images, source: Source, session:
             first, second = draw_pairs(split, index, fit.preprocess.crop, config.linearity.pairs, rng).T
             shown_pairs = zip(followed(batches(split, first), session, fit.step, phase, len(first)), batches(split, second), strict=True)
             linearity[name] = measure(fit.net, shown_pairs, config.linearity, config.precision)
-    return Results(fit, images, source, on_train, on_val, on_test, linearity)
+    return Results(fit, images, source, on_train, on_val, on_test, linearity, also)
 
 
 def _on_test(config: RunConfig, fit: Fit, session: Session, phase: str) -> Callable[[Net], Predictions]:

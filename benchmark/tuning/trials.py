@@ -84,7 +84,7 @@ def _runs(
 ) -> tuple[RunConfig, ...]:
     """The runs of one trial: the sweep's own, but for its seeds, what is held out, and what is evaluated."""
     file, tune = origin.file, tuned(origin)
-    never = {"evaluation.test": False, "evaluation.snapshots": 0, "linearity.pairs": 0}
+    never = {"evaluation.test": False, "evaluation.snapshots": 0, "linearity.pairs": 0, "data.also_test": None}
     alone = {
         "datasets": [dataset],
         "fractions": [fraction],

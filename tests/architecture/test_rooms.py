@@ -15,6 +15,7 @@ ORDER = (
     {"training"},
     {"sweep"},
     {"tuning"},
+    {"exchange"},
     {"slurm"},
     {"perf"},
     {"cli"},

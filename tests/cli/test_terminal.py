@@ -1,6 +1,7 @@
 """What is printed is what was meant: brackets, escapes, and streams that cannot show everything."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -8,13 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from benchmark.cli import doctor, logs
 from benchmark.config import grid
 from benchmark.errors import UsageError
+from benchmark.report.build import build
+from benchmark.report.figures import write
+from benchmark.sweep import results
 from benchmark.terminal import Terminal, say
+from tests.report import fakes
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = {"name": "x", "datasets": ["digits"], "methods": ["fine_tuning"], "seeds": 1, "runtime": {"device": "cpu"}}
@@ -58,6 +63,57 @@ def test_a_folder_with_brackets_is_planned_by_its_name(name: str, tmp_path: Path
     done = smilebench("plan", str(folder / "x.yaml"), "--out", name.strip("/"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert folder.name in done.stdout.decode()
+
+
+class Stream(io.TextIOWrapper):
+    """A terminal or log file of one encoding, as ``accept_any_text`` leaves it."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, errors="nearest")
+
+    @property
+    def shown(self) -> str:
+        self.flush()
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "width"), [("latin-1", 132), ("ascii", 132), ("cp437", 100), ("koi8-r", 40), ("ascii", 40), ("utf-8", 20)]
+)
+def test_the_tables_of_a_sweep_are_shown_on_any_terminal(
+    encoding: str, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A negative difference with its interval, whatever the letters and the width; no number is lost."""
+    monkeypatch.setattr(write, "PER_GROUP", ())
+    methods = ("fine_tuning", "smile")
+    expected = fakes.grid(methods, seeds=2)
+    fakes.write_sweep(tmp_path, expected)
+    for item in expected[2:]:
+        path = tmp_path / "runs" / item.run_id / "record.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "test_accuracy": 0.125}))
+    found = build(tmp_path, fakes.info(methods), expected)
+    (difference,) = [cell.text for cell in found.tables[0].rows[1] if cell.text.startswith("−")]
+    stream = Stream(encoding)
+    results.show(found, Terminal(file=stream, width=width))
+    shown = " ".join(stream.shown.split())
+    text = difference if encoding == "utf-8" else difference.replace("−", "-")
+    text = text if encoding in ("utf-8", "latin-1", "cp437") else text.replace("±", "+-")
+    for word in ("fine_tuning", "smile", "12.5", *text.split(), str(found.html)):
+        assert word in shown
+    assert len({len(line) for line in stream.shown.splitlines() if line[:1] in ("|", "+", "┃", "│")}) <= 1, "columns are aligned"
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_a_table_too_wide_for_the_terminal_is_written_line_by_line(width: int) -> None:
+    console = Terminal(file=io.StringIO(), width=width)
+    table = Table("method", "accuracy", *(f"column {n} of many" for n in range(8)), title="a title", caption="a caption")
+    table.add_row("fine_tuning", "8.8 [/x]", *["letters"] * 8)
+    console.print(Group("first", table))
+    lines = console.file.getvalue().splitlines()
+    assert [line.strip() for line in lines[:6]] == ["first", "a title", "a caption", "", "method: fine_tuning", "accuracy: 8.8 [/x]"]
+    wide = Terminal(file=io.StringIO(), width=200)
+    wide.print(table)
+    assert any("fine_tuning" in line and "8.8 [/x]" in line for line in wide.file.getvalue().splitlines())
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])

@@ -12,7 +12,7 @@ from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 from tests.runs import config
 
-SWEEPS = sorted(path.stem for path in grid.SWEEPS.glob("*.yaml"))
+SWEEPS = [path.stem for path in grid.built_in()]
 
 
 @pytest.mark.parametrize("name", SWEEPS)

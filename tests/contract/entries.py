@@ -44,7 +44,7 @@ def transformer(folder: Path) -> str:
 
 def of_sweeps() -> set[str]:
     """The compositions in the files of ``sweeps/``."""
-    rows = [row for path in grid.SWEEPS.glob("*.yaml") for row in yamlio.read(path)["methods"]]
+    rows = [row for path in grid.built_in() for row in yamlio.read(path)["methods"]]
     uses = {row if isinstance(row, str) else row["use"] for row in rows}
     return {use for use in uses if "+" in use}
 

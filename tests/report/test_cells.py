@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.report.cells import Group, accuracy, group_runs
+from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
+from benchmark.report.measures import accuracy
 from tests.report import fakes
 
 SEEDS = (0.80, 0.82, 0.84, 0.81, 0.83)

@@ -18,6 +18,7 @@ from benchmark.config.method_options import method_looks
 from benchmark.report.across import compare_across
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
+from benchmark.report.effects import ablation_words, effects
 from benchmark.report.figures import write
 from benchmark.report.figures.ablation import draw_ablation
 from benchmark.report.figures.canvas import Drawing, fix_layout
@@ -135,7 +136,7 @@ def test_window_keeps_everything_unless_one_is_far_off() -> None:
 def test_every_figure_is_labelled_and_fits_its_sheet(group: Group, ablated: Group, draw: object) -> None:
     drawing = drawn(draw, subject(draw, group, ablated))
     figure = drawing.figure
-    assert figure.get_figwidth() == WIDTH
+    assert figure.get_figwidth() == (2 if draw is draw_ablation else 1) * WIDTH  # the ablation takes both columns
     box = figure.get_tightbbox()
     assert box.x0 >= 0
     assert box.y0 >= 0
@@ -289,12 +290,26 @@ def test_golden_records_give_golden_figures_data(tmp_path: Path) -> None:
         assert numbers == pytest.approx(golden_numbers, abs=2e-4), name
 
 
-def test_ablation_bars_are_the_paired_differences_of_the_variants(ablated: Group) -> None:
+def test_the_ablation_shows_paired_differences_in_accuracy_and_gaps_on_train_and_test(ablated: Group) -> None:
     figure = drawn(draw_ablation, ablated).figure
-    variants = [ablated.cell("smile_no_feature"), ablated.cell("smile_weak")]
-    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([cell.difference.mean for cell in variants])
-    written = [text.get_text() for text in figure.axes[0].texts]
-    assert {"feature_weight: 0.01 → 0.0", "feature_weight: 0.01 → 0.001"} <= set(written)
+    rows = {effect.cell.method: effect for effect in effects(ablated)}
+    assert list(rows) == ["smile_no_feature", "smile_weak", "fine_tuning"]
+    for axes, metric in zip(figure.axes, ("accuracy", "feature_rel", "label_l1"), strict=True):
+        marks = [line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() not in ("None", None, "")]
+        wanted = [effect.differences[metric, split].mean for effect in rows.values() for split in ("test", "train")]
+        assert marks == pytest.approx(wanted)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["smile_no_feature\nfeature_weight: 0.01 → 0.0", "smile_weak\nfeature_weight: 0.01 → 0.001", "fine_tuning"]
+
+
+def test_the_ablation_says_in_words_what_differs_after_correction(ablated: Group) -> None:
+    text = "\n".join(ablation_words(ablated))
+    rows = {effect.cell.method: effect for effect in effects(ablated)}
+    for metric, name in (("accuracy", "accuracy"), ("feature_rel", "feature gap"), ("label_l1", "label gap")):
+        for split in ("train", "test"):
+            (line,) = (line for line in text.splitlines() if line.startswith(f"{split.capitalize()} {name} beside that of the full smile"))
+            for method, effect in rows.items():
+                assert (method in line) == ((metric, split) in effect.clear)
 
 
 def test_no_ablation_where_the_baseline_is_not_the_full_method(group: Group) -> None:

@@ -67,3 +67,39 @@ def test_each_worker_sees_one_device_and_all_devices_are_used(tmp_path: Path, wo
     assert all(len(found) == 1 for found in seen.values())
     used = sorted(found.pop() for found in seen.values())
     assert used == sorted(gpus * (workers // 2))
+
+
+WHOLE = "GPU 1: NVIDIA A100 (UUID: GPU-bb)"
+CUT = ["GPU 0: NVIDIA A100 (UUID: GPU-aa)", "  MIG 3g.20gb     Device  0: (UUID: MIG-b1)", "  MIG 3g.20gb     Device  1: (UUID: MIG-b2)"]
+OLD = ["GPU 0: NVIDIA A30 (UUID: GPU-cc)", "  MIG 1g.6gb Device 0: (UUID: MIG-GPU-cc/7/0)"]
+
+
+@pytest.mark.parametrize(
+    ("listing", "expected"),
+    [
+        (CUT, ["MIG-b1", "MIG-b2"]),
+        (OLD, ["MIG-GPU-cc/7/0"]),
+        ([*CUT, WHOLE], ["MIG-b1", "MIG-b2", "GPU-bb"]),
+        ([WHOLE, *CUT], ["GPU-bb", "MIG-b1", "MIG-b2"]),
+        ([WHOLE], ["0"]),
+        (["No devices were found"], ["0"]),
+    ],
+)
+def test_every_mig_slice_and_every_whole_gpu_beside_them_gets_workers(
+    listing: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in listing))
+    program.chmod(0o755)
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "Path", lambda place: tmp_path if place == "/dev" else Path(place))
+    devices.driver_list.cache_clear()
+    try:
+        assert worker_devices("cuda") == expected
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(expected))
+        assert worker_devices("cuda") == expected, "what is listed can be asked for"
+    finally:
+        devices.driver_list.cache_clear()

@@ -75,6 +75,17 @@ def test_entries_that_come_to_the_same_are_named(tmp_path: Path) -> None:
     assert "smile and mine come to the same in 1 of 2 cells" in shown(made)
 
 
+def test_options_that_cannot_act_in_the_steps_given_are_named(tmp_path: Path) -> None:
+    rare = {"name": "rare", "use": "smile", "ema_every": 60}
+    short = {"name": "short", "use": "mixup", "off_last": 0.008}
+    text = shown(plan.make(sweep(methods=["fine_tuning", rare, short], training={"steps": 60}), tmp_path))
+    assert "methods: ema_every: 60 of rare never acts in 60 steps" in text
+    assert "methods: off_last: 0.008 of short is not one step of 60" in text
+    text = shown(plan.make(sweep(methods=["fine_tuning", rare, short], training={"steps": 63}), tmp_path))
+    assert "never acts" not in text
+    assert "not one step" not in text
+
+
 def test_settings_that_changed_are_named_with_the_number_of_runs(tmp_path: Path) -> None:
     finish(tmp_path, sweep(), slice(0, 8))
     other = sweep(training={"steps": 90, "batch_size": 32, "image_size": 48})

@@ -1,97 +1,99 @@
-"""Ablation bars: what each change of the full method costs or gains. The options that changed are read from the runs' settings."""
+"""Ablation: what each change of the full method does to accuracy and to both linearity gaps, on train and test, side by side."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from benchmark.report.cells import Cell, Group, given
-from benchmark.report.figures.canvas import Drawing, heading, interval_ends, paired_text, pairs_text, plain, sheet
-from benchmark.report.figures.rows import difference_text, focus, label_rows, say
-from benchmark.report.style import INK, MUTED, Looks
+from benchmark.report.cells import Group
+from benchmark.report.effects import PANELS, Effect, effects, written
+from benchmark.report.figures.canvas import Drawing, heading, interval_ends, paired_text, pairs_text, plain
+from benchmark.report.figures.rows import say
+from benchmark.report.figures.svg import tell
+from benchmark.report.measures import CLAIMABLE
+from benchmark.report.style import INK, MUTED, RULE, WIDTH, Looks
 
-_ROW = 0.3
-_FRAME = 0.66
-_LONGEST = 44
-"""Characters of a change that fit under a bar."""
+_ROW = 0.36
+_FRAME = 0.95
+_LONGEST = 46
+"""Characters of a change that fit under a method's name."""
+
+_SPLITS = (("test", -0.13, True), ("train", 0.13, False))
+"""Split, its place in a row, whether its marker is filled."""
 
 
 def draw_ablation(group: Group, looks: Looks) -> Drawing | None:
-    """Paired difference to the baseline of its variants; none with fewer than two, so only where the baseline is the full method."""
-    rows = variants(group)
-    known = [cell for cell, _ in rows if cell.difference]
-    if len(known) < 2:
+    """Paired differences to the baseline, a panel per measure; only where the baseline is a full method with two variants."""
+    found = effects(group)
+    if not found:
         return None
-    figure = sheet(_FRAME + _ROW * len(rows))
-    axes = figure.subplots()
-    axes.axvline(0, color=INK, linewidth=0.7)
-    for y, (cell, change) in enumerate(rows):
-        _bar(axes, y, cell, looks)
-        _say_change(axes, y, change)
-        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
-    label_rows(axes, [cell for cell, _ in rows])
-    axes.set_ylim(bottom=len(rows) - 0.3)
-    focus(axes, {y: cell.difference for y, (cell, _) in enumerate(rows) if cell.difference}, always=0.0)
-    axes.set_xlabel(plain(f"Difference to the full {group.baseline} (percentage points)"))
-    words = pairs_text(known)
-    heading(figure, f"{group.title}, {words}" + (", 95 % intervals" if any(given(cell.difference).n > 1 for cell in known) else ""))
-    listed = ", ".join(f"{cell.method} ({change}) {cell.difference.mean:+.1f}" for cell, change in rows if cell.difference)
+    figure = Figure(figsize=(2 * WIDTH, _FRAME + _ROW * len(found)), layout="constrained")
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    for axes, (metric, name) in zip(panels, PANELS, strict=True):
+        axes.axvline(0, color=INK, linewidth=0.7, zorder=0.5)
+        for y, effect in enumerate(found):
+            _row(axes, y, effect, metric, looks, group.baseline)
+        axes.set_xlabel(plain(name))
+        axes.set_ylabel("")
+    _label(panels[0], found)
+    _legend(figure)
+    cells = [effect.cell for effect in found if effect.cell.difference]
+    words = pairs_text(cells)
+    heading(figure, f"{group.title}, difference to the full {group.baseline}, {words}, 95 % intervals")
+    key = ("accuracy", "test")
+    listed = ", ".join(f"{e.name} {e.differences[key].mean:+.1f}" for e in found if key in e.differences)
     return Drawing(
         name=f"ablation-{group.slug}",
         title=f"Ablation of {group.baseline}: {group.title}",
-        caption=f"Difference in test accuracy to the full {group.baseline} at the same seed, {words}; a bar to the left is what the change "
-        f"costs. Thin lines and brackets: {paired_text(known)}. "
-        "Under each bar: the options that differ.",
-        alt=f"Mean paired difference to {group.baseline} in points on {group.title}: {listed}.",
+        caption=f"Differences to the full {group.baseline} at the same seed, {words}: {paired_text(cells)}. Left of zero in the first "
+        "panel is what a change costs in accuracy; right of zero in the others is less linear. Filled: test; hollow: train. "
+        "Under each name: the options that differ; the last rows are other methods.",
+        alt=f"Mean paired difference in test accuracy to {group.baseline}, in points, on {group.title}: {listed}.",
         figure=figure,
     )
 
 
-def _bar(axes: Axes, y: int, cell: Cell, looks: Looks) -> None:
-    found = cell.difference
-    if found is None:
-        say(axes, y, "not paired" if cell.n else "no finished run")
-        return
-    look = {"color": looks[cell.method].colour, "saturation": 1, "alpha": 0.75, "width": 0.5, "linewidth": 0}
-    where = {"x": list(found.values), "y": [y - 0.05] * found.n, "orient": "h", "native_scale": True, "ax": axes}
-    sns.barplot(**where, **look, errorbar=interval_ends, err_kws={"color": INK, "linewidth": 0.8, "solid_capstyle": "butt"})
+def _row(axes: Axes, y: int, effect: Effect, metric: str, looks: Looks, baseline: str) -> None:
+    look, drawn = looks[effect.cell.method], False
+    for split, shift, filled in _SPLITS:
+        of = effect.differences.get((metric, split))
+        if of is None:
+            continue
+        drawn, before = True, len(axes.get_lines())
+        marker = {"markersize": 4.2 * look.size, "linestyle": "none", "markerfacecolor": look.colour if filled else "white", "zorder": 3}
+        bar = {"linewidth": 1.3 if filled else 0.8, "zorder": 2, "solid_capstyle": "butt"}
+        where = {"x": list(of.values), "y": [y + shift] * of.n, "orient": "h", "native_scale": True, "ax": axes}
+        edge = {"markeredgewidth": 0.9, "markeredgecolor": look.colour}
+        sns.pointplot(**where, errorbar=interval_ends, color=look.colour, marker=look.marker, err_kws=bar, **marker, **edge)
+        text = f"{effect.cell.method} − {baseline}, {split}: {written(of, CLAIMABLE[metric, split])}, n = {of.n}"
+        for line in axes.get_lines()[before:]:
+            tell(line, text)
+    if not drawn:
+        say(axes, y, f"no {CLAIMABLE[metric, 'test'].title.lower()}")
 
 
-def _say_change(axes: Axes, y: int, change: str) -> None:
-    """The changed options under the bar, on a ground of their own so that no line runs through them."""
-    text = change if len(change) <= _LONGEST else change[: _LONGEST - 1] + "…"
-    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
-    place = axes.get_yaxis_transform()
-    axes.text(0.01, y + 0.42, plain(text), transform=place, va="center", fontsize=5.2, color=MUTED, zorder=3, bbox=ground)
+def _label(axes: Axes, found: Sequence[Effect]) -> None:
+    """A row per effect from the top: the method and, below it, the options that changed."""
+    names = []
+    for effect in found:
+        text = effect.change if len(effect.change) <= _LONGEST else effect.change[: _LONGEST - 1] + "…"
+        names.append(plain(f"{effect.cell.method}\n{text}" if text else effect.cell.method))
+    axes.set_yticks(range(len(found)), names, fontsize=7, linespacing=1.15)
+    axes.set_ylim(len(found) - 0.45, -0.55)
+    first = next((y for y, effect in enumerate(found) if not effect.change), None)
+    for panel in axes.figure.axes:
+        panel.tick_params(axis="y", length=0)
+        panel.grid(axis="y", visible=False)
+        if first:
+            panel.axhline(first - 0.5, color=RULE, linewidth=0.7)
 
 
-def variants(group: Group) -> list[tuple[Cell, str]]:
-    """Cells made of the same methods as the baseline with other options, each with those options as ``option: from → to``.
-
-    Empty where the runs kept no settings.
-    """
-    base = group.cell(group.baseline)
-    full = _components(base) if base else []
-    found = []
-    for cell in group.cells:
-        parts = _components(cell)
-        if cell.method != group.baseline and parts and [part["use"] for part in parts] == [part["use"] for part in full]:
-            found.append((cell, _changes(full, parts)))
-    return found
-
-
-def _components(cell: Cell) -> list[dict[str, Any]]:
-    return cell.runs[0].settings().get("components", []) if cell.runs else []
-
-
-def _changes(full: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
-    texts = []
-    for before, after in zip(full, parts, strict=True):
-        old, new = before["options"], after["options"]
-        prefix = f"{after['use']}." if len(parts) > 1 else ""
-        texts += [f"{prefix}{key}: {_text(old.get(key))} → {_text(value)}" for key, value in new.items() if value != old.get(key)]
-    return ", ".join(texts)
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else ("off", "on")[value] if isinstance(value, bool) else str(value)
+def _legend(figure: Figure) -> None:
+    marks = [
+        Line2D([], [], color=MUTED, marker="o", markersize=4, linewidth=1.3 if filled else 0.8, label=split, markerfacecolor=face)
+        for split, _, filled in _SPLITS
+        for face in [MUTED if filled else "white"]
+    ]
+    figure.legend(handles=marks, loc="outside lower right", ncols=2)

@@ -49,7 +49,7 @@ def _diagram(axes: Axes, across: Across, looks: Looks) -> None:
         ax=axes,
         label_fmt_left="{label}  {rank:.2f}",
         label_fmt_right="{rank:.2f}  {label}",
-        label_props={"fontsize": 6.5},
+        label_props={"fontsize": 7},
         elbow_props={"linewidth": 0.8},
         marker_props={"s": 12},
         crossbar_props={"color": INK, "linewidth": 2.2, "solid_capstyle": "round"},

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from benchmark.report.figures.canvas import TOO_MANY
 from benchmark.report.style import INK, MUTED, Looks
 
-_SIZE = 5
-_BOX = (5.6, 5.0)
+_SIZE = 7
+_BOX = (7.8, 7.0)
 """Width and height in points that a two-digit number takes."""
 
 _RADII = (6.0, 10.0, 14.0, 19.0, 25.0)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.report.budget import curve
-from benchmark.report.cells import Cell, Group, accuracy, file_name, given, percent
+from benchmark.report.cells import Cell, Group, file_name, given, percent
 from benchmark.report.collect import MEASURES, Tuned
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
@@ -28,6 +28,7 @@ from benchmark.report.figures.canvas import (
 )
 from benchmark.report.figures.labels import number_line, numbering
 from benchmark.report.intervals import mean
+from benchmark.report.measures import accuracy
 from benchmark.report.style import INK, Looks
 
 _AXES = {
@@ -73,22 +74,22 @@ def _by_lambda(rows: Sequence[Mapping]) -> Series:
     return dict(found)
 
 
-def draw_linearity_feature(group: Group, looks: Looks) -> Drawing | None:
+def draw_linearity_feature(group: Group, looks: Looks, splits: Sequence[str] = _SPLITS) -> Drawing | None:
     """Both feature gaps against lambda."""
-    return _draw_linearity(group, looks, "feature", ("feature_gap_rel", "feature_gap"))
+    return _draw_linearity(group, looks, "feature", ("feature_gap_rel", "feature_gap"), splits)
 
 
-def draw_linearity_label(group: Group, looks: Looks) -> Drawing | None:
+def draw_linearity_label(group: Group, looks: Looks, splits: Sequence[str] = _SPLITS) -> Drawing | None:
     """Both label gaps against lambda."""
-    return _draw_linearity(group, looks, "label", ("label_l1", "label_kl"))
+    return _draw_linearity(group, looks, "label", ("label_l1", "label_kl"), splits)
 
 
-def _draw_linearity(group: Group, looks: Looks, kind: str, measures: Sequence[str]) -> Drawing | None:
+def _draw_linearity(group: Group, looks: Looks, kind: str, measures: Sequence[str], splits: Sequence[str]) -> Drawing | None:
     series = {cell.method: lines for cell in group.cells if (lines := linearity_series(cell))}
     if not series:
         return None
     cells = [cell for cell in group.cells if cell.method in series]
-    figure = _linearity_grid(series, measures, looks, f"{group.title}, {evidence(cells)}", floor=0)
+    figure = _linearity_grid(series, measures, looks, f"{group.title}, {evidence(cells)}", splits, floor=0)
     note = " The KL gap need not vanish at λ = 0 and 1, where the label is one-hot and the output is not." if kind == "label" else ""
     peaks = {method: max(_means(lines["test", measures[0]])) for method, lines in series.items()}
     listed = ", ".join(f"{method} {peak:.3f}" for method, peak in peaks.items())
@@ -102,7 +103,7 @@ def _draw_linearity(group: Group, looks: Looks, kind: str, measures: Sequence[st
     )
 
 
-def draw_linearity_difference(group: Group, looks: Looks) -> Drawing | None:
+def draw_linearity_difference(group: Group, looks: Looks, splits: Sequence[str] = _SPLITS) -> Drawing | None:
     """Paired difference to the baseline of one feature and one label gap, where lines that lie on each other come apart."""
     measures, base = ("feature_gap_rel", "label_l1"), group.cell(group.baseline)
     others = [cell for cell in group.cells if cell is not base]
@@ -112,7 +113,7 @@ def draw_linearity_difference(group: Group, looks: Looks) -> Drawing | None:
     cells = [cell for cell in others if cell.method in series]
     words = pairs_text(cells)
     title = f"{group.title}, {words}" + (", 95 % intervals" if any(given(cell.difference).n > 1 for cell in cells) else "")
-    figure = _linearity_grid(series, measures, looks, title)
+    figure = _linearity_grid(series, measures, looks, title, splits)
     for axes in figure.axes:
         axes.axhline(0, color=INK, linewidth=0.7, zorder=0.5)
     ends = {method: min(_means(lines["test", measures[1]]), key=lambda v: -abs(v)) for method, lines in series.items()}
@@ -127,18 +128,20 @@ def draw_linearity_difference(group: Group, looks: Looks) -> Drawing | None:
     )
 
 
-def _linearity_grid(series: Mapping[str, Series], measures: Sequence[str], looks: Looks, title: str, floor: float | None = None) -> Figure:
-    """Measures in rows, train and test pairs in columns, a line with its band per method; ``floor``: lower end of the axes."""
+def _linearity_grid(
+    series: Mapping[str, Series], measures: Sequence[str], looks: Looks, title: str, splits: Sequence[str], floor: float | None = None
+) -> Figure:
+    """Measures in rows, pairs of the ``splits`` in columns, a line with its band per method; ``floor``: lower end of the axes."""
     methods = list(series)
     numbers = numbering(methods, looks)
     figure = sheet(0.5 + 1.3 * len(measures) + LEGEND_ROW * legend_rows(methods))
-    grid = figure.subplots(len(measures), 2, sharex=True, sharey="row", squeeze=False)
+    grid = figure.subplots(len(measures), len(splits), sharex=True, sharey="row", squeeze=False)
     for row, measure in zip(grid, measures, strict=True):
-        for axes, split in zip(row, _SPLITS, strict=True):
+        for axes, split in zip(row, splits, strict=True):
             _lines(axes, {method: lines[split, measure] for method, lines in series.items()}, numbers, looks)
         row[0].set_ylabel(_AXES[measure] if floor is not None else f"Δ {_AXES[measure]}")
         row[0].set_ylim(bottom=floor)
-    for top, bottom, split in zip(grid[0], grid[-1], _SPLITS, strict=True):
+    for top, bottom, split in zip(grid[0], grid[-1], splits, strict=True):
         top.set_title(f"{split} pairs")
         bottom.set_xlabel("λ, weight of image i")
     heading(figure, title)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group, accuracy, given
+from benchmark.report.cells import Cell, Group, given
 from benchmark.report.figures.canvas import (
     Drawing,
     evidence,
@@ -18,8 +18,11 @@ from benchmark.report.figures.canvas import (
     plain,
     seeds_text,
     sheet,
+    value_text,
 )
+from benchmark.report.figures.svg import tell
 from benchmark.report.intervals import Interval
+from benchmark.report.measures import accuracy
 from benchmark.report.style import INK, MUTED, Looks, Style
 
 _ROW = 0.23
@@ -37,7 +40,9 @@ def draw_accuracy(group: Group, looks: Looks) -> Drawing | None:
         if seeds:
             dots = {"jitter": False, "size": 2.6, "alpha": 0.6, "linewidth": 0}
             sns.stripplot(x=seeds, y=[y - 0.24] * cell.n, orient="h", native_scale=True, color=look.colour, ax=axes, **dots)
-            _mark(axes, seeds, y + 0.1, look)
+            texts = [f"{cell.method}, seed {run.seed}: {value:.2f} %" for run, value in zip(cell.runs, seeds, strict=True)]
+            tell(axes.collections[-1], f"{cell.method}: single seeds", texts)
+            _mark(axes, seeds, y + 0.1, look, value_text(cell.method, given(cell.accuracy), "%"))
         else:
             say(axes, y, "no finished run")
     base = group.cell(group.baseline)
@@ -70,10 +75,11 @@ def draw_difference(group: Group, looks: Looks) -> Drawing | None:
     axes.axvline(0, color=INK, linewidth=0.7, zorder=0.5)
     for y, cell in enumerate(cells):
         if cell.difference:
-            _mark(axes, cell.difference.values, y, looks[cell.method])
+            told = value_text(f"{cell.method} − {group.baseline}", cell.difference, "points")
+            _mark(axes, cell.difference.values, y, looks[cell.method], told)
         else:
             say(axes, y, "not paired" if cell.n else "no finished run")
-        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     label_rows(axes, cells)
     focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
     axes.set_xlabel(plain(f"Difference to {group.baseline} (percentage points)"))
@@ -90,12 +96,15 @@ def draw_difference(group: Group, looks: Looks) -> Drawing | None:
     )
 
 
-def _mark(axes: Axes, values: Sequence[float], y: float, look: Style) -> None:
-    """The mean of ``values`` with its t-interval."""
+def _mark(axes: Axes, values: Sequence[float], y: float, look: Style, text: str) -> None:
+    """The mean of ``values`` with its t-interval, which show ``text``."""
+    before = len(axes.get_lines())
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 4.5 * look.size, "linestyle": "none", "zorder": 3}
     bar = {"zorder": 2, "linewidth": 1.3, "solid_capstyle": "butt"}
     where = {"x": list(values), "y": [y] * len(values), "orient": "h", "native_scale": True, "ax": axes}
     sns.pointplot(**where, errorbar=interval_ends, color=look.colour, marker=look.marker, err_kws=bar, **edge)
+    for line in axes.get_lines()[before:]:
+        tell(line, text)
 
 
 def focus(axes: Axes, intervals: Mapping[float, Interval], always: float | None = None) -> None:
@@ -143,7 +152,7 @@ def window(intervals: Sequence[Interval]) -> tuple[float, float] | None:
 
 def say(axes: Axes, y: float, text: str, x: float = 0.5, align: str = "center") -> None:
     """Write ``text`` in the row at ``y``, ``x`` as a part of the axes' width."""
-    axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=align, va="center", fontsize=6, color=MUTED)
+    axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha=align, va="center", fontsize=7, color=MUTED)
 
 
 def label_rows(axes: Axes, cells: Sequence[Cell]) -> None:

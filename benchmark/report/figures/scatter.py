@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from benchmark.report.cells import Cell, Group, gap, given, minutes
+from benchmark.report.cells import Cell, Group, given
 from benchmark.report.figures.canvas import (
     LEGEND_ROW,
     Drawing,
@@ -18,7 +18,9 @@ from benchmark.report.figures.canvas import (
     sheet,
 )
 from benchmark.report.figures.labels import number_points, numbering
+from benchmark.report.figures.svg import tell
 from benchmark.report.intervals import Interval, pareto_front
+from benchmark.report.measures import gap, minutes
 from benchmark.report.style import MUTED, Looks
 
 
@@ -124,3 +126,5 @@ def _points(axes: Axes, cells: Sequence[Cell], costs: Sequence[Interval], looks:
         legend=False,
         ax=axes,
     )
+    texts = [f"{cell.method}: {given(cell.accuracy).mean:.2f} % at {cost.mean:.3g}" for cell, cost in zip(cells, costs, strict=True)]
+    tell(axes.collections[-1], "one point per method", texts)

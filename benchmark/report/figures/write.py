@@ -32,6 +32,7 @@ from benchmark.report.figures.lines import (
 )
 from benchmark.report.figures.rows import draw_accuracy, draw_difference
 from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
+from benchmark.report.figures.svg import with_values
 from benchmark.report.style import RC, Looks
 from benchmark.storage.atomic import replacing
 
@@ -160,10 +161,10 @@ def _write(task: _Task, folder: Path, looks: Looks, families: list[str]) -> Pict
 
 
 def _svg(drawing: Drawing) -> bytes:
-    """The figure as SVG. The canvas is asked directly: ``savefig`` would first draw everything once more, to lay it out again."""
+    """The figure as SVG with its values; ``savefig`` would first draw everything once more, to lay it out again."""
     buffer = io.BytesIO()
     FigureCanvasSVG(drawing.figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Title": drawing.title})
-    return buffer.getvalue()
+    return with_values(buffer.getvalue().decode("utf-8")).encode("utf-8")
 
 
 def _png(drawing: Drawing) -> bytes:

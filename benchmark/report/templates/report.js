@@ -59,30 +59,44 @@ function followHash() {
   button.closest("tr").scrollIntoView({ block: "start" });
 }
 
-/* Figures are stored compressed; one that cannot be unpacked is taken from the folder beside the page. */
+/* On a large page figures are stored compressed; one that cannot be unpacked stays the file in the folder beside the page. */
 async function unpack(image) {
-  const packed = image.dataset.svg;
-  if (!packed) return;
+  const bytes = Uint8Array.from(atob(image.dataset.svg), (character) => character.charCodeAt(0));
   delete image.dataset.svg;
-  try {
-    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const svg = await new Response(stream).blob();
-    image.src = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
-  } catch {
-    image.src = image.dataset.file;
-  }
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  image.outerHTML = await new Response(stream).text();
 }
 
-const figures = Array.from(document.querySelectorAll("img[data-svg]"));
 const seen = new IntersectionObserver((entries) => {
   entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
     seen.unobserve(entry.target);
     unpack(entry.target);
   });
 }, { rootMargin: "800px" });
-figures.forEach((image) => seen.observe(image));
-window.addEventListener("beforeprint", () => figures.forEach(unpack));
+if ("DecompressionStream" in window) document.querySelectorAll("img[data-svg]").forEach((image) => seen.observe(image));
+
+const THEMES = ["", "light", "dark"];
+const theme = document.getElementById("theme");
+
+function stored(value) {
+  try {
+    if (value === undefined) return localStorage.getItem("smilebench-theme") || "";
+    localStorage.setItem("smilebench-theme", value);
+  } catch { /* a browser that forbids storage forgets the choice */ }
+  return value || "";
+}
+
+function setTheme(name) {
+  if (name) document.documentElement.dataset.theme = name;
+  else delete document.documentElement.dataset.theme;
+  theme.textContent = `Colours: ${name || "as the system"}`;
+}
+
+theme.addEventListener("click", () => {
+  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "") + 1) % THEMES.length];
+  setTheme(stored(next));
+});
+setTheme(stored());
 
 document.querySelectorAll("table.main .sort").forEach((button) => {
   button.addEventListener("click", () => sortTable(button.closest("th")));

@@ -1,0 +1,90 @@
+"""``pack``: finished runs of one sweep as one archive, for a machine that shares no disk with this one."""
+
+import gzip
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.config import grid, kept_auto
+from benchmark.errors import UsageError
+from benchmark.exchange.folders import ResultsFolder, travelling
+from benchmark.storage.atomic import replacing
+from benchmark.storage.run_folder import RunFolder
+from benchmark.sweep.progress import size
+from benchmark.terminal import say
+
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".onnx")
+_OF_THE_SWEEP = ("sweep.yaml", kept_auto.FILE)
+
+
+def run(named: Sequence[str], to: Path | None, results: Path, console: Console) -> None:
+    """Pack what is ``named``: one sweep (its file, its name or its results folder), or runs (ids, beginnings of ids, folders) of one sweep.
+
+    Equal files give equal archives. UsageError where a name is unknown or a run is not finished, and where ``to`` exists.
+    """
+    found = [_find(text, results) for text in named]
+    folders = sorted({folder for folder, _ in found})
+    if len(folders) > 1:
+        raise UsageError(f"{', '.join(map(str, folders))}: an archive holds runs of one sweep; give a command for each")
+    sweep = ResultsFolder(str(folders[0]), folders[0])
+    runs = sorted({path for _, paths in found for path in paths})
+    if not runs:
+        raise UsageError(f"{sweep.shown}: no finished run to pack")
+    called = folders[0].resolve().name
+    target = to or Path(f"{runs[0].name if len(runs) == 1 else called}.tar.gz")
+    if not target.name.endswith((".tar.gz", ".tgz")):
+        raise UsageError(f"--to {target}: name a .tar.gz file")
+    try:
+        with replacing(target, exclusive=True) as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+            _write(packed, sweep.folder, runs, called)
+    except FileExistsError as error:
+        raise UsageError(f"{target}: exists; remove it, or name another file with --to") from error
+    left = len(sweep.runs()) - len(runs)
+    others = f"; {left} others left out" if left else ""
+    say(console, f"{target}: {len(runs)} runs of {sweep.shown}, {size(target.stat().st_size)}{others}")
+
+
+def _write(packed: gzip.GzipFile, sweep: Path, runs: Sequence[Path], called: str) -> None:
+    files = [Path(name) for name in _OF_THE_SWEEP if (sweep / name).is_file()]
+    files += [Path("runs") / run.name / file for run in runs for file in travelling(run) if file.suffix not in _WEIGHTS]
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for file in sorted(files):
+            with (sweep / file).open("rb") as content:
+                member = tarfile.TarInfo((Path(called) / file).as_posix())  # owner, mode and time stay at TarInfo's fixed ones
+                member.size = (sweep / file).stat().st_size
+                tar.addfile(member, content)
+
+
+def _find(text: str, results: Path) -> tuple[Path, list[Path]]:
+    """The results folder, and the folders of finished runs in it, that ``text`` means."""
+    path = Path(text)
+    if (path / "runs").is_dir():
+        return _all_of(path)
+    if path.is_dir() and path.parent.name == "runs":
+        return _one(path)
+    if text.endswith((".yaml", ".yml")) or (grid.SWEEPS / f"{text}.yaml").is_file():
+        origin = grid.read(text)
+        return _all_of(results / origin.file.name)
+    near = sorted(run for run in results.glob("*/runs/*") if run.name.startswith(text)) if text else []
+    exact = [run for run in near if run.name == text]
+    chosen = exact if len(exact) == 1 else near
+    if not chosen:
+        raise UsageError(f"'{text}' is no sweep, no results folder, and no run under {results}")
+    if len(chosen) > 1:
+        raise UsageError(f"'{text}' is the beginning of {len(chosen)} runs:  more of it, or the folder")
+    return _one(chosen[0])
+
+
+def _all_of(folder: Path) -> tuple[Path, list[Path]]:
+    if not (folder / "runs").is_dir():
+        raise UsageError(f"no run under {folder} yet (run 'smilebench sweep', or name the results folder)")
+    return folder, [run.path for run in ResultsFolder(str(folder), folder).finished()]
+
+
+def _one(path: Path) -> tuple[Path, list[Path]]:
+    run = RunFolder(path)
+    if not run.record_path.exists():
+        raise UsageError(f"{path}: not finished ({run.state()}); only finished runs are packed")
+    return path.parents[1], [path]

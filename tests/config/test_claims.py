@@ -1,0 +1,197 @@
+"""Claims of a sweep file: what they stand for, what is refused, and what is kept of them once runs exist."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmark.config import grid, kept_claims
+from benchmark.errors import UsageError
+from benchmark.report.collect import StatedClaim
+from benchmark.sweep import results
+
+CLAIM = {"name": "closer", "metric": "accuracy", "left": "l2_sp", "right": "fine_tuning", "direction": "higher"}
+
+
+def written(folder: Path, claims: Any, **changes: Any) -> str:
+    content = {"name": "x", "datasets": ["digits"], "methods": ["fine_tuning", "l2_sp"], "seeds": 3, "runtime": {"device": "cpu"}}
+    path = folder / "x.yaml"
+    path.write_text(yaml.safe_dump(content | {"claims": claims} | changes))
+    return str(path)
+
+
+def stated(folder: Path, claims: Any) -> tuple[StatedClaim, ...]:
+    return grid.load(written(folder, claims)).claims
+
+
+def test_lists_of_a_claim_are_a_cross_product(tmp_path: Path) -> None:
+    row = CLAIM | {"metric": ["accuracy", "label_l1"], "split": ["train", "test"], "margin": 0.5}
+    found = stated(tmp_path, [row])
+    assert [(c.metric, c.split) for c in found] == [(m, s) for m in ("accuracy", "label_l1") for s in ("train", "test")]
+    assert [c.name for c in found][1] == "closer (accuracy, test)"
+    assert all(c.margin == 0.5 and c.applicable for c in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metric": "acuracy"}, ["claims.0.metric", "did you mean 'accuracy'", "label_kl"]),
+        ({"split": "val"}, ["claims.0.split", "train", "test"]),
+        ({"metric": "ece", "split": "train"}, ["claims.0.split", "ece is not measured on train"]),
+        ({"left": "l2sp"}, ["claims.0.left", "did you mean 'l2_sp'", "fine_tuning"]),
+        ({"right": ["fine_tuning", "mixup"]}, ["claims.0.right", "unknown method of this sweep 'mixup'"]),
+        ({"right": []}, ["claims.0.right", "empty"]),
+        ({"right": ["fine_tuning", "fine_tuning"]}, ["claims.0.right", "twice"]),
+        ({"direction": "up"}, ["claims.0.direction", "'higher' or 'lower'"]),
+        ({"margin": "some"}, ["claims.0.margin", "'some'"]),
+        ({"margins": 1}, ["claims.0.margins", "did you mean 'margin'"]),
+        ({"name": ""}, ["claims.0.name"]),
+        ({"right": "l2_sp"}, ["claims.0", "left and right are both 'l2_sp'"]),
+    ],
+)
+def test_a_claim_is_refused_in_words(changes: dict[str, Any], words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        stated(tmp_path, [CLAIM | changes])
+    for word in ["x.yaml", *words]:
+        assert word in str(error.value)
+
+
+def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"claims\.1\.name: 'closer' is given twice"):
+        stated(tmp_path, [CLAIM, CLAIM | {"margin": 1.0}])
+
+
+def test_claims_are_included_from_a_file_beside_the_sweep(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    rows = [CLAIM, CLAIM | {"name": "other", "right": "smile", "optional": True}]
+    (tmp_path / "more" / "mine.yaml").write_text(yaml.safe_dump({"claims": rows}))
+    found = stated(tmp_path, "more/mine.yaml")
+    assert [(c.name, c.applicable) for c in found] == [("closer", True), ("other", False)]
+    sweep = grid.load(written(tmp_path, "more/mine.yaml"))
+    assert sweep.origin is not None
+    (tmp_path / "whole.yaml").write_text(sweep.origin.text)
+    assert grid.load(str(tmp_path / "whole.yaml")).claims == found, "the kept copy of the sweep file stands alone"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("nowhere.yaml", None, ["claims", "nowhere.yaml", "claims_smile"]),
+        ("claims_smil", None, ["did you mean 'claims_smile'"]),
+        ("mine.yaml", {"claims": []}, ["mine.yaml", "a list of claims"]),
+        ("mine.yaml", {"claims": [CLAIM], "name": "y"}, ["mine.yaml", "unknown key 'name'"]),
+        ("mine.yaml", {"claims": [CLAIM | {"metric": "acc"}]}, ["mine.yaml", "claims.0.metric"]),
+        ("mine.yaml", {"claims": ["smile wins"]}, ["mine.yaml", "claims.0", "smile wins"]),
+    ],
+)
+def test_a_file_of_claims_is_refused_in_words(name: str, content: Any, words: list[str], tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    with pytest.raises(UsageError) as error:
+        stated(tmp_path, name)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_claims_are_no_part_of_a_run_and_a_single_run_takes_none(tmp_path: Path) -> None:
+    names = [[run.run_id for run in grid.load(written(tmp_path, claims)).runs] for claims in ([], [CLAIM])]
+    assert names[0] == names[1]
+    with pytest.raises(UsageError, match="claims: one run compares nothing"):
+        grid.single(["method=l2_sp", "dataset=digits", "claims=claims_smile"])
+
+
+def test_other_methods_of_the_command_line_leave_a_claim_inapplicable(tmp_path: Path) -> None:
+    (claim,) = grid.load(written(tmp_path, [CLAIM]), ["methods=[fine_tuning]"]).claims
+    assert not claim.applicable
+
+
+def test_columns_are_refused_in_words(tmp_path: Path) -> None:
+    assert grid.load(written(tmp_path, [], columns=["nll", "loss_ratios"])).columns == ("nll", "loss_ratios")
+    with pytest.raises(UsageError, match="unknown column 'eec'; did you mean 'ece'"):
+        grid.load(written(tmp_path, [], columns=["eec"]))
+    with pytest.raises(UsageError, match="'nll' is given twice"):
+        grid.load(written(tmp_path, [], columns=["nll", "nll"]))
+
+
+def test_smiles_claims_are_those_of_the_sweeps_that_include_them() -> None:
+    cifar10, paper = (grid.load(name) for name in ("cifar10", "paper"))
+    assert [c.name for c in cifar10.claims] == [c.name for c in paper.claims]
+    assert {c.left for c in cifar10.claims} == {"smile"}
+    assert sum(c.applicable for c in cifar10.claims) == sum(c.applicable for c in paper.claims) == 28
+    for sweep in (cifar10, paper):
+        assert all({c.left, c.right} <= set(sweep.methods) for c in sweep.claims if c.applicable)
+    with pytest.raises(UsageError, match="unknown sweep 'claims_smile'"):
+        grid.load("claims_smile")
+
+
+def begin(folder: Path) -> None:
+    """A run of the results folder is started."""
+    (folder / "runs" / "some-run" / "claims").mkdir(parents=True)
+
+
+def keep(tmp_path: Path, claims: Any) -> kept_claims.KeptClaims:
+    return kept_claims.keep(tmp_path / "out", stated(tmp_path, claims))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_a_claim_stated_before_any_run_keeps_its_time(tmp_path: Path, out: Path) -> None:
+    first = keep(tmp_path, [CLAIM])
+    content = json.loads((out / "claims.json").read_text())
+    assert content["claims"][0]["first_seen"] == first.claims[0].first_seen > "2026"
+    assert content["digest"] == first.digest
+    begin(out)
+    content["claims"][0]["first_seen"] = "2001-02-03T04:05:06+00:00"
+    (out / "claims.json").write_text(json.dumps(content))
+    again = keep(tmp_path, [CLAIM])
+    assert (again.claims[0].first_seen, again.claims[0].late) == ("2001-02-03T04:05:06+00:00", "")
+    assert not again.about_late()
+
+
+def test_a_claim_may_be_edited_freely_before_any_run(tmp_path: Path, out: Path) -> None:
+    before = keep(tmp_path, [CLAIM, CLAIM | {"name": "other", "direction": "lower"}])
+    after = keep(tmp_path, [CLAIM | {"margin": 1.0}])
+    assert [(c.name, c.late, c.before, c.withdrawn) for c in after.claims] == [("closer", "", (), "")]
+    assert before.digest != after.digest
+
+
+def test_what_changes_after_runs_exist_is_kept_with_the_old_text(tmp_path: Path, out: Path) -> None:
+    other = CLAIM | {"name": "other", "metric": "label_l1", "direction": "lower"}
+    keep(tmp_path, [CLAIM, other])
+    begin(out)
+    found = keep(tmp_path, [CLAIM | {"margin": 1.0}, CLAIM | {"name": "new", "split": "train"}])
+    edited, added, withdrawn = found.claims
+    assert (edited.late, added.late, bool(withdrawn.withdrawn)) == ("edited", "added", True)
+    assert edited.before[0].startswith("l2_sp higher than fine_tuning in accuracy on test (stated on ")
+    assert edited.words == "l2_sp higher than fine_tuning in accuracy on test by more than 1"
+    assert (withdrawn.name, withdrawn.metric) == ("other", "label_l1")
+    assert found.about_late() == "claims: 1 added, 1 edited, 1 withdrawn after runs existed, of 3; the report marks them"
+    back = keep(tmp_path, [CLAIM, other]).claims
+    assert [(c.name, c.late, len(c.before)) for c in back[:2]] == [("closer", "edited", 2), ("other", "edited", 1)]
+    assert [(c.name, bool(c.withdrawn)) for c in back[2:]] == [("new", True)]
+
+
+def test_looking_changes_nothing(tmp_path: Path, out: Path) -> None:
+    begin(out)
+    assert kept_claims.together(out, stated(tmp_path, [CLAIM])).claims[0].late == "added"
+    assert not (out / "claims.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"claims": 3}', '{"claims": [3, {"name": "closer"}]}'])
+def test_a_damaged_file_makes_no_claim_older_than_the_runs(content: str, tmp_path: Path, out: Path) -> None:
+    (out / "claims.json").write_text(content)
+    begin(out)
+    assert [c.late for c in keep(tmp_path, [CLAIM]).claims] == ["added"]
+
+
+def test_a_sweep_without_claims_keeps_nothing(tmp_path: Path, out: Path) -> None:
+    sweep = grid.load(written(tmp_path, []))
+    assert kept_claims.keep(out, sweep.claims).claims == ()
+    assert not (out / "claims.json").exists()
+    assert results.asked_for(sweep)[0].claims == ()
