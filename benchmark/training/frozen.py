@@ -16,6 +16,8 @@ from methods.shared import statistics
 RECOMPILE_LIMIT = 64
 """Forms of a network that one worker may compile: taps, edits, batch sizes and classifiers of all methods and data sets of a sweep."""
 _CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d, Conv2dSame)
+_CAST = (nn.Linear, nn.Conv2d, Conv2dSame)
+"""Layers, no subclasses, whose parameters autocast casts: others may compute with their weights first, as weight standardisation does."""
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
@@ -39,25 +41,75 @@ def make_room() -> None:
 class Runner:
     """Runs a network that no gradient reaches (:class:`methods.base.Frozen`). fold: see :class:`Folded`. compile: see :func:`compiled`.
 
-    Made at the first call, so that a network which nobody runs costs nothing.
+    Under autocast the weights are kept as autocast would cast them at every pass: see :class:`Lowered`. Made at the first call, so that a
+    network which nobody runs costs nothing, and again where ``refresh`` finds that modules went to another mode.
     """
 
     def __init__(self, net: Net, fold: bool, compile: bool) -> None:
         self._net, self._fold, self._compile = net, fold, compile
-        self._folded: Folded | None = None
-        self._run: Callable[..., Output] | None = None
+        self._forms: dict[torch.dtype | None, _Form] = {}
+        self._modes: list[bool] = []
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Output:
-        if self._run is None:
-            self._folded = Folded(self._net) if self._fold else None
-            net = self._folded.net if self._folded else self._net
-            self._run = compiled(net) if self._compile else net
-        return self._run(x)
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        if dtype not in self._forms:
+            self._forms[dtype] = _Form(self._net, self._fold, self._compile, dtype)
+            self._modes = self._present_modes()
+        return self._forms[dtype].run(x)
 
     def refresh(self) -> None:
-        if self._folded:
-            self._folded.update()
+        if self._forms and self._modes != self._present_modes():
+            self._forms.clear()
+        for form in self._forms.values():
+            form.update()
+
+    def _present_modes(self) -> list[bool]:
+        return [module.training for module in self._net.modules()]
+
+
+class _Form:
+    """``net`` as it is run in one precision: folded, lowered, compiled, where asked for."""
+
+    def __init__(self, net: Net, fold: bool, compile: bool, dtype: torch.dtype | None) -> None:
+        self.net, self._steps = net, list[Folded | Lowered]()
+        if fold:
+            self._steps.append(Folded(self.net))
+            self.net = self._steps[-1].net
+        if dtype is not None:
+            self._steps.append(Lowered(self.net, dtype))
+            self.net = self._steps[-1].net
+        self.run = compiled(self.net) if compile else self.net
+
+    def update(self) -> None:
+        for step in self._steps:
+            step.update()
+
+
+class Lowered:
+    """``net`` with weights and biases of its convolutions and linear layers in ``dtype``, as autocast casts them: the same numbers.
+
+    Autocast keeps its copies of parameters that train, and casts all others anew at every pass, a kernel for each. Everything but these
+    weights is shared with the original.
+    """
+
+    def __init__(self, net: Net, dtype: torch.dtype) -> None:
+        self.net = _sharing(net)
+        self._own: list[Tensor] = []
+        self._cast: list[Tensor] = []
+        for layer in self.net.modules():
+            if type(layer) in _CAST:
+                for name, p in list(layer.named_parameters(recurse=False)):
+                    setattr(layer, name, nn.Parameter(p.to(dtype), requires_grad=False))
+                    self._own.append(p)
+                    self._cast.append(layer.get_parameter(name))
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Cast again, after the original's weights changed."""
+        if self._cast:
+            torch._foreach_copy_(self._cast, self._own)
 
 
 class Folded:

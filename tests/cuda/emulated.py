@@ -381,3 +381,6 @@ def _patch_queries(patch: pytest.MonkeyPatch) -> None:
         start(self, re.sub("^cuda.*", "cpu", device_type), *args, **kwargs)
 
     patch.setattr(torch.autocast, "__init__", autocast)
+    for name in ("is_autocast_enabled", "get_autocast_dtype"):
+        asked = getattr(torch, name)
+        patch.setattr(torch, name, lambda kind, _asked=asked: _asked(re.sub("^cuda.*", "cpu", kind)))

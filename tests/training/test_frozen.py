@@ -103,8 +103,41 @@ def test_a_runner_gives_no_gradient_and_costs_nothing_before_it_runs() -> None:
     net = frozen("test_resnet").requires_grad_(True)
     runner = Runner(net, fold=True, compile=False)
     runner.refresh()
-    assert runner._run is None
+    assert not runner._forms
     assert not runner(torch.randn(2, 3, 32, 32, dtype=torch.double)).features.requires_grad
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_convnext"])
+def test_under_autocast_a_runner_gives_what_the_network_gives_also_after_a_change(architecture: str, fold: bool) -> None:
+    size = 160 if architecture == "test_vit" else 32
+    net = random_net(architecture).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    runner, x = Runner(net, fold=fold, compile=False), torch.randn(2, 3, size, size).to(memory_format=torch.channels_last)
+    runner(x)
+    for _ in range(2):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            expected, found = (Folded(net).net if fold else net)(x), runner(x)
+        assert found.logits.dtype == expected.logits.dtype == torch.bfloat16
+        assert torch.equal(found.logits, expected.logits)
+        torch.testing.assert_close(runner(x).logits, net(x).logits, rtol=1e-3, atol=1e-4)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(torch.rand_like(p), alpha=0.1)
+        runner.refresh()
+    weights = [m.weight for m in runner._forms[torch.bfloat16].net.modules() if isinstance(m, nn.Linear)]
+    assert weights
+    assert all(weight.dtype == torch.bfloat16 for weight in weights)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_runner_follows_a_network_whose_layers_go_to_batch_statistics(precision: str) -> None:
+    net = random_net("test_resnet").eval().requires_grad_(False)
+    runner, x = Runner(net, fold=True, compile=False), torch.randn(4, 3, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        runner(x)
+        net.train()
+        runner.refresh()
+        assert torch.equal(runner(x).logits, net(x).logits)
 
 
 FOLLOWING = {"smile": {"ema_every": 2, "ema_decay": 0.9}}
@@ -119,7 +152,7 @@ def test_training_curves_are_the_same_folded_or_not(method: str, images: Path, b
         curves[fold] = [{k: v for k, v in row.items() if k.startswith("loss/")} for row in fit.curves]
         if fold == "on":
             run = fit.pipeline._named[0][1].__dict__.get("_run_teacher") or fit.ctx.run_source
-            assert norms(run._run) < norms(run._net)
+            assert norms(run._forms[None].net) < norms(run._net)
     assert len(curves["on"]) == 6
     for a, b in zip(curves["on"], curves["off"], strict=True):
         assert a == pytest.approx(b, rel=1e-4)
