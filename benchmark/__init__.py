@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | Path) -> "LoadedSweep":
-    """The records of a results folder, such as ``results/quick``, as pandas frames; see ``docs/python.md``. Imports no torch."""
+    """The records of a results folder, such as ``results/quick``, as pandas frames; see ``docs/sharing.md``. Imports no torch."""
     from benchmark.exchange import loading
 
     return loading.load(folder)

@@ -7,11 +7,11 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from PIL import Image, ImageOps
 
@@ -120,21 +120,52 @@ def orientation(image: Image.Image) -> int:
 
 def chunks(dataset: DataSet, items: Sequence[Item], decode: Decode, workers: int) -> Iterator[Chunk]:
     """Decode ``items`` in order, by this process or by ``workers`` others; a bounded number of chunks is in memory."""
-    parts = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    return _shared_out(decode_items, dataset, items, decode, workers, CHUNK)
+
+
+def readable(items: Sequence[Item], decode: Decode, workers: int, size: int) -> Iterator[list[tuple[bytes, tuple[int, int]] | DataError]]:
+    """Pixels and (height, width) of image files, in order, ``size`` at a time; in the place of one that cannot be read the error."""
+    return _shared_out(_try_items, DataSet(), items, decode, workers, size)
+
+
+def _try_items(dataset: DataSet, items: Sequence[Item], decode: Decode) -> list[tuple[bytes, tuple[int, int]] | DataError]:
+    found: list[tuple[bytes, tuple[int, int]] | DataError] = []
+    for item in items:
+        try:
+            (pixels,), (seen,) = decode_items(dataset, [item], decode)
+        except DataError as error:
+            found.append(error)
+        else:
+            found.append((pixels, seen.size))
+    return found
+
+
+Made = TypeVar("Made")
+
+
+def _shared_out(
+    work: Callable[[DataSet, Sequence[Item], Decode], Made],
+    dataset: DataSet,
+    items: Sequence[Item],
+    decode: Decode,
+    workers: int,
+    size: int,
+) -> Iterator[Made]:
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
     if workers <= 1 or len(parts) == 1:
-        yield from (decode_items(dataset, part, decode) for part in parts)
+        yield from (work(dataset, part, decode) for part in parts)
         return
     # Spawned, not forked: the caller may hold threads (torch, a progress bar) whose locks a fork would copy in a locked state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(parts)), mp_context=context, initializer=_end_with_parent) as pool:
         waiting = iter(parts)
-        running = collections.deque(pool.submit(decode_items, dataset, part, decode) for part in itertools.islice(waiting, 3 * workers))
+        running = collections.deque(pool.submit(work, dataset, part, decode) for part in itertools.islice(waiting, 3 * workers))
         try:
             while running:
                 yield running.popleft().result()
-                running.extend(pool.submit(decode_items, dataset, part, decode) for part in itertools.islice(waiting, 1))
+                running.extend(pool.submit(work, dataset, part, decode) for part in itertools.islice(waiting, 1))
         except BrokenProcessPool as error:
-            raise DataError("a decoding process was killed (out of memory?); prepare with fewer workers") from error
+            raise DataError("a decoding process was killed (out of memory?); fewer workers need less of it") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -94,6 +94,14 @@ def _splits(path: Path, split: float | None, test_from: str | None) -> dict[str,
     return folders
 
 
+def images_below(folder: Path) -> list[Path]:
+    """The images in ``folder`` and in all folders below it, sorted by name; DataError where there is none."""
+    found = sorted(_images(folder, "", Counter(), frozenset({_identity(folder)})))
+    if not found:
+        raise DataError(f"folder '{folder}' holds no image (extensions: {', '.join(EXTENSIONS)})")
+    return [Path(path) for _, path in found]
+
+
 def _whole(path: Path) -> dict[str, Path]:
     """The folder of ``test`` where there is no other split."""
     inside = path / "test"

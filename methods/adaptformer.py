@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.base import Component, Context, Net
+from methods.base import Component, Context, MethodError, Net
 from methods.shared import adapt, adapters_and_head, draw_uniform, ensure, redraw
 
 
@@ -66,6 +66,9 @@ class AdaptFormer(Component):
 
     def surgery(self, net: Net) -> None:
         self._adapters = adapt(net, _is_mlp, lambda base: AdaptedMlp(base, self.bottleneck, self.scale, self.dropout))
+
+    def undo_surgery(self, net: Net) -> None:
+        raise MethodError("its bottlenecks beside the MLPs have an activation of their own, which no weight of an MLP can hold")
 
     def setup(self, ctx: Context) -> None:
         redraw(self._adapters, ctx)

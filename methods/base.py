@@ -270,6 +270,12 @@ class Component:
     def surgery(self, net: Net) -> None:
         """Change the student's modules in place, once, before the optimizer exists."""
 
+    def undo_surgery(self, net: Net) -> None:
+        """Undo ``surgery`` on a trained student: put the backbone's own modules back, with weights that give the same in eval mode.
+
+        Only needed where surgery adds parameters or changes what eval mode computes. :class:`MethodError` says why it cannot be.
+        """
+
     def setup(self, ctx: Context) -> None:
         """One-off passes, buffers, and the student's own head start, once; must leave the source network and all modes as found."""
 

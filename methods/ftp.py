@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Component, Context, Step
-from methods.shared import ensure
+from methods.shared import ensure, together
 
 SMALLEST = 1e-8
 BETAS = (0.9, 0.999)
@@ -69,12 +69,17 @@ class Ftp(Component):
         if not self._pairs:
             return
         params, start = (list(part) for part in zip(*self._pairs, strict=True))
-        self._previous = list(torch._foreach_sub(params, start))
-        norms = [row_norms(u) for u in self._previous]
-        largest = torch.stack([n.max() for n in norms])
-        self._c = torch.minimum(self._c, largest).clamp_min(SMALLEST)
-        shares = [(c / n.clamp_min(SMALLEST)).clamp(0.0, 1.0) for c, n in zip(self._c.unbind(), norms, strict=True)]
-        torch._foreach_copy_(params, torch._foreach_add(start, torch._foreach_mul(self._previous, shares)))
+        self._previous, radii = [], []
+        for part in together(params):
+            u = list(torch._foreach_sub(params[part], start[part]))
+            norms = [row_norms(t) for t in u]
+            c = torch.minimum(self._c[part], torch.stack([n.max() for n in norms])).clamp_min(SMALLEST)
+            shares = [(each / n.clamp_min(SMALLEST)).clamp(0.0, 1.0) for each, n in zip(c.unbind(), norms, strict=True)]
+            torch._foreach_copy_(params[part], start[part])
+            torch._foreach_addcmul_(params[part], u, shares)
+            self._previous += u
+            radii.append(c)
+        self._c = torch.cat(radii)
 
     @staticmethod
     def _slope(g: Tensor | None, u: Tensor) -> Tensor:

@@ -37,11 +37,20 @@ class LoraQkv(nn.Module):
         for a in (self.query_a, self.value_a):
             draw_uniform(a, 1 / math.sqrt(a.shape[1]), generator)
 
+    def merged(self) -> Tensor:
+        """The weight W + (alpha / r) B A."""
+        query, value = self.query_b @ self.query_a, self.value_b @ self.value_a
+        return self.base.weight + self.scale * torch.cat([query, torch.zeros_like(query), value])
+
+    @torch.no_grad()
+    def folded(self) -> nn.Linear:
+        """The plain layer with the change in its weight."""
+        self.base.weight.copy_(self.merged())
+        return self.base
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            query, value = self.query_b @ self.query_a, self.value_b @ self.value_a
-            change = torch.cat([query, torch.zeros_like(query), value])
-            return F.linear(x, self.base.weight + self.scale * change, self.base.bias)
+            return F.linear(x, self.merged(), self.base.bias)
         seen = F.dropout(x, self.dropout) if self.dropout > 0 else x
         query, value = (F.linear(F.linear(seen, a), b) for a, b in ((self.query_a, self.query_b), (self.value_a, self.value_b)))
         return self.base(x) + self.scale * torch.cat([query, torch.zeros_like(query), value], dim=-1)
@@ -68,6 +77,9 @@ class Lora(Component):
 
     def surgery(self, net: Net) -> None:
         self._adapters = adapt(net, _is_qkv, lambda base: LoraQkv(cast(nn.Linear, base), self.rank, self.alpha, self.dropout))
+
+    def undo_surgery(self, net: Net) -> None:
+        adapt(net, lambda _, module: isinstance(module, LoraQkv), lambda module: cast(LoraQkv, module).folded())
 
     def setup(self, ctx: Context) -> None:
         redraw(self._adapters, ctx)

@@ -262,6 +262,15 @@ def renew_statistics(ctx: Context) -> None:
         module.training = mode
 
 
+def together(tensors: Sequence[Tensor]) -> list[slice]:
+    """Which of ``tensors`` several operations in a row should take together.
+
+    On a CPU one after the other, so that each stays in its caches from the first operation to the last; on a device all of them, so that
+    each operation is one launch.
+    """
+    return [slice(n, n + 1) for n in range(len(tensors))] if tensors[0].device.type == "cpu" else [slice(0, len(tensors))]
+
+
 def squared_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Sum of squared differences between two equally long, non-empty lists of tensors, as one scalar."""
     norms = torch._foreach_norm(torch._foreach_sub(list(a), list(b)))

@@ -12,13 +12,14 @@ Deviations from the authors' code: there the projection is part of an optimizer 
 the run's own optimizer, whose weight decay acts as in every method.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from methods.base import Component, Context, Step
-from methods.shared import ensure
+from methods.shared import ensure, together
 
 
 def sums(tensors: list[Tensor]) -> Tensor:
@@ -27,9 +28,13 @@ def sums(tensors: list[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(above, 1)) - torch.stack(torch._foreach_norm(below, 1))
 
 
-def retreat(before: list[Tensor], after: list[Tensor], inconsistent: Tensor, weight: float) -> Tensor:
-    """-lambda r of each tensor, [n], 0 where not ``inconsistent``. before, after: w - w0 and w' - w0."""
-    old, new = (torch.stack(torch._foreach_norm(list(part))) for part in (before, after))
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of each tensor, [n]."""
+    return torch.stack(torch._foreach_norm(list(tensors)))
+
+
+def retreat(old: Tensor, new: Tensor, inconsistent: Tensor, weight: float) -> Tensor:
+    """-lambda r of each tensor, [n], 0 where not ``inconsistent``. old, new: ||w - w0|| and ||w' - w0||, [n]."""
     ratio = ((new - old) / new.clamp_min(torch.finfo(new.dtype).tiny)).clamp(0.0, 1.0)
     return torch.where(inconsistent, -weight * ratio, torch.zeros_like(ratio))
 
@@ -57,15 +62,20 @@ class Spd(Component):
         if self.weight == 0 or not pairs:
             return
         params, start = (list(part) for part in zip(*pairs, strict=True))
-        away = list(torch._foreach_sub(params, start))
-        inconsistent = sums(list(torch._foreach_mul([p.grad for p in params], away))) > 0
-        step.scratch["spd"] = params, start, away, inconsistent
+        inner, distances = [], []
+        for part in together(params):
+            away = torch._foreach_sub(params[part], start[part])
+            distances.append(norms(away))
+            inner.append(sums(list(torch._foreach_mul([p.grad for p in params[part]], away))))
+        step.scratch["spd"] = params, start, torch.cat(distances), torch.cat(inner) > 0
 
     @torch.no_grad()
     def after_step(self, step: Step) -> None:
         if "spd" not in step.scratch:
             return
-        params, start, before, inconsistent = step.scratch["spd"]
-        after = list(torch._foreach_sub(params, start))
-        factors = retreat(before, after, inconsistent, self.weight)
-        torch._foreach_add_(params, torch._foreach_mul(after, list(factors.to(after[0].dtype).unbind())))
+        params, start, distances, inconsistent = step.scratch["spd"]
+        for part in together(params):
+            away = list(torch._foreach_sub(params[part], start[part]))
+            factors = retreat(distances[part], norms(away), inconsistent[part], self.weight)
+            torch._foreach_mul_(away, list(factors.to(away[0].dtype).unbind()))
+            torch._foreach_add_(params[part], away)

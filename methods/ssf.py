@@ -7,7 +7,8 @@ Lian, Zhou, Feng, Wang: Scaling and Shifting Your Features: A New Baseline for E
 y: tokens [B, n, d] behind the patch embedding, every LayerNorm, and every linear layer (``qkv``, projection, both of the MLP) of the
 blocks; g, b: [d], one pair per layer. The layers are frozen, as everything else but the classifier.
 
-Deviations from the authors' code: none in the equation. There g and b can be merged into the layers after training; here they stay.
+Deviations from the authors' code: none in the equation. As there, g and b can be merged into the layers after training, which
+``smilebench export`` does.
 Learning rates for it are larger than for fine-tuning: set them per method in ``overrides``.
 """
 
@@ -34,6 +35,14 @@ class Scaled(nn.Module):
     def reset(self, generator: torch.Generator) -> None:
         for p, mean in ((self.scale, 1.0), (self.shift, 0.0)):
             p.copy_(to_device(torch.empty(p.shape).normal_(mean, DEVIATION, generator=generator), p.device))
+
+    @torch.no_grad()
+    def folded(self, before: Any) -> nn.Module:
+        """The plain layer; scale and shift go into ``before``: the layer itself, or what it stands behind where it is an Identity."""
+        ensure(before.weight is not None and before.bias is not None, "ssf's shifts need a bias in every layer to be folded into")
+        before.weight.mul_(self.scale.view(-1, *[1] * (before.weight.ndim - 1)))
+        before.bias.mul_(self.scale).add_(self.shift)
+        return self.base
 
     def forward(self, x: Tensor) -> Tensor:
         return self.scale * self.base(x) + self.shift
@@ -68,6 +77,16 @@ class Ssf(Component):
             return Scaled(base, channels)
 
         self._adapters = adapt(net, _is_scaled, wrap)
+
+    def undo_surgery(self, net: Net) -> None:
+        body: Any = net.body
+        proj = body.patch_embed.proj
+
+        def unwrap(scaled: nn.Module) -> nn.Module:
+            assert isinstance(scaled, Scaled)
+            return scaled.folded(proj if isinstance(scaled.base, nn.Identity) else scaled.base)
+
+        adapt(net, lambda _, module: isinstance(module, Scaled), unwrap)
 
     def setup(self, ctx: Context) -> None:
         redraw(self._adapters, ctx)

@@ -18,7 +18,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from methods.base import Component, Context, Net
+from methods.base import Component, Context, MethodError, Net
 from methods.shared import adapt, adapters_and_head, draw_uniform, ensure
 
 
@@ -63,6 +63,9 @@ class Vpt(Component):
         blocks = set(body.blocks)
         wrap = lambda base: Prompted(base, self.tokens, body.embed_dim, body.num_prefix_tokens)
         self._adapters = adapt(net, lambda _, module: module in blocks, wrap)
+
+    def undo_surgery(self, net: Net) -> None:
+        raise MethodError("its learned tokens are inputs of every block, for which the plain network has no place")
 
     def setup(self, ctx: Context) -> None:
         generator = ctx.rng.torch("setup")

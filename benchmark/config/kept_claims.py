@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmark.report.collect import StatedClaim
 from benchmark.storage.atomic import read_json, write_json
@@ -29,7 +29,7 @@ class KeptClaims:
     @property
     def digest(self) -> str:
         """sha256 over the texts of all claims that stand: with the sweep's runs, what the sweep is."""
-        texts = [[c.name, *(getattr(c, key) for key in _TEXT)] for c in self.claims if not c.withdrawn]
+        texts = [[c.name, *_text(c)] for c in self.claims if not c.withdrawn]
         return hashlib.sha256(json.dumps(texts, separators=(",", ":")).encode()).hexdigest()
 
     def about_late(self) -> str:
@@ -53,10 +53,47 @@ def together(folder: Path, claims: Sequence[StatedClaim]) -> KeptClaims:
 def keep(folder: Path, claims: Sequence[StatedClaim]) -> KeptClaims:
     """:func:`together`, written to the results folder, where that changes anything."""
     found = together(folder, claims)
+    keep_whole(folder, found)
+    return found
+
+
+def joined(folders: Sequence[Path]) -> KeptClaims:
+    """What is kept in several results folders whose runs become one sweep: a claim is as late as in the folder where it came last.
+
+    One that a folder with runs does not know was added after those; where texts differ, the newest stands, after the others.
+    """
+    kept = [found for folder in folders if (found := _read(folder)) or _begun(folder)]
+    return KeptClaims(
+        tuple(_joined([found.get(name) for found in kept]) for name in dict.fromkeys(name for found in kept for name in found))
+    )
+
+
+def _joined(found: Sequence[StatedClaim | None]) -> StatedClaim:
+    """One claim as several folders have it, None where one does not."""
+    known = sorted((claim for claim in found if claim is not None), key=lambda claim: claim.first_seen)
+    last = known[-1]
+    others = [text for claim in known[:-1] for text in (*claim.before, *(() if _text(claim) == _text(last) else (_dated(claim),)))]
+    before = tuple(dict.fromkeys((*others, *last.before)))
+    lates = {claim.late for claim in known} - {""}
+    late: Literal["", "added", "edited"] = "edited" if before or "edited" in lates else "added" if lates or None in found else ""
+    return replace(last, late=late, before=before, withdrawn=max(claim.withdrawn for claim in known))
+
+
+def keep_whole(folder: Path, found: KeptClaims) -> None:
+    """Write to the results folder what is to be kept there, where that changes anything."""
     before = {name: _stored(claim) for name, claim in _read(folder).items()}
     if before != {claim.name: _stored(claim) for claim in found.claims}:
         write_json(folder / FILE, {"digest": found.digest, "claims": [_stored(claim) for claim in found.claims]})
-    return found
+
+
+def _text(claim: StatedClaim) -> tuple[object, ...]:
+    return tuple(getattr(claim, key) for key in _TEXT)
+
+
+def _dated(claim: StatedClaim) -> str:
+    """A text that stands no more, with its dates."""
+    withdrawn = f", withdrawn on {claim.withdrawn[:10]}" if claim.withdrawn else ""
+    return f"{claim.words} ({claim.late or 'stated'} on {claim.first_seen[:10]}{withdrawn})"
 
 
 def _met(claim: StatedClaim, kept: StatedClaim | None, now: str, begun: bool) -> StatedClaim:
@@ -64,10 +101,9 @@ def _met(claim: StatedClaim, kept: StatedClaim | None, now: str, begun: bool) ->
     if kept is None:
         return replace(claim, first_seen=now, late="added" if begun else "")
     history: dict[str, Any] = {"first_seen": kept.first_seen, "late": kept.late, "before": kept.before}
-    same = all(getattr(claim, key) == getattr(kept, key) for key in _TEXT)
+    same = _text(claim) == _text(kept)
     if begun and (kept.withdrawn or not same):
-        since = f"{kept.late or 'stated'} on {kept.first_seen[:10]}" + (f", withdrawn on {kept.withdrawn[:10]}" if kept.withdrawn else "")
-        history = {"first_seen": now, "late": "edited", "before": (*kept.before, f"{kept.words} ({since})")}
+        history = {"first_seen": now, "late": "edited", "before": (*kept.before, _dated(kept))}
     elif not same:
         history = {"first_seen": now}
     return replace(claim, **history)

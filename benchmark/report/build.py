@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from benchmark.report.batches import fingerprint
 from benchmark.report.collect import Collected, Expected, SweepInfo, collect
 from benchmark.report.text import Table, Value, caption
 from benchmark.storage.atomic import read_json, write_json
@@ -40,7 +41,7 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
     """
     sweep_dir.mkdir(parents=True, exist_ok=True)
     found = collect(sweep_dir, expected)
-    key = _key(sweep, found)
+    key = _key(sweep, found, fingerprint(sweep_dir))
     before = read_json(sweep_dir / STATE)
     before = before if isinstance(before, dict) else {}
     if before.get("key") == key and _whole(sweep_dir, before["files"]):
@@ -50,26 +51,30 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
     drawn = redraw(sweep_dir, sweep, expected, found)
     for name in set(before.get("files", ())) - set(drawn.files):
         (sweep_dir / name).unlink(missing_ok=True)
-    sizes = {name: (sweep_dir / name).stat().st_size for name in sorted(drawn.files)}
-    state = {"key": key, "files": sizes, "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
+    hashes = {name: _sha256(sweep_dir / name) for name in sorted(drawn.files)}
+    state = {"key": key, "files": hashes, "tables": [asdict(table) for table in drawn.tables], "summary": drawn.summary}
     write_json(sweep_dir / STATE, state)
     return Report(sweep_dir / "report.html", tuple(drawn.tables), drawn.summary, True, caption(sweep.selection))
 
 
-def _whole(sweep_dir: Path, sizes: Mapping[str, int]) -> bool:
-    """Whether all files of the last report are there with the sizes they had; a crash of the machine can leave them empty."""
+def _whole(sweep_dir: Path, hashes: Mapping[str, str]) -> bool:
+    """Whether all files of the last report are there as they were written; a crash of the machine can leave them empty, or zeros."""
     try:
-        return all((sweep_dir / name).stat().st_size == size for name, size in sizes.items())
+        return all(_sha256(sweep_dir / name) == expected for name, expected in hashes.items())
     except (OSError, AttributeError):
         return False
 
 
-def _key(sweep: SweepInfo, found: Collected) -> str:
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _key(sweep: SweepInfo, found: Collected, batches: str) -> str:
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*")):
         if path.suffix in {".py", ".json", ".html", ".css", ".js"}:
             code.update(path.name.encode() + path.read_bytes())
-    parts = [asdict(sweep), found.fingerprint, found.extra, code.hexdigest()]
+    parts = [asdict(sweep), found.fingerprint, found.extra, code.hexdigest(), batches]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -184,19 +184,19 @@ def _notes(decisions: Sequence[Decision]) -> list[str]:
         claim = decision.claim
         if claim.withdrawn:
             lines.append(f"{claim.name}: withdrawn on {claim.withdrawn[:10]}, after runs existed; it said: {claim.words}")
-        elif claim.late == "added":
-            lines.append(f"{claim.name}: added on {claim.first_seen[:10]}, after runs existed")
         elif claim.late == "edited":
             lines.append(
                 f"{claim.name}: edited on {claim.first_seen[:10]}, after runs existed; before, it said: {'; then: '.join(claim.before)}"
             )
         if decision.reason:
             lines.append(f"{claim.name}: {decision.reason}")
-    if absent := [decision.claim.name for decision in decisions if decision.verdict == "not applicable"]:
-        lines.append(f"Not applicable, as this sweep does not have both methods: {'; '.join(absent)}")
-    partial = [d for d in decisions if d.family and d.values and len(d.values) < d.expected]
-    if partial:
-        lines.append(f"{len(partial)} of these rest on a part of the sweep: what is decided now may change with the runs that are missing")
+    if late := sum(1 for d in decisions if d.family and d.claim.late):
+        lines.append(f"{late} of these were added or edited after runs existed: whoever stated them may have seen the numbers")
+    if absent := [d.claim for d in decisions if d.verdict == "not applicable"]:
+        pairs = dict.fromkeys(f"{claim.left} against {claim.right}" for claim in absent)
+        lines.append(f"{len(absent)} claims are not applicable, as this sweep does not have both methods: {', '.join(pairs)}")
+    if partial := sum(1 for d in decisions if d.family and d.values and len(d.values) < d.expected):
+        lines.append(f"{partial} of these rest on a part of the sweep: what is decided now may change with the runs that are missing")
     return lines
 
 

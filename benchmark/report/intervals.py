@@ -80,8 +80,13 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     centre = mean(values)
     if n == 1:
         return Interval(centre, None, None, 1)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread(values) / math.sqrt(n)
+    half = t_quantile(n, level) * spread(values) / math.sqrt(n)
     return Interval(centre, centre - half, centre + half, n)
+
+
+def t_quantile(n: int, level: float = LEVEL) -> float:
+    """Half width of the t-interval of ``n`` values in units of sd / √n."""
+    return float(stats.t.ppf((1 + level) / 2, n - 1))
 
 
 def wilson_interval(share: float, n: int, level: float = LEVEL) -> tuple[float, float]:
@@ -147,7 +152,7 @@ def detectable_difference(sd: float, n: int, power: float = POWER, level: float 
     """
     if n < 2:
         raise ValueError("a paired test needs at least two pairs")
-    critical = float(stats.t.ppf((1 + level) / 2, n - 1)) ** 2
+    critical = t_quantile(n, level) ** 2
 
     def shortfall(noncentrality: float) -> float:
         return float(stats.ncf.sf(critical, 1, n - 1, noncentrality**2)) - power

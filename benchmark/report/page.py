@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmark.report.batches import BatchPicture
 from benchmark.report.cells import Group
 from benchmark.report.classes import LOWEST, MOST_CONFUSED, ClassResult, ClassResults
 from benchmark.report.collect import Collected, Run, SweepInfo
@@ -20,6 +21,7 @@ from benchmark.report.figures.write import Picture
 from benchmark.report.measures import accuracy, mean_class_accuracy, minutes
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
 from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
+from benchmark.report.seed_pairs import first_pair, pair_data
 from benchmark.report.style import Looks, dark_form
 from benchmark.report.summary import ACROSS
 from benchmark.report.tables import interval_value
@@ -60,7 +62,8 @@ class Content:
     """Everything that a page shows; its templates know these fields by their names.
 
     ``tables`` are those of ``groups`` in their order; ``pictures`` of any group or of several; ``summary``: sentences by heading;
-    ``classes``: per group what the predictions of each method say; ``plain``: tables that not every sweep has, sections of their own.
+    ``classes``: per group what the predictions of each method say; ``plain``: tables that not every sweep has, sections of their own;
+    ``batches``: pictures that were drawn beside the sweep.
     """
 
     sweep: SweepInfo
@@ -73,12 +76,15 @@ class Content:
     found: Collected
     classes: Sequence[Mapping[str, ClassResults]]
     plain: Sequence[PlainSection] = ()
+    batches: Sequence[BatchPicture] = ()
 
 
 SECTIONS = (
     ("summary", "Summary"),
     ("results", "Results"),
+    ("pairs", "Two methods, seed by seed"),
     ("optimism", "Optimism of the best snapshot on test"),
+    ("batches", "The first batch as the network sees it"),
     ("absent", "Runs that are not in the numbers"),
     ("reading", "How to read this"),
     ("provenance", "Environment and provenance"),
@@ -163,6 +169,8 @@ def _values(content: Content) -> dict[str, Any]:
         "across": content.summary[ACROSS],
         "pictures": [picture for picture in pictures if not picture.group and picture.name != CRITICAL],
         "diagram": next((picture for picture in pictures if picture.name == CRITICAL), None),
+        "pair": first_pair(groups, Looks(content.sweep.looks)),
+        "pair_data": pair_data(groups, Looks(content.sweep.looks)),
         "absent": content.found.absent,
         "optimism": [table for group in groups if (table := optimism_table(group)) is not None],
         "optimism_caption": OPTIMISM_CAPTION,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from benchmark.report.across import Across, compare_across
 from benchmark.report.aggregate import AGGREGATE_CAPTION, aggregate, aggregate_csv, aggregate_table
+from benchmark.report.batches import batch_pictures
 from benchmark.report.budget import CSV as BUDGET_CSV
 from benchmark.report.budget import budget_csv
 from benchmark.report.cells import Group, group_runs
@@ -78,7 +79,8 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     _write_runs(sweep_dir, found)
     pictures = write_figures(groups, across, sweep_dir / "figures", Looks(sweep.looks))
     pictures += write_budgets(sweep.tuning, sweep_dir / "figures", Looks(sweep.looks))
-    page = render(Content(sweep, groups, tables, overview, ranks, pictures, summary, found, by_class, extra.sections))
+    batches = batch_pictures(sweep_dir, expected)
+    page = render(Content(sweep, groups, tables, overview, ranks, pictures, summary, found, by_class, extra.sections, batches))
     write_text(sweep_dir / "report.html", page, durable=False)
     figures = [f"figures/{picture.name}.{suffix}" for picture in pictures for suffix in ("png", "svg")]
     return Drawn(

@@ -126,6 +126,7 @@ def describe(plan: Plan, console: Console) -> None:
         return
     try:
         options = for_runs(options, plan.sweep.runs)
+        _check_place(plan.out)
     except UsageError as error:
         say(console, f"not on Slurm as it is: {error}", "yellow")
         return

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from benchmark.config.run_config import RunConfig
-from benchmark.config.weights import Weights, parse, store
+from benchmark.config.weights import Weights, architecture_of, parse, store
 from benchmark.errors import UsageError, first_line, unknown
 from benchmark.storage.run_folder import replacing, write_json
 from benchmark.training.net import Net
@@ -90,6 +90,14 @@ def random_source(name: str, streams: Streams, image_size: int | None = None) ->
         body = _create(weights, None)
     _set_size(body, weights, image_size)
     return _source(body, f"random:{streams.seed('init', -1):x}")
+
+
+def empty(name: str, num_classes: int, image_size: int) -> Source:
+    """The network that a run on ``name`` trains, for weights to be loaded into; the pre-trained ones need not be there."""
+    weights = Weights(name, architecture_of(name), Path(), None)
+    body = _create(weights, num_classes)
+    _set_size(body, weights, image_size)
+    return _source(body, "")
 
 
 def prepare(tag: str, from_file: Path | None = None) -> Weights:

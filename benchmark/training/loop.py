@@ -101,11 +101,9 @@ def train(fit: Fit, session: Session, checkpoints: Checkpoints, snapshots: Snaps
 def train_step(fit: Fit, i: int) -> None:
     """Step ``i`` (from 0): it depends on ``i`` and the state alone."""
     ctx, pipeline, config = fit.ctx, fit.pipeline, fit.config
-    pipeline.enter(i, ctx)
+    batch, mixed = shown(fit, i)
     head_factor = pipeline.head_lr_factor(i, config.steps)
     set_lr(fit.optimizer, lr_factor(config.schedule, i, config.steps, config.milestone, config.exp_end), head_factor)
-    batch = Batch(*fit.stream.batch(i))
-    mixed = pipeline.mix(batch, ctx.num_classes, ctx, i)
     pipeline.before_forward(i, ctx)
     step, terms = _gradient(fit, i, batch, mixed)
     again = pipeline.second_pass(step)
@@ -118,6 +116,13 @@ def train_step(fit: Fit, i: int) -> None:
             _log(fit, step, {**terms, **pipeline.monitor(step)})
     fit.optimizer.step()
     pipeline.after_step(step)
+
+
+def shown(fit: Fit, i: int) -> tuple[Batch, Mixed]:
+    """The batch of step ``i``, and what the network is shown of it."""
+    fit.pipeline.enter(i, fit.ctx)
+    batch = Batch(*fit.stream.batch(i))
+    return batch, fit.pipeline.mix(batch, fit.ctx.num_classes, fit.ctx, i)
 
 
 def _gradient(fit: Fit, i: int, batch: Batch, mixed: Mixed) -> tuple[Step, dict[str, Tensor]]:

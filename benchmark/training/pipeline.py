@@ -63,6 +63,14 @@ class Pipeline:
         for _, component in self._named:
             component.surgery(net)
 
+    def undo_surgery(self, net: Net) -> None:
+        """Undo :meth:`surgery` on the trained student; UsageError names the component that cannot and says why."""
+        for name, component in reversed(self._named):
+            try:
+                component.undo_surgery(net)
+            except MethodError as error:
+                raise UsageError(f"method '{name}' leaves a network that is not the plain one: {error}") from error
+
     def setup(self, ctx: Context, cache: SetupCache) -> None:
         """One-off passes; each component sees its own part of ``cache``."""
         found = [(component, *identity) for (_, component), identity in zip(self._named, self._identities, strict=True)]

@@ -14,6 +14,7 @@ ORDER = (
     {"published"},
     {"training"},
     {"sweep"},
+    {"deploy"},
     {"tuning"},
     {"exchange"},
     {"slurm"},

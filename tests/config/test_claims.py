@@ -195,3 +195,20 @@ def test_a_sweep_without_claims_keeps_nothing(tmp_path: Path, out: Path) -> None
     assert kept_claims.keep(out, sweep.claims).claims == ()
     assert not (out / "claims.json").exists()
     assert results.asked_for(sweep)[0].claims == ()
+
+
+def test_folders_that_become_one_sweep_join_their_claims_at_their_latest(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("one", "two", "three", "target")]
+    for place in places:
+        place.mkdir()
+    other = CLAIM | {"name": "other"}
+    for place, claims in ((places[0], [CLAIM, other]), (places[1], [CLAIM, other | {"margin": 1.0}])):
+        kept_claims.keep(place, stated(tmp_path, claims))
+        begin(place)
+    found = kept_claims.joined([places[3], *places[:2]])
+    assert [(c.name, c.late, len(c.before)) for c in found.claims] == [("closer", "", 0), ("other", "edited", 1)]
+    begin(places[2])
+    assert [c.late for c in kept_claims.joined([places[3], *places[:3]]).claims] == ["added", "edited"], "the third knows no claims"
+    kept_claims.keep_whole(places[3], found)
+    begin(places[3])
+    assert kept_claims.keep(places[3], stated(tmp_path, [CLAIM])).claims[0].late == ""

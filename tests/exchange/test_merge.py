@@ -187,6 +187,7 @@ def test_unfinished_runs_of_a_source_are_counted(halves: Halves) -> None:
 
 def test_runs_of_another_sweep_are_named(halves: Halves) -> None:
     other = halves.write("a", halves.seed(0))
+    kept_auto.keep_whole(other, kept_auto.KeptAuto("cuda"))
     for run in (other / "runs").iterdir():
         halves.edit(run, lambda record: record.update(sweep="elsewhere"))
     found = merge(halves, other)
@@ -194,6 +195,10 @@ def test_runs_of_another_sweep_are_named(halves: Halves) -> None:
     assert line.startswith("left out: 2 runs (digits-")
     assert line.endswith(f"of the sweep 'elsewhere' in {other}, not of 'made_up'")
     assert not halves.target.exists()
+    own = halves.write("b", halves.seed(0))
+    kept_auto.keep_whole(own, kept_auto.KeptAuto("cpu"))
+    assert merge(halves, other, own).copied == 2
+    assert kept_auto.read(halves.target).device == "cpu"
 
 
 def test_runs_of_other_settings_are_named(halves: Halves) -> None:
@@ -219,12 +224,13 @@ def test_random_weights_may_differ_from_seed_to_seed(halves: Halves) -> None:
 
 
 def test_what_auto_stands_for_travels_with_the_runs(halves: Halves) -> None:
-    first, second = halves.write("a", halves.seed(0)), halves.write("b", halves.seed(1))
+    made = halves.expected("precision=bf16")
+    first, second = (halves.write(str(seed), [item for item in made if item.seed == seed]) for seed in (0, 1))
     on_cpu = {"cpu": {"precision": "bf16", "compile": "off"}}
     kept_auto.keep_whole(first, kept_auto.KeptAuto(None, on_cpu))
     kept_auto.keep_whole(second, kept_auto.KeptAuto("cpu", {}))
-    halves.file.write_text(halves.file.read_text().replace("runtime: {device: cpu}", "runtime: {device: cpu}\nprecision: auto"))
     found = merge(halves, first, second)
+    assert (found.copied, found.problems) == (4, ())
     assert {run.precision for run in found.sweep.runs} == {"bf16"}
     assert kept_auto.read(halves.target) == kept_auto.KeptAuto("cpu", on_cpu)
 

@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pyarrow import parquet
+
 from benchmark.config.method_options import method_looks
 from benchmark.report.collect import Absent, Collected, Expected, Run, SweepInfo
 
@@ -137,6 +140,14 @@ def write_run(sweep: Path, item: Expected, changes: dict[str, Any] | None = None
             file.write(json.dumps(_curve(item, step)) + "\n")
     (folder / "record.json").write_text(json.dumps(content))
     return content
+
+
+def write_predictions(sweep: Path, item: Expected, labels: Sequence[int], top1: Sequence[int], names: Mapping[int, str]) -> None:
+    """The predictions of a run, as a training run keeps them."""
+    columns = {"index": list(range(len(labels))), "label": list(labels), "top1": list(top1)}
+    columns |= {"probability": [0.9] * len(labels), "true_probability": [0.8] * len(labels)}
+    columns |= {f"{key}_name": [names[label] for label in values] for key, values in (("label", labels), ("top1", top1))}
+    parquet.write_table(pa.table(columns), sweep / "runs" / item.run_id / "predictions.parquet")
 
 
 def write_failure(sweep: Path, item: Expected, reason: str = "the loss became NaN at step 12") -> None:

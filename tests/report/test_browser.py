@@ -1,4 +1,4 @@
-"""The page's script in a real browser: sorting, filtering, opening a cell, unpacking figures, and no console errors."""
+"""The page in a real browser: its script, figures with scripts and without, light and dark, print, and no console errors."""
 
 import json
 import re
@@ -29,6 +29,45 @@ window.addEventListener("error", (event) => problems.push(String(event.message))
 window.addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
 </script>
 """
+
+LOOK = """
+  if (document.querySelector("#theme").offsetHeight) {
+    const theme = document.getElementById("theme");
+    const ground = () => getComputedStyle(document.body).backgroundColor;
+    result.ground = ground();
+    theme.click(); result.light = ground();
+    theme.click(); result.dark = ground();
+    const figure = document.querySelector(".figures svg.drawn path");
+    result.ink = figure && getComputedStyle(figure).fill;
+    theme.click(); result.again = ground() === result.ground;
+  }
+  const circles = () => all("#pair circle").map((dot) => [Number(dot.getAttribute("cx")), dot.textContent]);
+  result.dots = circles();
+  result.sentence = document.getElementById("pair-text").textContent;
+  if (document.getElementById("pair-left").offsetHeight) {
+    const left = document.getElementById("pair-left");
+    const change = () => left.dispatchEvent(new Event("change"));
+    change();
+    result.redrawn = [circles(), document.getElementById("pair-text").textContent];
+    const chosen = left.value;
+    left.value = document.getElementById("pair-right").value; change();
+    result.same = document.getElementById("pair-text").textContent;
+    left.value = chosen; change();
+    result.restoredPair = document.getElementById("pair-text").textContent === result.sentence;
+  }
+
+  if (window.unpack) await Promise.all(all("img[data-svg]").map(unpack));
+  await Promise.all(all("img.drawn").map((image) => { image.loading = "eager"; return image.decode(); }));
+  const figures = all(".figures .drawn");
+  result.figures = figures.length;
+  result.files = all("img.drawn").length;
+  result.blank = figures.filter((figure) => {
+    const box = figure.getBoundingClientRect();
+    return box.width < 100 || box.height < 50 || (figure.tagName === "IMG" && figure.naturalWidth < 100);
+  }).length;
+  result.letters = all("svg.drawn use").filter((use) => !document.getElementById(use.getAttribute("href").slice(1))).length;
+"""
+"""Of figures, colours and the comparison of two methods."""
 
 PROBE = """
 <script type="module">
@@ -81,12 +120,7 @@ try {
     result.label = link.getAttribute("aria-label");
   }
 
-  all("details").forEach((part) => { part.open = true; });
-  await Promise.all(figures.map(unpack));
-  await Promise.all(figures.map((image) => image.decode()));
-  result.figures = figures.length;
-  result.blank = figures.filter((image) => image.naturalWidth < 100 || !image.src.startsWith("blob:")).length;
-
+%LOOK%
   const levels = all("h1, h2, h3, h4").map((heading) => Number(heading.tagName[1]));
   result.skipped = levels.filter((level, n) => level > (n ? levels[n - 1] : 0) + 1).length;
   result.nameless = all("button, a, input, select, summary").filter((item) => !item.textContent.trim() && !item.getAttribute("aria-label")
@@ -100,21 +134,37 @@ element.id = "result";
 element.textContent = JSON.stringify(result);
 document.body.append(element);
 </script>
-"""
+""".replace("%LOOK%", LOOK)
+
+PROBE_WITHOUT_SCRIPTS = re.sub(r"(try \{).*?(  if \(document.querySelector\(\"#theme\"\))", r"\1\n\2", PROBE, flags=re.S)
 
 
-def probe(report: Path, folder: Path, size: str = "1280,900") -> dict[str, Any]:
-    """What the probe saw of a page; fails on anything in the console."""
-    page = report.parent / "probed.html"
-    text = report.read_text(encoding="utf-8").replace("<body>", f"<body>{START}").replace("</body>", f"{PROBE}</body>")
-    page.write_text(text, encoding="utf-8")
+def without_scripts(text: str) -> str:
+    """The page as a browser that runs no scripts shows it, so that the probe's script can look at it."""
+    text = re.sub(r"<script>.*?</script>", "", text, flags=re.S)
+    return re.sub(r"</?noscript>", "", text)
+
+
+def browse(*options: str) -> subprocess.CompletedProcess[str]:
+    """Chromium without a window, with ``options``."""
     quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu")
-    logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=60000", f"--window-size={size}", f"--user-data-dir={folder}")
     found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
     if not found:
         lacking("chromium", "no Chromium is on this machine")
-    local = [found[0], "--headless", "--no-sandbox", *quiet, *logged, "--dump-dom", page.as_uri()]
-    done = subprocess.run(local, capture_output=True, text=True, check=True, timeout=300)
+    local = [found[0], "--headless", "--no-sandbox", *quiet, *options]
+    return subprocess.run(local, capture_output=True, text=True, check=True, timeout=300)
+
+
+def probe(report: Path, folder: Path, size: str = "1280,900", scripts: bool = True, dark: bool = False) -> dict[str, Any]:
+    """What the probe saw of a page; fails on anything in the console."""
+    page = report.parent / "probed.html"
+    text = report.read_text(encoding="utf-8")
+    text = (text if scripts else without_scripts(text)).replace("<body>", f"<body>{START}")
+    text = text.replace("</body>", f"{PROBE if scripts else PROBE_WITHOUT_SCRIPTS}</body>")
+    page.write_text(text, encoding="utf-8")
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    logged = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=60000", f"--window-size={size}", f"--user-data-dir={folder}")
+    done = browse(scheme, *logged, "--dump-dom", page.as_uri())
     page.unlink()
     assert "CONSOLE" not in done.stderr
     return json.loads(unescape(re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.S).group(1)))
@@ -136,9 +186,21 @@ def check(seen: dict[str, Any], methods: int, seeds: int, groups: int) -> None:
         assert (seen["one"], seen["followed"]) == (1, True)
         method, _, place = seen["label"].partition("runs of ")[2].partition(" on ")
         assert seen["caption"].startswith(f"Runs of {method} on {place.replace(' at ', ', ')}")
+    check_pair(seen)
+    assert (seen["light"], seen["dark"], seen["again"]) == ("rgb(255, 255, 255)", "rgb(22, 24, 27)", True)
     assert seen["figures"] >= 7
+    assert (seen["files"], seen["letters"]) == (0, 0)
     assert (seen["blank"], seen["skipped"], seen["nameless"], seen["unfocusable"]) == (0, 0, 0, 0)
     assert seen["narrow"]
+
+
+def check_pair(seen: dict[str, Any]) -> None:
+    """The script draws what the page came with."""
+    dots, sentence = seen["redrawn"]
+    assert sentence == seen["sentence"]
+    assert [text for _, text in dots] == [text for _, text in seen["dots"]]
+    assert [x for x, _ in dots] == pytest.approx([x for x, _ in seen["dots"]], abs=0.11)
+    assert (seen["same"], seen["restoredPair"]) == ("Choose two methods.", True)
 
 
 def draw(folder: Path, methods: tuple[str, ...], holes: int = 0, **sizes: Any) -> Path:
@@ -159,6 +221,31 @@ def draw(folder: Path, methods: tuple[str, ...], holes: int = 0, **sizes: Any) -
 def test_a_report_like_that_of_quick(tmp_path: Path, size: str) -> None:
     report = draw(tmp_path / "sweep", fakes.QUICK)
     check(probe(report, tmp_path / "browser", size), len(fakes.QUICK), 3, 1)
+
+
+def test_a_report_without_scripts(tmp_path: Path) -> None:
+    seen = probe(draw(tmp_path / "sweep", fakes.QUICK), tmp_path / "browser", scripts=False)
+    assert seen["problems"] == []
+    assert (seen["figures"], seen["files"], seen["blank"], seen["letters"]) == (8, 0, 0, 0)
+    assert len(seen["dots"]) == 2 * 4
+    assert "3 pairs of seeds" in seen["sentence"]
+    assert "theme" not in seen
+
+
+def test_a_report_on_a_dark_system(tmp_path: Path) -> None:
+    report = draw(tmp_path / "sweep", fakes.QUICK)
+    dark, light = (probe(report, tmp_path / "browser", dark=dark) for dark in (True, False))
+    assert (dark["ground"], light["ground"]) == ("rgb(22, 24, 27)", "rgb(255, 255, 255)")
+    assert dark["ink"] == light["ink"] == "rgb(22, 24, 27)", "the figure's ground, once dark is chosen"
+    assert dark["problems"] == light["problems"] == []
+
+
+def test_a_report_prints_in_full(tmp_path: Path) -> None:
+    report, pdf = draw(tmp_path / "sweep", fakes.QUICK), tmp_path / "report.pdf"
+    browse("--no-pdf-header-footer", f"--print-to-pdf={pdf}", f"--user-data-dir={tmp_path / 'browser'}", report.as_uri())
+    content = pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert 3 <= len(re.findall(rb"/Type /Page\b", content)) <= 12
 
 
 def test_the_committed_reference(tmp_path: Path) -> None:
@@ -195,3 +282,9 @@ def test_a_sweep_of_720_runs_with_holes(large: Path, tmp_path: Path, size: str) 
     seen = probe(large, tmp_path / "browser", size)
     check(seen, 12, 5, 12)
     assert seen["figures"] == 12 * 7 + 3
+
+
+def test_a_large_report_without_scripts_shows_the_files_beside_it(large: Path, tmp_path: Path) -> None:
+    seen = probe(large, tmp_path / "browser", scripts=False)
+    assert (seen["figures"], seen["files"], seen["blank"]) == (12 * 7 + 3, 12 * 7 + 3, 0)
+    assert seen["problems"] == []

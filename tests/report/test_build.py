@@ -11,6 +11,7 @@ import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -163,16 +164,57 @@ class Page(HTMLParser):
 def test_the_page_is_self_contained_and_escapes_records(built: tuple[Path, Report]) -> None:
     text = (built[0] / "report.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert len(page.all("img")) == 8
-    for image in page.all("img"):
-        assert image["src"].startswith("data:image/gif;base64,")
-        svg = gzip.decompress(base64.b64decode(image["data-svg"]))
-        assert svg == (built[0] / image["data-file"]).read_bytes()
+    assert not page.all("img")
+    assert not page.all("object")
     assert not [script for script in page.all("script") if "src" in script]
     assert not page.all("link")
     assert not re.search(r"https?://", text)
     assert "<b>out of memory" not in text
     assert "<b>out of memory</b> & more" in page.text
+
+
+def drawings(text: str) -> list[str]:
+    """The figures of a page, without the comparison of two methods."""
+    return re.findall(r'<svg[^>]*class="drawn" role="img".*?</svg>', text, re.S)
+
+
+def test_figures_need_no_script_and_tell_their_values(built: tuple[Path, Report]) -> None:
+    text = (built[0] / "report.html").read_text(encoding="utf-8")
+    assert len(drawings(text)) == len(list((built[0] / "figures").glob("*.svg"))) == 8
+    seen = [run for run in GRID if run.method == "smile" and run not in HOLES]
+    for run in seen:
+        assert f"<title>smile, seed {run.seed}: {100 * fakes.record(run)['test_accuracy']:.2f} %</title>" in text
+    references = set(re.findall(r'(?:href="|url\()#([^")]+)', "".join(drawings(text))))
+    assert references <= {attributes["id"] for _, attributes in Page(text).tags if "id" in attributes}
+    colours = set(re.findall(r"var\((--c-[0-9a-f]{6})\)", text))
+    light, dark = (set(re.findall(r"(--c-[0-9a-f]{6}):", block)) for block in re.findall(r":root[^{]*{([^}]*--paper[^}]*)}", text)[:2])
+    assert colours <= light == dark
+
+
+def test_a_page_that_would_be_too_large_shows_files_and_holds_compressed_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "INLINE_LIMIT", 10_000)
+    monkeypatch.setattr(write, "PER_GROUP", (draw_difference,))
+    methods = ("fine_tuning", "smile")
+    grid = fakes.grid(methods, ("toys", "two words"), seeds=2)
+    fakes.write_sweep(tmp_path, grid)
+    text = build(tmp_path, fakes.info(methods), grid).html.read_text(encoding="utf-8")
+    images = Page(text).all("img")
+    assert len(images) == 2
+    for image in images:
+        assert (tmp_path / unquote(image["src"])).is_file()
+        assert gzip.decompress(base64.b64decode(image["data-svg"])).startswith(b"<svg")
+    copies = "".join(gzip.decompress(base64.b64decode(image["data-svg"])).decode() for image in images)
+    ids = re.findall(r' id="([^"]+)"', text + copies)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_contents_lead_to_every_section(built: tuple[Path, Report]) -> None:
+    text = (built[0] / "report.html").read_text(encoding="utf-8")
+    contents = re.search('<nav class="contents".*?</nav>', text, re.S)[0]
+    links = [link["href"][1:] for link in Page(contents).all("a")]
+    assert links == re.findall(r'<h[23] id="([^"]+)"', text.partition("<main>")[2])
+    assert {"summary", "results", "pairs", "absent", "reading", "provenance"} <= set(links)
+    assert "optimism" not in links
 
 
 def test_the_page_is_made_for_keyboard_and_screen_reader(built: tuple[Path, Report]) -> None:
@@ -198,9 +240,7 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_light_and_dark(scheme: str) -> None:
     """WCAG 2.1 AA: 4.5 for text, 3 for the edges of controls."""
-    css = (Path(html.__file__).parent / "templates" / "report.css").read_text()
-    light, dark = (dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", block)) for block in re.findall(r":root \{(.*?)\}", css)[:2])
-    colours = light | (dark if scheme == "dark" else {})
+    colours = {name.removeprefix("--"): forms[scheme == "dark"] for name, forms in html.THEME.items()}
     for ground in ("paper", "wash"):
         for name, least in (("ink", 4.5), ("muted", 4.5), ("link", 4.5), ("edge", 3.0)):
             lighter, darker = sorted((luminance(colours[name]), luminance(colours[ground])), reverse=True)

@@ -265,7 +265,8 @@ def test_the_table_says_what_was_added_edited_and_withdrawn_late() -> None:
     notes = "\n".join(table.notes)
     assert "before, it said: l2_sp lower than fine_tuning in accuracy on test (stated on 2026-11-01)" in notes
     assert "withdrawn on 2026-11-26, after runs existed; it said: smile higher than mixup" in notes
-    assert "Not applicable, as this sweep does not have both methods: rifle higher than fine_tuning, accuracy" in notes
+    assert "2 of these were added or edited after runs existed" in notes
+    assert "1 claims are not applicable, as this sweep does not have both methods: rifle against fine_tuning" in notes
 
 
 def test_the_csv_has_unrounded_numbers() -> None:

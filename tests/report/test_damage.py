@@ -81,12 +81,14 @@ def test_a_deleted_or_repaired_file_is_noticed(sweep: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["report.html", "tables/main.csv", "runs.parquet"])
-def test_a_file_that_a_crash_left_empty_is_written_again(sweep: Path, name: str) -> None:
+def test_a_file_that_a_crash_left_empty_or_zeros_is_written_again(sweep: Path, name: str) -> None:
     report(sweep)
     before = (sweep / name).read_bytes()
-    (sweep / name).write_bytes(b"")
-    assert report(sweep).redrawn
-    assert (sweep / name).read_bytes() == before
+    for left in (b"", bytes(len(before)), before[:-1] + b"x"):
+        (sweep / name).write_bytes(left)
+        assert report(sweep).redrawn
+        assert (sweep / name).read_bytes() == before
+    assert not report(sweep).redrawn
 
 
 @pytest.mark.parametrize("state", ["[]", '{"key": 1}', "{"])

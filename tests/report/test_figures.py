@@ -153,6 +153,14 @@ def test_every_figure_is_labelled_and_fits_its_sheet(group: Group, ablated: Grou
 
 
 @pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
+def test_no_letter_is_below_seven_points_in_one_column(group: Group, ablated: Group, draw: object) -> None:
+    figure = drawn(draw, subject(draw, group, ablated)).figure
+    assert figure.get_figwidth() <= 3.3
+    sizes = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text() and text.get_visible()}
+    assert min(sizes) >= 7
+
+
+@pytest.mark.parametrize("draw", PER_GROUP, ids=lambda draw: draw.__name__)
 def test_legends_do_not_cover_axes(group: Group, ablated: Group, draw: object) -> None:
     figure = drawn(draw, subject(draw, group, ablated)).figure
     renderer = FigureCanvasAgg(figure).get_renderer()

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -20,6 +21,10 @@ from benchmark.slurm import jobs, submit
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import identity
 from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
+from benchmark.sweep import plan
+from datasets.arena import prepare
+from datasets.base import open_dataset
+from tests.commands import command
 from tests.slurm.fake_slurm import FakeSlurm
 
 ROOT = Path(__file__).parents[2]
@@ -381,6 +386,41 @@ def test_plan_says_how_a_sweep_would_be_submitted(world):
     other = smilebench(world, "plan", str(world.file), "slurm.gpus=1")
     assert other.returncode == 0
     assert "not on Slurm as it is: slurm.gpus is 1" in other.stdout
+
+
+@pytest.mark.parametrize("name", ["%j", "50%", "%%", "a\nb"])
+def test_a_results_folder_that_slurm_would_read_as_another_is_refused_before_anything_is_written(world, name):
+    out = world.out.parent / "all" / name
+    sweep = grid.load(str(world.file), ["slurm.cpus=1"], out)
+    shown = io.StringIO()
+    console = Console(file=shown, width=300)
+    for call in (lambda: submit.run(sweep, out, None, False, console), lambda: submit.dry_run(sweep, out, None, console)):
+        with pytest.raises(UsageError, match=r"(?s)results folder .*choose another --out"):
+            call()
+    assert not out.parent.exists()
+    assert not world.slurm.scripts()
+    submit.describe(plan.make(sweep, out), console)
+    assert shown.getvalue().startswith("not on Slurm as it is: results folder ")
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "[v2] it's $HOME"])
+def test_the_commands_that_a_submission_prints_are_of_its_own_results(world, name, capsys):
+    """Cut out of the output and read as a shell does: ``cancel`` finds the jobs in the folder that was asked for."""
+    out = world.out.parent / name
+    given = ["seeds=1", "methods=[fine_tuning]", "overrides=[]"]
+    prepare(open_dataset(grid.load(str(world.file)).runs[0].data.source), grid.load(str(world.file)).runs[0].data.decode)
+    code, shown = command(capsys, "sweep", world.file, *given, "--backend", "slurm", "--out", out)
+    assert code == 0, shown
+    world.slurm.running(0)
+    printed = re.findall(r"(?:follow|cancel|did not finish): smilebench (.*?)(?= cancel: | report, or |$)", shown)
+    verbs = [shlex.split(line) for line in printed]
+    assert [words[0] for words in verbs] == ["status", "cancel", "sweep"]
+    for words in verbs:
+        assert words[1:5] == [str(world.file), *given]
+        assert words[words.index("--out") + 1] == str(out)
+    code, shown = command(capsys, *verbs[1])
+    assert (code, "cancelled job 100" in shown) == (0, True)
+    assert world.slurm.asked("scancel") == ["scancel 100"]
 
 
 def test_options_of_slurm_are_refused_for_the_local_backend(world):

@@ -10,6 +10,8 @@ import torch
 
 from benchmark.storage import checksummed
 from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.run import train
+from tests.runs import Notebook, config
 
 
 class Clock:
@@ -40,6 +42,38 @@ def test_at_most_one_interval_and_one_step_are_done_twice(tmp_path: Path, monkey
     gaps = [b - a for a, b in itertools.pairwise(times)]
     assert len(times) > 15
     assert max(gaps) <= 15.0 + 0.7 + 0.1 + 1e-9
+
+
+@pytest.mark.parametrize(("seconds", "cost", "every"), [(0.5, 0.0, 4), (0.25, 0.0, 2), (0.01, 0.0, 1), (0.125, 1 / 128, 4)])
+def test_a_run_never_has_more_unsaved_than_an_interval_and_a_step(
+    seconds: float, cost: float, every: int, images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole run by a clock on which a step takes an eighth of a second and a save ``cost``: what a kill after any step would lose.
+
+    Writing takes at most two percent of the time, so that a save of 1/128 s makes the interval 50/128 s.
+    """
+    clock, saved, unsaved = Clock(monkeypatch), [0], []
+    save = Checkpoints.save
+
+    def slow(self: Checkpoints, state: dict) -> None:
+        save(self, state)
+        saved.append(state["step"])
+        clock.now += cost
+        self._last, self._cost = clock.now, cost
+
+    class Ticking(Notebook):
+        def progress(self, step: int, total: int, phase: str, images_per_second: float) -> None:
+            super().progress(step, total, phase, images_per_second)
+            if phase == "train":
+                clock.now += 1 / 8
+                unsaved.append(step - saved[-1])
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    run = config(images, backbone, training={"steps": 14}, linearity={"pairs": 0}, runtime={"checkpoint_seconds": seconds})
+    train(run, Ticking(tmp_path))
+    assert len(unsaved) == 14
+    assert max(unsaved) == every
+    assert saved[-1] == 14
 
 
 def test_writing_takes_at_most_two_percent_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,20 @@
 """Evaluation says how far it is and stops when asked; calibration by hand; what pairs and images cannot do is refused before any run."""
 
+import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from benchmark.errors import UsageError
-from benchmark.training.evaluate import Predictions
+from benchmark.training.evaluate import Predictions, evaluate
 from benchmark.training.run import Interrupted, preflight, train
+from datasets.stream import Sample
 from tests.runs import Notebook, config
 from tests.training.test_run import done, steady
 
@@ -82,3 +88,36 @@ def test_files_are_written_while_the_clock_stands_still(
 
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["images_per_second"] > 6 * 8 / 500
+
+
+class Fixed(torch.nn.Module):
+    """Gives an image the logits that its first pixels hold."""
+
+    def forward(self, x: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=x[:, 0, 0, :CLASSES])
+
+
+CLASSES = 7
+
+
+def test_calibration_and_likelihood_are_those_of_plain_loops_over_softmax_in_float64() -> None:
+    rng = np.random.default_rng(0)
+    logits, label = rng.normal(0, 2, (500, CLASSES)).astype(np.float32), rng.integers(0, CLASSES, 500)
+    images = torch.zeros(500, 3, 1, CLASSES)
+    images[:, 0, 0] = torch.from_numpy(logits)
+    parts = [Sample(images[i : i + 64], torch.from_numpy(label[i : i + 64]), torch.arange(i, min(i + 64, 500))) for i in range(0, 500, 64)]
+    found = evaluate(Fixed(), parts, "fp32")
+    losses, bins = [], [[0, 0.0, 0.0] for _ in range(15)]
+    for row, true in zip(logits.astype(np.float64), label, strict=True):
+        p = [math.exp(value) / math.fsum(math.exp(other) for other in row) for value in row]
+        losses.append(-math.log(p[true]))
+        top = max(range(CLASSES), key=p.__getitem__)
+        bin_ = next(k for k in range(15) if p[top] <= (k + 1) / 15)
+        bins[bin_][0] += 1
+        bins[bin_][1] += top == true
+        bins[bin_][2] += p[top]
+    error = math.fsum(n / 500 * abs(right / n - confidence / n) for n, right, confidence in bins if n)
+    assert found.loss == pytest.approx(math.fsum(losses) / 500, rel=1e-6)
+    assert found.loss == pytest.approx(log_loss(label, softmax(logits.astype(np.float64), axis=1)), rel=1e-6)
+    assert found.calibration_error == pytest.approx(error, rel=1e-5)
+    assert error > 0.05

@@ -98,6 +98,106 @@ theme.addEventListener("click", () => {
 });
 setTheme(stored());
 
+/* The comparison of two methods: the same drawing as the one that the page comes with. */
+function axisScale(values) {
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const raw = Math.max(high - low, 0.1) / 4;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw);
+  return [step * Math.floor(low / step), step * (Math.floor(high / step) + 1), step];
+}
+
+function signed(value) {
+  const text = Math.abs(value).toFixed(2);
+  return Number(text) === 0 ? text : (value > 0 ? "+" : "−") + text;
+}
+
+function pairedSeeds(left, right) {
+  if (left.name === right.name) return [[], "Choose two methods."];
+  const shared = Object.keys(left.seeds).filter((seed) => seed in right.seeds).sort((a, b) => a - b);
+  const differing = shared.filter((seed) => left.seeds[seed][1] !== right.seeds[seed][1]);
+  if (!shared.length) return [[], `${left.name} and ${right.name} have no finished seed in common here.`];
+  if (differing.length) return [[], `Not paired: trained on different images at seed ${differing.join(", ")}.`];
+  return [shared.map((seed) => [`seed ${seed}`, left.seeds[seed][0], right.seeds[seed][0]]), ""];
+}
+
+function differenceSentence(left, right, rows, quantiles) {
+  const differences = rows.map((row) => row[1] - row[2]);
+  const n = differences.length;
+  const mean = differences.reduce((sum, value) => sum + value, 0) / n;
+  const text = `${left.name} − ${right.name}: ${signed(mean)} points`;
+  if (n === 1) return `${text}, one pair of seeds: no interval.`;
+  const sd = Math.sqrt(differences.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1));
+  const half = quantiles[n] * sd / Math.sqrt(n);
+  return `${text} [${signed(mean - half)}, ${signed(mean + half)}], ${n} pairs of seeds.`;
+}
+
+function svgElement(name, attributes, text) {
+  const element = document.createElementNS(document.getElementById("pair").namespaceURI, name);
+  Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function pairDot(x, y, method, name, value) {
+  const dot = svgElement("circle", { cx: x.toFixed(1), cy: y, r: 5, fill: method.colour });
+  dot.append(svgElement("title", {}, `${method.name}, ${name}: ${value.toFixed(2)} %`));
+  return dot;
+}
+
+function drawPair(left, right, rows, sizes) {
+  const [low, high, step] = axisScale(rows.flatMap((row) => row.slice(1)));
+  const place = (value) => sizes.left + (value - low) / (high - low) * (sizes.width - sizes.left - sizes.right);
+  const bottom = sizes.row * rows.length;
+  const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const parts = [];
+  for (let number = 0; number <= Math.round((high - low) / step); number += 1) {
+    const x = place(low + step * number).toFixed(1);
+    parts.push(svgElement("line", { class: "grid", x1: x, x2: x, y1: 0, y2: bottom }));
+    parts.push(svgElement("text", { x, y: bottom + 16, "text-anchor": "middle" }, (low + step * number).toFixed(decimals)));
+  }
+  const middle = (sizes.left + sizes.width - sizes.right) / 2;
+  parts.push(svgElement("text", { x: middle, y: bottom + 34, "text-anchor": "middle" }, "Test accuracy (%)"));
+  rows.forEach(([name, ours, theirs], number) => {
+    const y = sizes.row * (number + 0.5);
+    const ends = { x1: place(ours).toFixed(1), x2: place(theirs).toFixed(1), y1: y, y2: y };
+    parts.push(svgElement("text", { x: 0, y: y + 4 }, name), svgElement("line", { class: "join", ...ends }));
+    parts.push(pairDot(place(theirs), y, right, name, theirs), pairDot(place(ours), y, left, name, ours));
+    parts.push(svgElement("text", { x: sizes.width, y: y + 4, "text-anchor": "end" }, signed(ours - theirs)));
+  });
+  const svg = document.getElementById("pair");
+  svg.setAttribute("viewBox", `0 0 ${sizes.width} ${bottom + 40}`);
+  svg.replaceChildren(...parts);
+}
+
+function comparePair(data) {
+  const group = data.groups[Number(document.getElementById("pair-group").value)];
+  const absent = (name) => ({ name, colour: "none", seeds: {} });
+  const [left, right] = ["pair-left", "pair-right"].map((id) => document.getElementById(id).value)
+    .map((name) => group.methods.find((method) => method.name === name) || absent(name));
+  const [rows, refusal] = pairedSeeds(left, right);
+  document.getElementById("pair").style.display = refusal ? "none" : "";
+  document.getElementById("pair-text").textContent = refusal || differenceSentence(left, right, rows, data.t);
+  document.getElementById("pair-title").textContent = group.title;
+  document.querySelectorAll(".legend > span").forEach((label, number) => {
+    const method = [left, right][number];
+    label.lastChild.textContent = method.name;
+    label.firstElementChild.style.background = method.colour;
+  });
+  if (refusal) return;
+  const mean = (column) => rows.reduce((sum, row) => sum + row[column], 0) / rows.length;
+  drawPair(left, right, [...rows, ["mean", mean(1), mean(2)]], data.sizes);
+}
+
+const pairData = document.getElementById("pair-data");
+if (pairData) {
+  const data = JSON.parse(pairData.textContent);
+  ["pair-group", "pair-left", "pair-right"].forEach((id) => {
+    document.getElementById(id).addEventListener("change", () => comparePair(data));
+  });
+}
+
 document.querySelectorAll("table.main .sort").forEach((button) => {
   button.addEventListener("click", () => sortTable(button.closest("th")));
 });
