@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Context, MethodError, Net
-from methods.shared import adapt, draw_uniform, ensure, own_parameters
+from methods.shared import adapt, adapters_and_head, draw_uniform, ensure, redraw
 
 
 class AdaptedMlp(nn.Module):
@@ -71,12 +71,10 @@ class AdaptFormer(Component):
         raise MethodError("its bottlenecks beside the MLPs have an activation of their own, which no weight of an MLP can hold")
 
     def setup(self, ctx: Context) -> None:
-        generator = ctx.rng.torch("setup")
-        for adapter in self._adapters:
-            adapter.reset(generator)
+        redraw(self._adapters, ctx)
 
     def trains(self, i: int, net: Net, total_steps: int) -> list[nn.Parameter]:
-        return [*own_parameters(self._adapters), *net.head_parameters()]
+        return adapters_and_head(self._adapters, net)
 
 
 def _is_mlp(name: str, module: nn.Module) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Context, Net
-from methods.shared import adapt, draw_uniform, ensure, own_parameters
+from methods.shared import adapt, adapters_and_head, draw_uniform, ensure, redraw
 
 
 class LoraQkv(nn.Module):
@@ -82,12 +82,10 @@ class Lora(Component):
         adapt(net, lambda _, module: isinstance(module, LoraQkv), lambda module: cast(LoraQkv, module).folded())
 
     def setup(self, ctx: Context) -> None:
-        generator = ctx.rng.torch("setup")
-        for adapter in self._adapters:
-            adapter.reset(generator)
+        redraw(self._adapters, ctx)
 
     def trains(self, i: int, net: Net, total_steps: int) -> list[nn.Parameter]:
-        return [*own_parameters(self._adapters), *net.head_parameters()]
+        return adapters_and_head(self._adapters, net)
 
 
 def _is_qkv(name: str, module: nn.Module) -> bool:

@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.base import Component, Context, Net, Step
-from methods.shared import ensure, stage_groups, statistics, wide
+from methods.self_labels import SelfLabels
+from methods.shared import ensure, stage_groups, statistics
 
 EXPONENTS = (0, 0, 1, 2)
 VARIANCE_EPS = 1e-6
-T0, T_FLOOR, T_RATE = 2.0, 0.5, 0.1
 
 
 def shrink_(weights: Sequence[Tensor], centres: Sequence[Tensor], radii: Tensor, norm: str) -> None:
@@ -82,11 +82,6 @@ def penalty_gradients(weights: Sequence[Tensor], centres: Sequence[Tensor], fact
         return offsets
     largest = [F.one_hot(o.reshape(len(o), -1).abs().sum(1).argmax(), len(o)).view(-1, *[1] * (o.ndim - 1)) for o in offsets]
     return torch._foreach_mul([o.sign() * row for o, row in zip(offsets, largest, strict=True)], list(factors))
-
-
-def reweighted(losses: Tensor, temperature: float) -> Tensor:
-    """sum_b softmax_b(-losses / T) losses, the weights without gradient."""
-    return (losses * torch.softmax(-losses.detach() / temperature, dim=0)).sum()
 
 
 def group_of(net: Net) -> dict[str, int]:
@@ -140,15 +135,13 @@ class RegSL(Component):
         self.lambda_ext, self.lambda_head, self.gamma = lambda_ext, lambda_head, gamma
         self.mode, self.norm, self.self_label = mode, norm, self_label
         self.hard_labels = self_label
-        self.reweight_from, self.relabel_from, self.threshold = reweight_from, relabel_from, threshold
+        self._labels = SelfLabels(reweight_from, relabel_from, threshold) if self_label else None
         self._weights: list[Tensor] = []
         self._centres: list[Tensor] = []
         self._factors: list[float] = []
         self._radii = torch.empty(0)
         self._norms: list[nn.BatchNorm2d] = []
         self._norm_centre = self._norm_radius = torch.empty(0)
-        self._labels = torch.empty(0, dtype=torch.int64)
-        self._num_images = 0
 
     def check(self, net: Net) -> None:
         missing = [name for name in ("lambda_ext", "lambda_head", "gamma") if getattr(self, name) is None]
@@ -173,11 +166,11 @@ class RegSL(Component):
             self._radii = self._weights[0].new_tensor(self._factors)
         if not penalty:
             self._find_norms(ctx, radius)
-        if self.self_label:
-            self._remember_labels(ctx)
+        if self._labels is not None:
+            self._labels.remember(ctx)
 
     def penalties(self, step: Step) -> dict[str, Tensor]:
-        return {"self_label": self._corrected(step)} if self.self_label else {}
+        return {} if self._labels is None else {"self_label": self._labels.correction(step)}
 
     def monitor(self, step: Step) -> dict[str, Tensor]:
         if self.mode != "penalty" or not self._weights:
@@ -203,11 +196,11 @@ class RegSL(Component):
             torch._foreach_copy_([m.weight for m in self._norms], list(clamped.split([m.num_features for m in self._norms])))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"labels": self._labels} if self.self_label else {}
+        return {} if self._labels is None else {"labels": self._labels.labels}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self.self_label:
-            self._labels = state["labels"].to(self._labels.device)
+        if self._labels is not None:
+            self._labels.labels = state["labels"].to(self._labels.labels.device)
 
     def _find_norms(self, ctx: Context, radius: Mapping[str, float]) -> None:
         originals = dict(ctx.source.body.named_modules())
@@ -218,24 +211,3 @@ class RegSL(Component):
             scales = [effective_scale(originals[name].weight, originals[name].running_var) for name, _ in found]
             self._norm_centre = torch.cat(scales).detach()
             self._norm_radius = torch.cat([torch.full_like(m.weight, radius[f"{name}.weight"]) for name, m in found]).detach()
-
-    def _remember_labels(self, ctx: Context) -> None:
-        pairs = [(batch.index, batch.y) for batch in ctx.train_pass(256)]
-        index, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        self._labels = torch.zeros(int(index.max()) + 1, dtype=torch.int64, device=ctx.device)
-        self._labels[index] = y
-        self._num_images = len(y)
-
-    def _corrected(self, step: Step) -> Tensor:
-        """The loss with corrected labels and weights, minus the cross-entropy that the loop adds."""
-        batch, logits = step.batch, wide(step.out.logits)
-        epoch = 1 + step.i // (self._num_images // len(batch.y))  # a pass drops its last, incomplete batch
-        labels = self._labels[batch.index]
-        if epoch >= self.relabel_from:
-            probability, predicted = logits.detach().softmax(1).max(1)
-            labels = torch.where(probability > self.threshold, predicted, labels)
-            self._labels[batch.index] = labels
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        temperature = T0 * max(T_FLOOR, math.exp(-T_RATE * (epoch - self.reweight_from)))
-        corrected = reweighted(losses, temperature) if epoch >= self.reweight_from else losses.mean()
-        return corrected - F.cross_entropy(logits, batch.y)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -130,6 +130,19 @@ def fmix(batch: Batch, num_classes: int, rng: np.random.Generator, alpha: float,
     return mixed._replace(target=mixed.blend(mixed.target))
 
 
+def mixed_by(how: str, batch: Batch, num_classes: int, rng: np.random.Generator, alpha: float, fold: bool = False) -> Mixed:
+    """Mixed by the mixer named ``how``, every batch, at its published settings but for ``alpha`` (ResizeMix has none)."""
+    match how:
+        case "mixup":
+            return mixup(batch, num_classes, rng, alpha, fold)
+        case "cutmix":
+            return cutmix(batch, num_classes, rng, alpha, prob=1.0)
+        case "resizemix":
+            return resizemix(batch, num_classes, rng, scope=(0.1, 0.8))
+        case _:
+            return fmix(batch, num_classes, rng, alpha, decay=3.0)
+
+
 def fourier_mask(normal: np.ndarray, height: int, width: int, share: float, decay: float) -> np.ndarray:
     """bool [height, width]: the top ``share`` of the pixels of low-pass noise, rounded to whole pixels.
 
@@ -193,9 +206,22 @@ def adapt(net: Net, wanted: Callable[[str, nn.Module], bool], wrap: Callable[[nn
     return adapters
 
 
-def own_parameters(adapters: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """The parameters of adapters themselves, without those of the modules that they wrap."""
-    return [p for adapter in adapters for p in adapter.parameters(recurse=False)]
+class Redrawn(Protocol):
+    """A module whose start is random."""
+
+    def reset(self, generator: torch.Generator) -> None: ...
+
+
+def redraw(adapters: Sequence[Redrawn], ctx: Context) -> None:
+    """Give every adapter its start, from stream ``setup``."""
+    generator = ctx.rng.torch("setup")
+    for adapter in adapters:
+        adapter.reset(generator)
+
+
+def adapters_and_head(adapters: Sequence[nn.Module], net: Net) -> list[nn.Parameter]:
+    """The parameters of the classifier and of the adapters themselves, without those of the modules that they wrap."""
+    return [*(p for adapter in adapters for p in adapter.parameters(recurse=False)), *net.head_parameters()]
 
 
 @torch.no_grad()
@@ -249,3 +275,15 @@ def squared_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Sum of squared differences between two equally long, non-empty lists of tensors, as one scalar."""
     norms = torch._foreach_norm(torch._foreach_sub(list(a), list(b)))
     return torch.stack(norms).square().sum()
+
+
+def feature_distance(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
+    """Distance between two batches of maps [B, c, h, w], or of pooled features [B, F] (then h = w = 1).
+
+    ``"frob"``: ||student - teacher||_F over the whole batch / (h w). ``"sq_mean"``: mean over the batch of ||.||^2 / (h w).
+    """
+    difference = wide(student) - wide(teacher)
+    area = difference.shape[2:].numel()
+    if norm == "frob":
+        return torch.linalg.vector_norm(difference) / area
+    return difference.square().sum() / (len(difference) * area)

@@ -18,9 +18,8 @@ Deviations from the authors' code: lam is not folded to max(lam, 1 - lam); the l
 paired with the other methods (``fold=True``, variant ``smile_code``, folds). The published form of the feature term, which we
 know from memory only, is a squared norm per sample: ``feature_norm="sq_mean"`` is the mean over the batch of ||.||^2 / (h w).
 Ours: ``mixer="cutmix"`` pastes a box in every batch and blends features and labels by its area, as do ``"resizemix"`` (whose law has no
-alpha) and ``"fmix"``; ``target_mix=False`` keeps the
-mixed image but gives it the label of its heavier sample, our reading of the ablation; ``teacher="student"`` is the student itself
-at this step's weights.
+alpha) and ``"fmix"``; ``target_mix=False`` keeps the mixed image but gives it the label of its heavier sample, our reading of the
+ablation; ``teacher="student"`` is the student itself at this step's weights.
 
 ``smile_paddle`` is the authors' second code (PaddlePaddle's Research repository, 2022): lam is folded, mixing and both terms are off for
 the last ninth of the steps, and the two classifiers carry 1e-4/2 ||.||^2 beside the weight decay of 1e-4. Its learning rate falls at step
@@ -32,23 +31,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from methods.base import Batch, Component, Context, Frozen, Mixed, Net, Output, Step
-from methods.shared import cutmix, ensure, fmix, fraction, mixup, one_hot, resizemix, soft_cross_entropy, wide
-
-
-def feature_distance(student: Tensor, teacher: Tensor, norm: str) -> Tensor:
-    """Distance between two batches of maps [B, c, h, w], or of pooled features [B, F] (then h = w = 1).
-
-    ``"frob"``: ||student - teacher||_F over the whole batch / (h w). ``"sq_mean"``: mean over the batch of ||.||^2 / (h w).
-    """
-    difference = wide(student) - wide(teacher)
-    area = difference.shape[2:].numel()
-    if norm == "frob":
-        return torch.linalg.vector_norm(difference) / area
-    return difference.square().sum() / (len(difference) * area)
+from methods.base import Batch, Component, Context, Mixed, Net, Output, Step
+from methods.momentum_copy import MomentumCopy
+from methods.shared import batch_norms, ensure, feature_distance, fraction, mixed_by, one_hot, soft_cross_entropy, wide
 
 
 class Smile(Component):
@@ -56,7 +43,7 @@ class Smile(Component):
 
     feature_weight, source_weight: a and b (0 leaves the term out). alpha, fold: as for mixup. mixer: what mixes the images.
     target_mix: whether labels are mixed as the images are. feature: the backbone's output map or pooled features. feature_norm: see
-    :func:`feature_distance`. teacher: ``"ema"``, ``"fixed"`` (the source network) or ``"student"``. ema_decay: weight of the
+    :func:`methods.shared.feature_distance`. teacher: ``"ema"``, ``"fixed"`` (the source network) or ``"student"``. ema_decay: weight of the
     old teacher, in [0, 1]. ema_every: steps between updates. teacher_bn: the teacher's BatchNorm uses the source's statistics,
     running statistics that follow the student as the weights do, or those of the batch. off_last: fraction of the steps, at the end,
     without mixing and without the two terms. head_decay: weight decay of both classifiers (None: the run's own).
@@ -66,18 +53,14 @@ class Smile(Component):
     color = "#d55e00"
     marker = "p"
     pairs_parameters = True
+    # fmt: off
     variant_looks: ClassVar = {
-        "smile_paddle": ("#332288", "*"),
-        "smile_resizemix": ("#d55e00", "s"),
-        "smile_fmix": ("#d55e00", "^"),
-        "smile_cutmix": ("#d55e00", "X"),
-        "smile_no_feature": ("#0072b2", "<"),
-        "smile_no_source": ("#009e73", ">"),
-        "smile_no_target_mix": ("#cc79a7", "d"),
+        "smile_paddle": ("#332288", "*"), "smile_code": ("#882255", "^"), "smile_sq_mean": ("#332288", "s"),
+        "smile_resizemix": ("#d55e00", "s"), "smile_fmix": ("#d55e00", "^"), "smile_cutmix": ("#d55e00", "X"),
+        "smile_no_feature": ("#0072b2", "<"), "smile_no_source": ("#009e73", ">"), "smile_no_target_mix": ("#cc79a7", "d"),
         "smile_fixed_teacher": ("#56b4e9", "h"),
-        "smile_sq_mean": ("#332288", "s"),
-        "smile_code": ("#882255", "^"),
     }
+    # fmt: on
     terms = ("smile_feature", "smile_source")
     mixer = True
     needs_source_head = True
@@ -109,17 +92,14 @@ class Smile(Component):
         ensure(ema_every >= 1, "ema_every must be >= 1")
         ensure(head_decay is None or head_decay >= 0, "head_decay must be >= 0")
         ensure(not (fold and mixer != "mixup"), "fold would change which region is pasted: it goes with mixer='mixup' only")
-        ensure(
-            teacher != "fixed" or teacher_bn == "source", "a fixed teacher has the source's BatchNorm statistics: use teacher_bn='source'"
-        )
+        ensure(teacher != "fixed" or teacher_bn == "source", "a fixed teacher has the source's statistics: use teacher_bn='source'")
         self.feature_weight, self.source_weight = feature_weight, source_weight
         self.alpha, self.fold, self.how, self.target_mix = alpha, fold, mixer, target_mix
         self.off_last, self.head_decay = fraction(off_last), head_decay
         self.feature, self.feature_norm = feature, feature_norm
         self.teacher_kind, self.ema_decay, self.ema_every, self.teacher_bn = teacher, ema_decay, ema_every, teacher_bn
         self.needs_source_head = source_weight > 0
-        self._teacher: Net | None = None
-        self._run_teacher: Frozen | None = None
+        self._teacher: MomentumCopy | None = None
         self._source_head: nn.Module | None = None
 
     def taps(self, net: Net) -> tuple[str, ...]:
@@ -133,24 +113,15 @@ class Smile(Component):
             ensure(not isinstance(ctx.source.head, nn.Identity), "this backbone has no source classifier: set source_weight=0")
             self._source_head = copy.deepcopy(ctx.source.head).requires_grad_(True)
         if self.teacher_kind != "fixed" and self.feature_weight + self.source_weight > 0:
-            self._teacher = copy.deepcopy(ctx.source)
-            for module in self._teacher.modules():
-                module.train(self.teacher_bn == "batch" and isinstance(module, nn.modules.batchnorm._BatchNorm))
-            self._run_teacher = ctx.frozen(self._teacher)
+            self._teacher = MomentumCopy(ctx.source, ctx)
+            for norm in batch_norms(self._teacher.net):
+                norm.training = self.teacher_bn == "batch"
 
     def extra_modules(self) -> list[tuple[nn.Module, float]]:
         return [] if self._source_head is None else [(self._source_head, 1.0)]
 
     def mix(self, batch: Batch, num_classes: int, rng: np.random.Generator) -> Mixed:
-        match self.how:
-            case "mixup":
-                mixed = mixup(batch, num_classes, rng, self.alpha, self.fold)
-            case "cutmix":
-                mixed = cutmix(batch, num_classes, rng, self.alpha, prob=1.0)
-            case "resizemix":
-                mixed = resizemix(batch, num_classes, rng, scope=(0.1, 0.8))
-            case _:
-                mixed = fmix(batch, num_classes, rng, self.alpha, decay=3.0)
+        mixed = mixed_by(self.how, batch, num_classes, rng, self.alpha, self.fold)
         if self.target_mix or mixed.perm is None:
             return mixed
         return mixed._replace(target=one_hot(batch.y if mixed.lam >= 0.5 else batch.y[mixed.perm], num_classes))
@@ -162,43 +133,28 @@ class Smile(Component):
             return terms
         teacher = self._teach(step)
         if self.feature_weight > 0:
-            read = (lambda out: out.features) if self.feature == "pooled" else (lambda out: out.maps["final"])
-            distance = feature_distance(read(step.out), step.mixed.blend(wide(read(teacher))), self.feature_norm)
+            own, other = (out.features if self.feature == "pooled" else out.maps["final"] for out in (step.out, teacher))
+            distance = feature_distance(own, step.mixed.blend(wide(other)), self.feature_norm)
             terms["smile_feature"] = self.feature_weight * distance
-        if self.source_weight > 0:
+        if self._source_head is not None:
             target = step.mixed.blend(wide(teacher.logits).softmax(1))
-            assert self._source_head is not None
             terms["smile_source"] = self.source_weight * soft_cross_entropy(self._source_head(step.out.features), target)
         return terms
 
     def before_step(self, step: Step) -> None:
         if self.teacher_kind == "ema" and self._teacher is not None and step.i % self.ema_every == 0:
-            self._follow(step.ctx.net, 1.0 - self.ema_decay)
+            self._teacher.follow(step.ctx.net, 1.0 - self.ema_decay, self.teacher_bn == "ema")
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self._teacher is None else {"teacher": self._teacher.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self._teacher is not None and self._run_teacher is not None:
+        if self._teacher is not None:
             self._teacher.load_state_dict(state["teacher"])
-            self._run_teacher.refresh()
 
     def _teach(self, step: Step) -> Output:
-        if self._run_teacher is None:
+        if self._teacher is None:
             return step.source("clean")
         if self.teacher_kind == "student":
-            self._follow(step.ctx.net, 1.0)
-        return self._run_teacher(step.batch.x)
-
-    @torch.no_grad()
-    def _follow(self, net: Net, rate: float) -> None:
-        """Move the teacher's backbone by ``rate`` of the way to the student's; with ``teacher_bn="ema"`` its statistics too."""
-        assert self._teacher is not None
-        assert self._run_teacher is not None
-        teacher: list[Tensor] = [*self._teacher.body_parameters()]
-        student: list[Tensor] = [*net.body_parameters()]
-        if self.teacher_bn == "ema":
-            teacher += [b for b in self._teacher.body.buffers() if b.is_floating_point()]
-            student += [b for b in net.body.buffers() if b.is_floating_point()]
-        torch._foreach_lerp_(teacher, student, rate)
-        self._run_teacher.refresh()
+            self._teacher.follow(step.ctx.net, 1.0, self.teacher_bn == "ema")
+        return self._teacher.run(step.batch.x)

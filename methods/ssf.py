@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Component, Context, Net
-from methods.shared import adapt, ensure, own_parameters, to_device
+from methods.shared import adapt, adapters_and_head, ensure, redraw, to_device
 
 DEVIATION = 0.02
 
@@ -89,12 +89,10 @@ class Ssf(Component):
         adapt(net, lambda _, module: isinstance(module, Scaled), unwrap)
 
     def setup(self, ctx: Context) -> None:
-        generator = ctx.rng.torch("setup")
-        for adapter in self._adapters:
-            adapter.reset(generator)
+        redraw(self._adapters, ctx)
 
     def trains(self, i: int, net: Net, total_steps: int) -> list[nn.Parameter]:
-        return [*own_parameters(self._adapters), *net.head_parameters()]
+        return adapters_and_head(self._adapters, net)
 
 
 def _is_scaled(name: str, module: nn.Module) -> bool:

@@ -19,7 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from methods.base import Component, Context, MethodError, Net
-from methods.shared import adapt, draw_uniform, ensure, own_parameters
+from methods.shared import adapt, adapters_and_head, draw_uniform, ensure
 
 
 class Prompted(nn.Module):
@@ -73,4 +73,4 @@ class Vpt(Component):
             draw_uniform(adapter.prompt, self._bound, generator)
 
     def trains(self, i: int, net: Net, total_steps: int) -> list[nn.Parameter]:
-        return [*own_parameters(self._adapters), *net.head_parameters()]
+        return adapters_and_head(self._adapters, net)

@@ -23,7 +23,7 @@ from methods.base import Batch, Edit, Step
 ROUNDS = 7
 # What is timed is named by its place, as a sweep names a method from outside: the benchmark itself knows no method.
 PULL, MEAN_TEACHER = "methods.l2_sp:L2SP", "methods.smile:Smile"
-SPECTRUM, IMPORTANCE = "methods.bss:smallest_squared_singular_values", "methods.delta:fast_importance"
+SPECTRUM, IMPORTANCE = "methods.bss:smallest_squared_singular_values", "methods.channel_importance:fast_importance"
 PULL_WEIGHT, TEACHER_RATE = 0.01, 0.001
 FEATURES = (48, 2048)
 NAIVE_FORWARDS = 8

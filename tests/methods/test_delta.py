@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from methods.base import MethodError
-from methods.delta import Delta, attention, fast_importance, map_distance, naive_importance, split_at, train_head
+from methods.channel_importance import fast_importance, naive_importance, split_at, train_head
+from methods.delta import Delta, attention, map_distance
 from tests.methods.real import CLASSES, noise, pair, random_net, sample, step, swapped, whole
 
 BOTTLENECK = {"architecture": "resnet26", "channels": (4, 4, 8, 8), "stem_width": 4}
@@ -85,7 +86,7 @@ def test_head_is_trained_as_stated():
     [("test_resnet", True), ("test_efficientnet", True), ("test_convnext", True), ("test_vit", False), ("resnet26", True)],
 )
 def test_fast_importance_is_the_naive_one(architecture, cuts, monkeypatch):
-    monkeypatch.setattr("methods.delta.CPU_BUDGET", 10_000)
+    monkeypatch.setattr("methods.channel_importance.CPU_BUDGET", 10_000)
     options = {"test_vit": {"img_size": 32}, "resnet26": BOTTLENECK}.get(architecture, {})
     component = Delta(layers="auto")
     _, source = pair(**{"architecture": architecture, **options}, component=component)

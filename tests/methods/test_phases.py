@@ -1,13 +1,21 @@
-"""What trains when: gradual unfreezing and BitFit, in the training loop."""
+"""What trains when: gradual unfreezing and BitFit, in the training loop; runs that stop inside a special phase."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmark.config.run_config import RunConfig
+from benchmark.training.pipeline import Pipeline
+from benchmark.training.run import Interrupted, train
 from methods.gradual_unfreezing import unfrozen_at
 from methods.testing import STEPS, Trial, advance, tiny_run, trained
+from tests.runs import Notebook
+from tests.training.test_run import VARYING
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
@@ -83,3 +91,87 @@ def run_batch(run, i):
     from methods.base import Batch
 
     return Batch(*run.stream.batch(i))
+
+
+def started(name: str, options: dict[str, Any], images: Path, backbone: str) -> RunConfig:
+    entry = {"name": "method under test", "use": name, **options}
+    return tiny_run(images, backbone, entry, training={"log_every": 1}, runtime={"device": "cpu", "keep_weights": "last"})
+
+
+def outcome(folder: Path) -> tuple[dict[str, Any], list[dict[str, float]], dict[str, Tensor]]:
+    """The record, the curves and the evaluated weights, without times."""
+    record = json.loads((folder / "record.json").read_text())
+    curves = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    steady = [{key: value for key, value in row.items() if key not in VARYING} for row in curves]
+    return {key: value for key, value in record.items() if key not in VARYING}, steady, load_file(folder / "weights.safetensors")
+
+
+def assert_same_outcome(folder: Path, expected: Path) -> None:
+    (record, curves, weights), (other_record, other_curves, other_weights) = outcome(folder), outcome(expected)
+    assert record == other_record
+    assert curves == other_curves
+    assert len(curves) == STEPS
+    assert weights.keys() == other_weights.keys()
+    assert not changed(weights, other_weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "stop"),
+    [
+        ("gradual_unfreezing", {"until": 1.0}, 3),  # between the second stage and the third
+        ("swa", {"start": 0.2}, 4),  # two weights averaged
+        ("ema", {}, 4),
+        ("ftp", {}, 1),  # its first step, which only measures, is behind
+        ("spd", {}, 1),
+        ("sam", {}, 3),
+    ],
+)
+def test_a_run_stopped_inside_a_special_phase_ends_as_the_undisturbed_one(
+    name: str, options: dict[str, Any], stop: int, images: Path, backbone: str, tmp_path: Path
+) -> None:
+    run = started(name, options, images, backbone)
+    train(run, Notebook(tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        train(run, Notebook(tmp_path / "cut", stop_after=stop))
+    again = Notebook(tmp_path / "cut", claim=2)
+    train(run, again)
+    assert f"resumed at step {stop} of {STEPS} (claim 2)" in again.lines
+    assert_same_outcome(tmp_path / "cut", tmp_path / "whole")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("swa", "methods.swa.renew_statistics"),  # the mean is in the network, its statistics are not
+        ("lp_ft+wise_ft", "methods.wise_ft.renew_statistics"),
+        ("ema", None),
+        ("swa", None),
+    ],
+)
+def test_a_run_killed_while_it_chooses_its_weights_ends_as_the_undisturbed_one(
+    name: str, place: str | None, images: Path, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """place: what is interrupted; None: all of it is done, and the process dies before it evaluates."""
+    run = started(name, {}, images, backbone)
+    train(run, Notebook(tmp_path / "whole"))
+    finish = Pipeline.finish
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    def finished(self: Pipeline, ctx: Any) -> None:
+        finish(self, ctx)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*(Pipeline, "finish", finished) if place is None else (place, killed))
+        with pytest.raises(Killed):
+            train(run, Notebook(tmp_path / "cut"))
+    again = Notebook(tmp_path / "cut", claim=2)
+    train(run, again)
+    assert f"resumed at step {STEPS} of {STEPS} (claim 2)" in again.lines
+    assert_same_outcome(tmp_path / "cut", tmp_path / "whole")

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from methods.base import MethodError
-from methods.reg_sl import RegSL, clamp_scale, distance_penalty, group_of, penalty_gradients, reweighted, shrink_
+from methods.reg_sl import RegSL, clamp_scale, distance_penalty, group_of, penalty_gradients, shrink_
+from methods.self_labels import reweighted
 from methods.shared import stage_groups
 from tests.methods.real import random_net, sample, step, whole
 
@@ -166,13 +167,13 @@ def test_self_labelling_by_epoch(ready64):
     losses = F.cross_entropy(logits, batch.y, reduction="none")
     assert term(24) == pytest.approx((reweighted(losses, 2.0) - plain).item())
     assert term(48) == pytest.approx((reweighted(losses, 2.0 * math.exp(-0.4)) - plain).item())
-    assert component._labels[batch.index].tolist() == batch.y.tolist()
+    assert component._labels.labels[batch.index].tolist() == batch.y.tolist()
     corrected = torch.tensor([1, 1, 2, 0, 1, 0])
     expected = reweighted(F.cross_entropy(logits, corrected, reduction="none"), 2.0 * math.exp(-0.5)) - plain
     assert term(54) == pytest.approx(expected.item())
-    assert component._labels[batch.index].tolist() == corrected.tolist()
+    assert component._labels.labels[batch.index].tolist() == corrected.tolist()
     others = torch.isin(every.index, batch.index, invert=True)
-    assert torch.equal(component._labels[every.index[others]], every.y[others])
+    assert torch.equal(component._labels.labels[every.index[others]], every.y[others])
 
 
 def test_an_epoch_is_a_pass_without_its_last_incomplete_batch(ready64):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from methods.base import MethodError, Mixed
-from methods.shared import mixup, one_hot
-from methods.smile import Smile, feature_distance
+from methods.shared import feature_distance, mixup, one_hot
+from methods.smile import Smile
 from tests.methods.real import CLASSES, SOURCE_CLASSES, noise, rng, sample, step, swapped
 
 
@@ -95,7 +95,7 @@ def test_mean_teacher_follows_every_tenth_step_before_the_optimizer(ready):
             expected = [0.9 * t + 0.1 * p.detach().double() for t, p in zip(expected, ctx.net.body_parameters(), strict=True)]
         component.before_step(at.__class__(i, ctx, at.batch, at.mixed, at.out))
         perturb(ctx.net, seed=i)
-    teacher = component._teacher
+    teacher = component._teacher.net
     for t, e in zip(teacher.body_parameters(), expected, strict=True):
         torch.testing.assert_close(t.double(), e, rtol=1e-5, atol=1e-6)
     assert torch.equal(teacher.head.weight, ctx.source.head.weight)
@@ -111,7 +111,7 @@ def test_teacher_statistics_by_option(ready):
         at = step(ctx, sample(ctx))
         component.before_step(at)
         outputs[kind] = component._teach(at).features
-        statistics[kind] = component._teacher.body.bn1.running_mean.clone()
+        statistics[kind] = component._teacher.net.body.bn1.running_mean.clone()
     student, source = ctx.net.body.bn1.running_mean, ctx.source.body.bn1.running_mean
     assert torch.equal(statistics["source"], source)
     torch.testing.assert_close(statistics["ema"], 0.5 * source + 0.5 * student)
@@ -125,7 +125,7 @@ def test_student_as_its_own_teacher_uses_this_steps_weights_without_touching_it(
         at = step(ctx, sample(ctx))
         before = {name: t.clone() for name, t in ctx.net.state_dict().items()}
         teacher = component._teach(at)
-        weights = zip(component._teacher.body_parameters(), ctx.net.body_parameters(), strict=True)
+        weights = zip(component._teacher.net.body_parameters(), ctx.net.body_parameters(), strict=True)
         assert all(torch.equal(t, p) for t, p in weights)
         assert not teacher.features.requires_grad
         assert all(torch.equal(t, before[name]) for name, t in ctx.net.state_dict().items())

@@ -151,7 +151,8 @@ def test_training_curves_are_the_same_folded_or_not(method: str, images: Path, b
         fit = trained(config(images, backbone, entry, fold_bn=fold, training={"log_every": 1}), 6)
         curves[fold] = [{k: v for k, v in row.items() if k.startswith("loss/")} for row in fit.curves]
         if fold == "on":
-            run = fit.pipeline._named[0][1].__dict__.get("_run_teacher") or fit.ctx.run_source
+            teacher = getattr(fit.pipeline._named[0][1], "_teacher", None)
+            run = teacher.run if teacher else fit.ctx.run_source
             assert norms(run._forms[None].net) < norms(run._net)
     assert len(curves["on"]) == 6
     for a, b in zip(curves["on"], curves["off"], strict=True):
