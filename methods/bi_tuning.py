@@ -28,33 +28,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.base import Component, Context, Frozen, MethodError, Net, Step
-from methods.shared import ensure, init_linear, wide
+from methods.base import Component, Context, MethodError, Net, Step
+from methods.class_queues import ClassQueues
+from methods.momentum_copy import MomentumCopy
+from methods.shared import batch_norms, ensure, init_linear, wide
 
 
 def contrast(own: Tensor, queue: Tensor, positive: Tensor, temperature: float) -> Tensor:
-    """Mean over the batch of KL(uniform over own entry and positives || softmax(similarities / T)).
+    """Mean over the batch of KL(uniform over own entry and positives || softmax(similarities / T)), of one contrast or several.
 
-    own: [B], similarity to the sample's own key. queue: [B, n], to the queue; -inf leaves an entry out. positive: bool [B, n].
+    own: [..., B], similarity to the sample's own key. queue: [..., B, n], to the queue; -inf leaves an entry out. positive: bool [B, n].
     """
-    log_q = F.log_softmax(torch.cat([own[:, None], queue], dim=1) / temperature, dim=1)
-    positive = F.pad(positive, (1, 0), value=True) & log_q.isfinite()
-    count = positive.sum(1).to(log_q.dtype)
-    return (-count.log() - log_q.masked_fill(~positive, 0.0).sum(1) / count).mean()
-
-
-def slots(y: Tensor, pointer: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Where the keys of labels y [B] go in queues of ``size`` per class, and the moved pointers [C].
-
-    Keys of one class take consecutive places, in batch order. Of more than ``size`` keys of a class the first ones get the place behind
-    the last queue, C * size, which nobody reads.
-    """
-    members = F.one_hot(y, len(pointer))
-    counts = members.sum(0)
-    rank = (members.cumsum(0) * members).sum(1) - 1
-    place = y * size + (pointer[y] + rank) % size
-    stale = rank < counts[y] - size
-    return place.masked_fill(stale, len(pointer) * size), (pointer + counts) % size
+    log_q = F.log_softmax(torch.cat([own[..., None], queue], dim=-1) / temperature, dim=-1)
+    positive = F.pad(positive & (queue > float("-inf")), (1, 0), value=True)
+    count = positive.sum(-1, dtype=log_q.dtype)
+    return (-count.log() - log_q.masked_fill(~positive, 0.0).sum(-1) / count).mean(-1)
 
 
 class BiTuning(Component):
@@ -98,8 +86,8 @@ class BiTuning(Component):
         self.head_init, self.projector_lr = head_init, projector_lr
         self._projector: nn.Linear | None = None
         self._key: nn.ModuleDict | None = None
-        self._run_key: Frozen | None = None
-        self._queue: dict[str, Tensor] = {}
+        self._follower: MomentumCopy | None = None
+        self._queue: ClassQueues | None = None
 
     def check(self, net: Net) -> None:
         if not isinstance(net.head, nn.Linear):
@@ -117,19 +105,16 @@ class BiTuning(Component):
         features = head.in_features
         self._projector = nn.Linear(features, self.dim).to(head.weight)
         init_linear(self._projector, rng)
-        self._key = nn.ModuleDict({"net": cast(nn.Module, copy.deepcopy(ctx.net)), "projector": copy.deepcopy(self._projector)})
-        self._key.requires_grad_(False)
-        for module in self._key.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
-                module.num_batches_tracked = None  # a kernel per layer and step to count what nobody reads
-        self._run_key = ctx.frozen(cast(Net, self._key["net"]))
+        self._follower = MomentumCopy(ctx.net, ctx)
+        for norm in batch_norms(self._follower.net):
+            if norm.momentum is not None:
+                norm.num_batches_tracked = None  # a kernel per layer and step to count what nobody reads
+        projector = copy.deepcopy(self._projector).requires_grad_(False)
+        self._key = nn.ModuleDict({"net": cast(nn.Module, self._follower.net), "projector": projector})
         noise, places = ctx.rng.torch("noise"), ctx.num_classes * self.queue_size + 1
-        random = {
-            name: F.normalize(torch.randn(places, size, generator=noise), dim=1) for name, size in (("h", features + 1), ("z", self.dim))
-        }
-        self._queue = {name: keys.to(head.weight) for name, keys in random.items()}
-        self._queue["pointer"] = torch.zeros(ctx.num_classes, dtype=torch.int64, device=ctx.device)
-        self._queue["filled"] = torch.zeros(places, dtype=torch.bool, device=ctx.device)
+        kinds = {"h": features + 1, "z": self.dim}
+        start = {kind: F.normalize(torch.randn(places, size, generator=noise), dim=1).to(head.weight) for kind, size in kinds.items()}
+        self._queue = ClassQueues(start, ctx.num_classes)
 
     def extra_modules(self) -> list[tuple[nn.Module, float]]:
         return [] if self._projector is None else [(self._projector, self.projector_lr)]
@@ -137,63 +122,48 @@ class BiTuning(Component):
     def penalties(self, step: Step) -> dict[str, Tensor]:
         if self._projector is None:
             return {}
-        y, net = step.batch.y, step.ctx.net
+        y, net, queue = step.batch.y, step.ctx.net, self._queue
         h, z = unit_features(wide(step.out.features)), F.normalize(wide(self._projector(step.out.features)), dim=1)
         key_h, key_z = self._keys(step)
         assert isinstance(net.head, nn.Linear)
+        assert queue is not None
         w = unit_rows(net.head, self.detach_classifier)[y]
         with torch.autocast(y.device.type, enabled=False):
             if self.queue_update == "before":
-                self._enqueue(key_h, key_z, y)
-            instance = contrast((z * key_z).sum(1), *self._similarities(z, "z", y), self.temperature)
+                queue.enqueue(y, h=key_h, z=key_z)
+            to_z = queue.similarities(z, "z", self.mask_unfilled)
             if self.queue_update == "between":
-                self._enqueue(key_h, key_z, y)
-            classifier = contrast((w * h).sum(1), *self._similarities(w, "h", y), self.temperature)
+                queue.enqueue(y, h=key_h, z=key_z)
+            to_h = queue.similarities(w, "h", self.mask_unfilled)
             if self.queue_update == "after":
-                self._enqueue(key_h, key_z, y)
-        return {"bi_tuning_classifier": self.weight * classifier, "bi_tuning_instance": self.weight * instance}
+                queue.enqueue(y, h=key_h, z=key_z)
+            own = torch.stack([(w * h).sum(1), (z * key_z).sum(1)])
+            # Both in one: half the kernels of one after the other.
+            classifier, instance = self.weight * contrast(own, torch.stack([to_h, to_z]), queue.own(y), self.temperature)
+        return {"bi_tuning_classifier": classifier, "bi_tuning_instance": instance}
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._key is None else {"key": self._key.state_dict(), "queue": self._queue}
+        return {} if self._key is None or self._queue is None else {"key": self._key.state_dict(), "queue": self._queue.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self._key is not None and self._run_key is not None:
+        if self._key is not None and self._follower is not None and self._queue is not None:
             self._key.load_state_dict(state["key"])
-            self._run_key.refresh()
-            self._queue = {name: t.to(self._queue[name].device) for name, t in state["queue"].items()}
+            self._follower.run.refresh()
+            self._queue.load(state["queue"])
 
     @torch.no_grad()
     def _keys(self, step: Step) -> tuple[Tensor, Tensor]:
         """Move the key network toward the student; its unit features [B, F+1] and projections [B, dim] of the second view."""
         assert self._key is not None
-        assert self._run_key is not None
+        assert self._follower is not None
         assert self._projector is not None
-        net, projector = cast(Net, self._key["net"]), self._key["projector"]
-        for own, other in zip(net.modules(), step.ctx.net.modules(), strict=True):
+        projector = self._key["projector"]
+        for own, other in zip(self._follower.net.modules(), step.ctx.net.modules(), strict=True):
             own.training = other.training  # a component may keep part of the student in eval mode
-        followers: list[Tensor] = [*net.body_parameters(), *projector.parameters()]
-        leaders: list[Tensor] = [*step.ctx.net.body_parameters(), *self._projector.parameters()]
-        torch._foreach_lerp_(followers, leaders, 1.0 - self.momentum)
-        self._run_key.refresh()
-        features = self._run_key(step.batch.extra_views[0]).features
+        also = ([*projector.parameters()], [*self._projector.parameters()])
+        self._follower.follow(step.ctx.net, 1.0 - self.momentum, also=also)
+        features = self._follower.run(step.batch.extra_views[0]).features
         return unit_features(wide(features)), F.normalize(wide(projector(features)), dim=1)
-
-    def _similarities(self, query: Tensor, name: str, y: Tensor) -> tuple[Tensor, Tensor]:
-        similarity = query @ self._queue[name][:-1].T
-        if self.mask_unfilled:
-            similarity = similarity.masked_fill(~self._queue["filled"][:-1], float("-inf"))
-        owner = torch.arange(similarity.shape[1], device=y.device) // self.queue_size
-        return similarity, owner == y[:, None]
-
-    def _enqueue(self, key_h: Tensor, key_z: Tensor, y: Tensor) -> None:
-        place, pointer = slots(y, self._queue["pointer"], self.queue_size)
-        # New tensors: the old queue is still needed by the backward pass of the term that has read it.
-        self._queue = {
-            "h": self._queue["h"].index_copy(0, place, key_h.to(self._queue["h"].dtype)),
-            "z": self._queue["z"].index_copy(0, place, key_z.to(self._queue["z"].dtype)),
-            "filled": self._queue["filled"].index_fill(0, place, True),
-            "pointer": pointer,
-        }
 
 
 def unit_features(features: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from methods.bi_tuning import contrast, slots
+from methods.bi_tuning import contrast
+from methods.class_queues import slots
 from tests.methods.real import CLASSES, sample, step
 
 
@@ -77,7 +78,7 @@ def test_slots_are_those_of_one_key_at_a_time(size):
 def test_both_terms_by_hand(update, ready64):
     component, ctx, _ = ready64("bi_tuning", queue_size=2, dim=4, queue_update=update, weight=0.5)
     batch = two_views(ctx)
-    queues = {name: component._queue[name][:-1].tolist() for name in ("h", "z")}
+    queues = {name: component._queue.state[name][:-1].tolist() for name in ("h", "z")}
     at = step(ctx, batch)
     head, projector = ctx.net.head, component._projector
     with torch.no_grad():
@@ -133,9 +134,9 @@ def test_head_starts_small_and_queues_are_unit_vectors_from_the_noise_stream(rea
     assert ctx.net.head.weight.std().item() == pytest.approx(0.01, rel=0.2)
     assert ctx.net.head.bias.abs().sum() == 0
     for name in ("h", "z"):
-        torch.testing.assert_close(component._queue[name].norm(dim=1), torch.ones(CLASSES * 40 + 1))
+        torch.testing.assert_close(component._queue.state[name].norm(dim=1), torch.ones(CLASSES * 40 + 1))
     again = ready("bi_tuning").component
-    assert torch.equal(component._queue["h"], again._queue["h"])
+    assert torch.equal(component._queue.state["h"], again._queue.state["h"])
 
 
 def test_unfilled_entries_can_be_left_out(ready):
@@ -145,5 +146,5 @@ def test_unfilled_entries_can_be_left_out(ready):
     assert [v.item() for v in first.values()] == pytest.approx([0.0, 0.0], abs=1e-6)
     second = component.penalties(step(ctx, batch))
     assert all(v.item() > 0 for v in second.values())
-    filled = component._queue["filled"][:-1].view(CLASSES, 40)
+    filled = component._queue.state["filled"][:-1].view(CLASSES, 40)
     assert filled.sum(1).tolist() == [4, 4, 4]
