@@ -14,6 +14,7 @@ from benchmark.training.frozen import compiled
 from benchmark.training.run import preflight
 from datasets.stream import Normalise, gather, gather_normalised
 from methods.testing import fast_options, trained
+from tests.contract.entries import trial
 from tests.methods.real import random_net
 from tests.runs import config
 
@@ -64,18 +65,25 @@ def test_a_compiled_run_has_the_same_curves_and_the_next_one_compiles_nothing(im
     assert counters["inductor"]["fxgraph_cache_miss"] == 0
 
 
-ARCHITECTURES: dict[str, dict[str, int]] = {"test_resnet": {}}
+ARCHITECTURES: dict[str, dict[str, int]] = {
+    "test_resnet": {},
+    "test_vit": {"image_size": 160, "batch_size": 4},
+    "test_convnext": {"image_size": 64, "batch_size": 4},
+}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_all_methods_in_one_process_compile_once_without_a_break(architecture: str, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_methods_in_one_process_compile_once_without_a_break(
+    architecture: str, images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inductor = torch.compile
     monkeypatch.setattr(torch, "compile", lambda net, **options: inductor(net, backend="eager", **options))
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1000)
     size = ARCHITECTURES[architecture]
     settings = {"training": {"log_every": 1, "steps": 4, **size}, "data": {"resize": 8 + size.get("image_size", 32)}, "pretrained": False}
     for name in methods.METHODS:
-        entry = {"name": "method under test", "use": name, **fast_options(name, {})}
+        use = trial(name, images, backbone).method
+        entry = {"name": "method under test", "use": use, **fast_options(use, {})}
         found = []
         for seed in (0, 3):
             curves = {}
