@@ -72,18 +72,20 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
 }
 
 
+@torch._dynamo.config.patch(recompile_limit=1000)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_all_methods_in_one_process_compile_once_without_a_break(
     architecture: str, images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inductor = torch.compile
     monkeypatch.setattr(torch, "compile", lambda net, **options: inductor(net, backend="eager", **options))
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1000)
     size = ARCHITECTURES[architecture]
     settings = {"training": {"log_every": 1, "steps": 4, **size}, "data": {"resize": 8 + size.get("image_size", 32)}, "pretrained": False}
     for name in methods.METHODS:
         use = trial(name, images, backbone).method
         entry = {"name": "method under test", "use": use, **fast_options(use, {})}
+        if name == "manifold_mixup":
+            entry["layers"] = [1]  # each place where it may mix is a graph, and which of them the first steps draw differs by seed
         found = []
         for seed in (0, 3):
             curves = {}
