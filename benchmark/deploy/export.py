@@ -158,7 +158,7 @@ def evaluation_input(image: Image.Image, decode: Decode, crop: int, cfg: dict[st
     """What the suite's evaluation makes of an opened image: [1, 3, crop, crop]."""
     pixels = np.asarray(decode_image(image, Decode(decode.resize, decode.keep_aspect)))
     top, left, _ = center_windows(np.array([pixels.shape[0]]), np.array([pixels.shape[1]]), crop)
-    window = np.ascontiguousarray(pixels[top[0] : top[0] + crop, left[0] : left[0] + crop])[None]
+    window = pixels[top[0] : top[0] + crop, left[0] : left[0] + crop][None].copy()
     return Normalise(cfg["mean"], cfg["std"], crop, torch.device("cpu"))(torch.from_numpy(window))
 
 
