@@ -61,7 +61,9 @@ function followHash() {
 
 /* On a large page figures are stored compressed; one that cannot be unpacked stays the file in the folder beside the page. */
 async function unpack(image) {
-  const bytes = Uint8Array.from(atob(image.dataset.svg), (character) => character.charCodeAt(0));
+  const { svg } = image.dataset;
+  if (!svg) return; // the observer may tell of an image twice
+  const bytes = Uint8Array.from(atob(svg), (character) => character.charCodeAt(0));
   delete image.dataset.svg;
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   image.outerHTML = await new Response(stream).text();
