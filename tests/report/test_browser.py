@@ -63,6 +63,7 @@ LOOK = """
   const figures = all(".figures .drawn");
   result.figures = figures.length;
   result.files = all("img.drawn").length;
+  figures.forEach((figure) => figure.getBoundingClientRect()); // one just put in has its size from the second look on
   result.blank = figures.filter((figure) => {
     const box = figure.getBoundingClientRect();
     return box.width < 100 || box.height < 50 || (figure.tagName === "IMG" && figure.naturalWidth < 100);
