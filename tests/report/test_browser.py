@@ -57,7 +57,7 @@ LOOK = """
 
   if (window.unpack) {
     await Promise.all(all("img[data-svg]").map(unpack));
-    for (let i = 0; i < 200 && all("img.drawn").length; i++) await new Promise((done) => setTimeout(done, 20)); // those the page itself unpacks
+    for (let i = 0; i < 200 && all("img.drawn").length; i++) await new Promise((done) => setTimeout(done, 20));
   }
   await Promise.all(all("img.drawn").map((image) => { image.loading = "eager"; return image.decode(); }));
   const figures = all(".figures .drawn");
