@@ -9,6 +9,7 @@ Rooms, from the ground up; each imports only those above it:
 - ``published``: numbers from papers, and the comparison with ours.
 - ``training``: one run, from its images to its record: backbones, loop, optimizer, evaluation, linearity, checkpoints.
 - ``sweep``: what is to do and what it costs, the runner, its workers, progress.
+- ``deploy``: a run's network as timm loads it, labels for images.
 - ``tuning``: trials on validation images, freezing the winners.
 - ``exchange``: archives of results, one sweep out of several folders, frames for Python.
 - ``slurm``: a sweep as jobs: layout, submission, what became of them, cancelling.

@@ -76,7 +76,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class AlsoTest(Section):
+class SplitOptions(Section):
+    """use: which images. split, test_from: where the test split of the user's own images comes from, see :mod:`datasets.division`."""
+
+    use: str = ""
+    split: Annotated[float, Field(gt=0, lt=1)] | None = None
+    test_from: str | None = None
+
+    @field_validator("test_from")
+    @classmethod
+    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("split") is not None:
+            raise ValueError("'split' and 'test_from' exclude each other")
+        return value
+
+
+class AlsoTest(SplitOptions):
     """A second test set, of the classes of the first: its test split, or all of it where it has no split, is evaluated beside ``test``.
 
     name: what its numbers and files are called by. use, split, test_from: as those of a data set.
@@ -84,8 +99,6 @@ class AlsoTest(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
     use: str
-    split: Annotated[float, Field(gt=0, lt=1)] | None = None
-    test_from: str | None = None
 
     @field_validator("name")
     @classmethod
@@ -101,30 +114,21 @@ class AlsoTest(Section):
             raise ValueError(unknown("data set", kind, datasets.DATASETS))
         return value
 
-    @field_validator("test_from")
-    @classmethod
-    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _one_source_of_test(value, info)
-
     @property
     def source(self) -> Use:
         """What :func:`datasets.base.open_dataset` opens."""
         return Use(self.use, self.split, self.test_from, whole=True)
 
 
-class Data(Section):
+class Data(SplitOptions):
     """Where images come from and how they are decoded.
 
     resize: pixels, of the shorter side when ``keep_aspect``, else of both sides. test_images: a fixed stratified part of the test split.
-    split, test_from: where the test split of the user's own images comes from, see :mod:`datasets.division`.
     also_test: a second test set that the trained network is evaluated on.
     train_list: a file that names the training images (a published list, ``path label`` per line) in place of ``sampling``; its content,
     not its path, is part of a run's identity, and ``fraction`` only says what share it stands for.
     """
 
-    use: str = ""
-    split: Annotated[float, Field(gt=0, lt=1)] | None = None
-    test_from: str | None = None
     resize: Annotated[int, Field(ge=8, le=8192)] | None = None
     keep_aspect: bool = False
     fast_decode: bool = False
@@ -134,11 +138,6 @@ class Data(Section):
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     test_images: Annotated[int, Field(ge=2, le=10**9)] | None = None
     also_test: AlsoTest | None = None
-
-    @field_validator("test_from")
-    @classmethod
-    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _one_source_of_test(value, info)
 
     @property
     def source(self) -> Use:
@@ -360,12 +359,6 @@ def validate(model: type[Model], value: Any, where: str, section: str = "") -> M
     except ValidationError as error:
         lines = [_explain(model, item, where, section) for item in error.errors()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from error
-
-
-def _one_source_of_test(value: str | None, info: ValidationInfo) -> str | None:
-    if value is not None and info.data.get("split") is not None:
-        raise ValueError("'split' and 'test_from' exclude each other")
-    return value
 
 
 def check_together(evaluation: Evaluation, data: Data, training: Training, linearity: Linearity, where: str) -> None:

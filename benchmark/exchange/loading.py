@@ -12,7 +12,7 @@ import pyarrow as pa
 from benchmark.config.method_options import method_looks
 from benchmark.config.sweep_file import SweepFile
 from benchmark.errors import UsageError, unknown
-from benchmark.report.cells import Cell, Group, NotPaired, group_runs, paired_values
+from benchmark.report.cells import Cell, Group, NotPaired, OtherImages, group_runs, paired_by_seed
 from benchmark.report.collect import Expected, Run, SweepInfo, collect, flat_rows
 from benchmark.report.intervals import LEVEL, difference
 from benchmark.storage import yamlio
@@ -59,13 +59,20 @@ class LoadedSweep:
         for group in self._groups:
             first, second = (self._cell(group, method) for method in (left, right))
             try:
-                paired_values(first, second)
+                by_seed = paired_by_seed(first, second, lambda run: _known(values[run.expected.run_id]))
             except NotPaired as error:
-                if {run.seed for run in first.runs} & {run.seed for run in second.runs}:
+                if isinstance(error, OtherImages):
                     raise UsageError(f"{group.title}: {left} {error}") from error
-                warnings.warn(f"{group.title}: no finished seed of both {left} and {right}", stacklevel=2)
+                warnings.warn(f"{group.title}: no finished seed of both {left} and {right} with {metric}", stacklevel=2)
                 continue
-            rows += _pairs(group, first, second, values, level)
+            ours, theirs = ({run.seed: values[run.expected.run_id] for run in cell.runs} for cell in (first, second))
+            found = difference(list(by_seed.values()), level)
+            same = {"mean": found.mean, "low": _or_nan(found.low), "high": _or_nan(found.high), "n": found.n, "p": _or_nan(found.p)}
+            place = {"dataset": group.dataset, "fraction": group.fraction}
+            rows += [
+                {**place, "seed": seed, "left": ours[seed], "right": theirs[seed], "difference": value, **same}
+                for seed, value in by_seed.items()
+            ]
         if not rows:
             raise UsageError(f"{left} and {right} have no finished seed with {metric} in common")
         return pd.DataFrame(rows)
@@ -183,28 +190,12 @@ def _rows_of(runs: Sequence[Run], read: Callable[[Run], Sequence[Mapping[str, An
     return pd.DataFrame(rows, columns=None if rows else list(_RUN))
 
 
-def _pairs(group: Group, first: Cell, second: Cell, values: pd.Series, level: float) -> list[dict[str, Any]]:
-    """Rows of :meth:`LoadedSweep.paired` for one data set and fraction; none where no seed has the value in both."""
-    ours, theirs = ({run.seed: values[run.expected.run_id] for run in cell.runs} for cell in (first, second))
-    seeds = [seed for seed in sorted(ours.keys() & theirs.keys()) if pd.notna(ours[seed]) and pd.notna(theirs[seed])]
-    if not seeds:
-        return []
-    found = difference([float(ours[seed] - theirs[seed]) for seed in seeds], level)
-    none = float("nan")
-    low, high, p = (none if value is None else value for value in (found.low, found.high, found.p))
-    same = {"mean": found.mean, "low": low, "high": high, "n": found.n, "p": p}
-    return [
-        {
-            "dataset": group.dataset,
-            "fraction": group.fraction,
-            "seed": seed,
-            "left": ours[seed],
-            "right": theirs[seed],
-            "difference": value,
-            **same,
-        }
-        for seed, value in zip(seeds, found.values, strict=True)
-    ]
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _check(what: str, value: str, choices: Sequence[str]) -> None:

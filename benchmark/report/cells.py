@@ -133,6 +133,10 @@ class NotPaired(ValueError):
     """Two cells cannot be compared seed by seed; the message says why."""
 
 
+class OtherImages(NotPaired):
+    """A seed of both was trained on different images."""
+
+
 def group_runs(info: SweepInfo, expected: Sequence[Expected], found: Collected) -> tuple[Group, ...]:
     """Groups in the order in which ``expected`` names data sets and fractions; cells in the order of ``info.methods``."""
     wanted = Counter(map(_key, expected))
@@ -194,7 +198,7 @@ def paired_by_seed(cell: Cell, base: Cell | None, read: Read) -> dict[int, float
     if not shared:
         raise NotPaired(f"no finished seed in common with {base.method}")
     if differing:
-        raise NotPaired(f"trained on other images than {base.method} at seed {', '.join(map(str, differing))}")
+        raise OtherImages(f"trained on other images than {base.method} at seed {', '.join(map(str, differing))}")
     both = {seed: (read(ours[seed]), read(theirs[seed])) for seed in shared}
     found = {seed: a - b for seed, (a, b) in both.items() if a is not None and b is not None}
     if not found:

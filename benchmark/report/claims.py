@@ -6,7 +6,6 @@ file, with those that cannot be tested yet and those withdrawn late: where every
 claim of a file is decided is at most 5 %.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from typing import Literal
 from benchmark.report.cells import MIN_PAIRS_TO_TEST, Group, NotPaired, given, paired_by_seed, percent
 from benchmark.report.collect import StatedClaim
 from benchmark.report.intervals import LEVEL, POWER, Interval, detectable_difference, holm, mean, paired_p, spread, t_interval
-from benchmark.report.measures import CLAIMABLE, Measure
-from benchmark.report.text import NONE, Table, Value, csv_text
+from benchmark.report.measures import CLAIMABLE
+from benchmark.report.text import NONE, Table, Value, csv_text, signed_interval
 
 ALPHA = 1 - LEVEL
 Verdict = Literal["supported", "contradicted", "undecided", "not applicable", "withdrawn"]
@@ -151,26 +150,13 @@ def _row(decision: Decision) -> tuple[Value, ...]:
     return (
         Value(claim.name, claim.name),
         Value(decision.verdict, decision.verdict),
-        Value(NONE) if found is None else Value(_difference(found, measure), found.mean),
+        Value(NONE) if found is None else Value(signed_interval(found.mean, found.low, found.high, measure.form), found.mean),
         Value(f"{count} {decision.unit}s", len(decision.values)) if decision.family else Value(NONE),
         Value(NONE) if p is None else Value("< 0.001" if p < 0.001 else f"{p:.3f}", p),
         Value(NONE) if distance is None else Value(measure.form.format(distance), distance),
         Value(claim.words, claim.words),
         Value(_stated(claim), claim.first_seen),
     )
-
-
-def _difference(found: Interval, measure: Measure) -> str:
-    text = _number(found.mean, measure, "+")
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} [{_number(found.low, measure)}, {_number(found.high, measure)}]"
-
-
-def _number(value: float, measure: Measure, sign: str = "") -> str:
-    """A number with a typographic minus; one that rounds to zero has no sign."""
-    text = measure.form.replace(":", f":{sign}").format(value)
-    return text.lstrip("+-") if math.isclose(float(text), 0) else text.replace("-", "−")
 
 
 def _stated(claim: StatedClaim) -> str:

@@ -10,6 +10,7 @@ from benchmark.report.figures.svg import variable
 from benchmark.report.intervals import Difference, t_quantile
 from benchmark.report.measures import accuracy
 from benchmark.report.style import Looks
+from benchmark.report.text import signed
 
 WIDTH = 480
 ROW = 22
@@ -68,7 +69,7 @@ def _compared(group: Group, left: Cell, right: Cell, looks: Looks) -> SeedPairs:
     rows = []
     for number, (name, both) in enumerate(pairs.items()):
         told = tuple(f"{method}, {name}: {value:.2f} %" for method, value in zip(names, both, strict=True))
-        rows.append(SeedRow(name, ROW * (number + 0.5), place(both[0]), place(both[1]), (told[0], told[1]), signed(both[0] - both[1])))
+        rows.append(SeedRow(name, ROW * (number + 0.5), place(both[0]), place(both[1]), (told[0], told[1]), _points(both[0] - both[1])))
     ticks = [low + step * number for number in range(round((high - low) / step) + 1)]
     colours = (f"var({variable(looks[names[0]].colour)})", f"var({variable(looks[names[1]].colour)})")
     places = tuple((place(value), f"{value:.{_decimals(step)}f}") for value in ticks)
@@ -89,18 +90,12 @@ def _decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(step) + 1e-9))
 
 
-def signed(value: float) -> str:
-    """``+0.70``, ``−0.20``, ``0.00``."""
-    text = f"{abs(value):.2f}"
-    return text if float(text) == 0 else ("+" if value > 0 else "−") + text
-
-
 def difference_sentence(left: str, right: str, found: Difference) -> str:
     """The mean difference left - right in points with its interval."""
-    text = f"{left} − {right}: {signed(found.mean)} points"
+    text = f"{left} − {right}: {_points(found.mean)} points"
     if found.low is None or found.high is None:
         return f"{text}, one pair of seeds: no interval."
-    return f"{text} [{signed(found.low)}, {signed(found.high)}], {found.n} pairs of seeds."
+    return f"{text} [{_points(found.low)}, {_points(found.high)}], {found.n} pairs of seeds."
 
 
 def pair_data(groups: Sequence[Group], looks: Looks) -> dict[str, Any]:
@@ -120,3 +115,7 @@ def _method(cell: Cell, group: Group, looks: Looks) -> dict[str, Any]:
     subsets = list(dict.fromkeys(run.record["subset_hash"] for run in group.runs))
     seeds = {str(run.seed): [round(accuracy(run), 6), subsets.index(run.record["subset_hash"])] for run in cell.runs}
     return {"name": cell.method, "colour": f"var({variable(looks[cell.method].colour)})", "seeds": seeds}
+
+
+def _points(value: float) -> str:
+    return signed(value, "{:.2f}")

@@ -1,6 +1,5 @@
 """The main table: from cells to text entries, and to CSV with unrounded numbers."""
 
-import re
 from collections.abc import Callable, Sequence
 
 from benchmark.report.cells import (
@@ -25,7 +24,7 @@ from benchmark.report.measures import (
     on_second,
     peak_memory_mib,
 )
-from benchmark.report.text import NONE, Table, Value, csv_text
+from benchmark.report.text import NONE, Table, Value, csv_text, signed
 
 _Column = tuple[str, Callable[[Cell], Value], bool]
 """(title, value, whether a narrow terminal shows it)."""
@@ -131,7 +130,7 @@ def difference_value(cell: Cell, baseline: str) -> Value:
     if cell.difference is None:
         return Value("not paired" if cell.n else NONE)
     value = interval_value(cell.difference, "{:+.1f}")
-    text = re.sub(r"^[+-]0\.0", "0.0", value.text).replace("-", "−")
+    text = signed(cell.difference.mean) + value.text[len(f"{cell.difference.mean:+.1f}") :]
     if cell.difference.n != cell.n or cell.n != cell.expected:
         text += f" ({cell.difference.n} pair{'s' if cell.difference.n > 1 else ''})"
     return Value(text, value.sort)
@@ -141,7 +140,7 @@ def _bootstrap(cell: Cell) -> Value:
     found = cell.difference.bootstrap if cell.difference else None
     if found is None:
         return Value(NONE)
-    low, high = (re.sub(r"^-0\.0$", "0.0", f"{end:.1f}").replace("-", "−") for end in found)
+    low, high = (signed(end).removeprefix("+") for end in found)
     return Value(f"[{low}, {high}]", sum(found) / 2)
 
 

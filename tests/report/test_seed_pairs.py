@@ -9,8 +9,9 @@ from benchmark.config.method_options import method_looks
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
 from benchmark.report.intervals import t_quantile
-from benchmark.report.seed_pairs import LEFT, RIGHT, WIDTH, first_pair, pair_data, scale, signed
+from benchmark.report.seed_pairs import LEFT, RIGHT, WIDTH, first_pair, pair_data, scale
 from benchmark.report.style import Looks
+from benchmark.report.text import signed
 from tests.report import fakes
 
 METHODS = ("fine_tuning", "smile", "mixup")
@@ -68,4 +69,4 @@ def test_an_axis_holds_all_values_between_few_round_ticks(values: tuple[float, f
 
 
 def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
-    assert [signed(value) for value in (0.004, -0.004, 0.006, -1.0)] == ["0.00", "0.00", "+0.01", "−1.00"]
+    assert [signed(value, "{:.2f}") for value in (0.004, -0.004, 0.006, -1.0)] == ["0.00", "0.00", "+0.01", "−1.00"]

@@ -1,6 +1,5 @@
 """Figures with one row per method: accuracy, and the paired differences to the baseline."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import seaborn as sns
@@ -24,6 +23,7 @@ from benchmark.report.figures.svg import tell
 from benchmark.report.intervals import Interval
 from benchmark.report.measures import accuracy
 from benchmark.report.style import INK, MUTED, Looks, Style
+from benchmark.report.text import signed_interval
 
 _ROW = 0.23
 _FRAME = 0.62
@@ -79,7 +79,7 @@ def draw_difference(group: Group, looks: Looks) -> Drawing | None:
             _mark(axes, cell.difference.values, y, looks[cell.method], told)
         else:
             say(axes, y, "not paired" if cell.n else "no finished run")
-        axes.text(1.03, y, difference_text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+        axes.text(1.03, y, _text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     label_rows(axes, cells)
     focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
     axes.set_xlabel(plain(f"Difference to {group.baseline} (percentage points)"))
@@ -165,11 +165,5 @@ def label_rows(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def difference_text(difference: Interval | None) -> str:
-    """``+0.7 [0.1, 1.4]``, without the bracket for one pair."""
-    if difference is None:
-        return ""
-    text = f"{difference.mean:+.1f}"
-    if difference.half_width is not None:
-        text += f" [{difference.low:.1f}, {difference.high:.1f}]"
-    return re.sub(r"[+-]0\.0", "0.0", text).replace("-", "−")
+def _text(difference: Interval | None) -> str:
+    return "" if difference is None else signed_interval(difference.mean, difference.low, difference.high)
