@@ -56,6 +56,7 @@ def exported(folder: Path, to: Path, onnx: bool = False) -> Path:
     return export(folder.name, folder.parents[2], to, onnx)[0]
 
 
+@pytest.mark.slow
 def test_plain_timm_predicts_what_the_run_did(images: Path, backbone: str, tmp_path: Path) -> None:
     run = finished(tmp_path / "results", images, backbone, "smile", **LEARNING)
     folder = exported(run, tmp_path / "out")

@@ -72,6 +72,7 @@ def test_a_sweep_from_nothing_to_its_report_and_again(images: Path, backbone: st
     assert run_id in smilebench("explain", sweep, run_id, cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_turns_nan_fails_with_its_reason_and_the_others_finish(images: Path, backbone: str, tmp_path: Path) -> None:
     diverge = [{"match": {"method": "smile"}, "set": {"training.lr": 1e30}}]
     done = smilebench("sweep", sweep_file(tmp_path, images, backbone, seeds=1, overrides=diverge), cwd=tmp_path)
@@ -119,6 +120,7 @@ def test_a_folder_with_one_class_or_a_broken_image_is_refused_before_any_run(bac
     assert not list(tmp_path.glob("results/*/runs/*/claims"))
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_are_refused_before_any_run(images: Path, backbone: str, tmp_path: Path) -> None:
     other = backbone.replace("test_resnet@", "test_efficientnet@")
     done = smilebench("sweep", sweep_file(tmp_path, images, other), cwd=tmp_path)

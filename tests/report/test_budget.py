@@ -66,6 +66,7 @@ def test_the_curves_are_written_as_numbers_and_figures(tmp_path: Path) -> None:
 METHODS = ("fine_tuning", "smile")
 
 
+@pytest.mark.slow
 def test_the_report_shows_curves_optimism_and_the_rule(tmp_path: Path) -> None:
     grid = fakes.grid(METHODS)
     fakes.write_sweep(tmp_path, grid)
@@ -107,6 +108,7 @@ def test_the_report_shows_curves_optimism_and_the_rule(tmp_path: Path) -> None:
     assert [row[1:] for row in main_alone.tables[0].rows] == [row[1:] for row in main.rows]
 
 
+@pytest.mark.slow
 def test_snapshots_change_no_number_of_the_main_tables(tmp_path: Path) -> None:
     grid = fakes.grid(METHODS)
     fakes.write_sweep(tmp_path, grid)

@@ -88,6 +88,7 @@ def test_two_commands_at_once_share_the_runs(tmp_path):
     assert len(sessions) == 2
 
 
+@pytest.mark.slow
 def test_a_paused_process_that_wakes_after_losing_its_claim_stops_without_writing(tmp_path):
     runs = make(tmp_path, {"a": {"steps": 400, "seconds": 0.005}})
     folder = run(tmp_path, "a")
@@ -109,6 +110,7 @@ def test_a_paused_process_that_wakes_after_losing_its_claim_stops_without_writin
     assert record(tmp_path, "a") == {"by": "the winner"}
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments(tmp_path):
     """Workers and runners are killed again and again; every record is right, and no finished run is touched."""
     rng = random.Random(0)

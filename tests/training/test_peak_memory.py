@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmark.training import peak_memory
 from benchmark.training.net import Net
 from benchmark.training.run import train
@@ -30,6 +32,7 @@ def test_a_run_does_not_inherit_the_peak_of_the_one_before() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_starts_without_the_networks_of_the_one_before(images: Path, backbone: str, tmp_path: Path) -> None:
     def networks() -> int:
         return sum(type(found) is Net for found in gc.get_objects())

@@ -31,6 +31,7 @@ def test_steps_are_spread_evenly_and_end_at_the_last() -> None:
     assert [step for step in range(12) if Snapshots(Path(), 4, 10).due(step)] == [2, 5, 8]
 
 
+@pytest.mark.slow
 def test_each_row_is_the_accuracy_of_the_run_stopped_there(images: Path, backbone: str, tmp_path: Path) -> None:
     """A constant learning rate makes the first k steps of a run those of a run of k steps."""
     flat = {"schedule": "constant", "lr": 0.05}

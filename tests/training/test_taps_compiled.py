@@ -46,6 +46,7 @@ def test_a_network_past_the_limit_fails(monkeypatch: pytest.MonkeyPatch) -> None
         compiled(net)(torch.randn(3, 3, 32, 32))
 
 
+@pytest.mark.slow
 def test_a_long_lived_process_makes_room_before_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen, "RECOMPILE_LIMIT", 4)
     torch._dynamo.config.recompile_limit = 4
