@@ -133,6 +133,37 @@ def test_missing_files_of_a_release_are_counted_and_left_out_where_asked(data, t
         open_dataset(f"flowers102:{tmp_path / 'other'}")
 
 
+@pytest.mark.parametrize("name", ["cub200", "fgvc_aircraft", "food101", "stanford_dogs", "oxford_iiit_pet"])
+def test_every_release_that_comes_with_lists_counts_what_is_missing(data, name: str, tmp_path: Path) -> None:
+    getattr(releases, name)(tmp_path / "data")
+    splits = open_dataset(f"{name}:{tmp_path / 'data'}").splits
+    total = sum(map(len, splits.values()))
+    (file, *_) = (item.path for item in splits["test"])
+    file.unlink()
+    prepare = ("prepare", name, "--from", tmp_path / "data", "--resize", 16)
+    code, shown = data(*prepare)
+    assert code == 2
+    assert f"1 of {total} images are missing" in shown
+    assert file.name in shown
+    code, shown = data(*prepare, "--partial")
+    assert code == 0, shown
+    assert "not complete: 1 listed files are missing" in shown
+    assert sum(map(len, open_dataset(name).splits.values())) == total - 1
+
+
+@pytest.mark.parametrize(
+    ("split", "words"), [("test", "test holds no image"), ("val", "val holds no image"), ("train", "train/cat holds no image")]
+)
+def test_a_split_of_folders_without_images_is_refused_in_words(data, image_folder, split: str, words: str) -> None:
+    root = image_folder()
+    for label in ("cat", "dog"):
+        (root / split / label).mkdir(parents=True, exist_ok=True)
+        for file in (root / split / label).iterdir():
+            file.unlink()
+    code, shown = data("prepare", f"folder:{root}", "--resize", 16)
+    assert (code, words in shown) == (2, True), shown
+
+
 def test_own_images_are_prepared_shown_and_verified_with_their_options(data, image_folder, tmp_path: Path) -> None:
     root = image_folder(per_class=5) / "train"
     use = f"folder:{root}"

@@ -34,6 +34,21 @@ def test_hidden_map_is_mixed_as_the_labels_are(architecture):
     assert not torch.allclose(student(mixed.x, mixed.edit).logits, student(batch.x).logits)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_lambda_is_not_rounded_to_half_precision(seed):
+    """A map in bfloat16 is mixed with the label's lambda and rounded once, at the end."""
+    component = ManifoldMixup(layers=(1,))
+    pair(component=component)
+    mixed = component.mix(noise(), CLASSES, rng(seed))
+    t = torch.randn(6, 4, 3, 3).bfloat16()
+    lam = torch.tensor(mixed.lam)
+    assert lam.bfloat16() != lam, "a lambda that half precision has not"
+    expected = (lam * t.float() + (1 - lam) * t.float()[mixed.perm]).bfloat16()
+    assert torch.equal(mixed.edit.fn(t), expected)
+    half = lam.bfloat16()
+    assert not torch.equal((half * t + (1 - half) * t[mixed.perm]), expected)
+
+
 def test_at_the_input_it_is_mixup():
     component = ManifoldMixup(layers=(0,), alpha=2.0)
     a, b = component.mix(noise(), CLASSES, rng(4)), mixup(noise(), CLASSES, rng(4), 2.0)

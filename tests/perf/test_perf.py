@@ -1,9 +1,11 @@
 """``make perf`` in small: every part measures what it says, keeps what is finished, and marks a bound that is missed."""
 
+import gc
 import io
 import json
 import sys
 import types
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +184,32 @@ def test_finished_parts_are_kept_and_not_measured_again(fake_part: list[int], tm
     assert "measured here" in (tmp_path / "report.txt").read_text()
     perf.main(["fake"], into=tmp_path / "other")
     assert len(fake_part) == 2
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_a_part_leaves_behind_is_freed_before_the_next(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that refer to themselves in circles, which Python's collector alone would free some time."""
+    left: list[weakref.ref[torch.nn.Module]] = []
+    alive: list[int] = []
+    module = types.ModuleType("tests_leaving_part")
+
+    def report(console: Console) -> list[Measured]:
+        alive.append(sum(found() is not None for found in left))
+        for _ in range(size):
+            net = torch.nn.Linear(8, 8)
+            net.again = types.SimpleNamespace(net=net)
+            left.append(weakref.ref(net))
+        return []
+
+    module.report = report
+    monkeypatch.setitem(sys.modules, "tests_leaving_part", module)
+    monkeypatch.setattr(perf, "PARTS", dict.fromkeys(("one", "two", "three"), "tests_leaving_part"))
+    gc.disable()
+    try:
+        perf.main(["one", "two", "three"], into=tmp_path)
+    finally:
+        gc.enable()
+    assert alive == [0, 0, 0]
 
 
 def test_an_unknown_part_is_refused_before_anything_is_measured(fake_part: list[int], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -21,6 +22,9 @@ from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import identity
 from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
 from benchmark.sweep import plan
+from datasets.arena import prepare
+from datasets.base import open_dataset
+from tests.commands import command
 from tests.slurm.fake_slurm import FakeSlurm
 
 ROOT = Path(__file__).parents[2]
@@ -397,6 +401,27 @@ def test_a_results_folder_that_slurm_would_read_as_another_is_refused_before_any
     assert not world.slurm.scripts()
     submit.describe(plan.make(sweep, out), console)
     assert shown.getvalue().startswith("not on Slurm as it is: results folder ")
+
+
+@pytest.mark.parametrize("folder", ["elsewhere", "[v2] it's $HOME"])
+def test_the_commands_that_a_submission_prints_are_of_its_own_results(world, folder, capsys):
+    """Cut out of the output and read as a shell does: ``cancel`` finds the jobs in the folder that was asked for."""
+    out = world.out.parent / folder
+    given = ["seeds=1", "methods=[fine_tuning]", "overrides=[]"]
+    prepare(open_dataset(grid.load(str(world.file)).runs[0].data.source), grid.load(str(world.file)).runs[0].data.decode)
+    code, shown = command(capsys, "sweep", world.file, *given, "--backend", "slurm", "--out", out)
+    assert code == 0, shown
+    name = re.search(r"--job-name=(\S+)", world.slurm.scripts()[0]).group(1)
+    world.slurm.set("queue", f"100|{name}|RUNNING")  # one run is a plain job, not an array
+    printed = re.findall(r"(?:follow|cancel|did not finish): smilebench (.*?)(?= cancel: | report, or |$)", shown)
+    verbs = [shlex.split(line) for line in printed]
+    assert [words[0] for words in verbs] == ["status", "cancel", "sweep"]
+    for words in verbs:
+        assert words[1:5] == [str(world.file), *given]
+        assert words[words.index("--out") + 1] == str(out)
+    code, shown = command(capsys, *verbs[1])
+    assert (code, "cancelled job 100" in shown) == (0, True)
+    assert world.slurm.asked("scancel") == ["scancel 100"]
 
 
 def test_options_of_slurm_are_refused_for_the_local_backend(world):

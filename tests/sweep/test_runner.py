@@ -163,14 +163,15 @@ def test_a_broken_device_keeps_its_reason_and_the_next_runs_get_a_fresh_process(
     assert not list((tmp_path / "runs").glob("*/claims/*.death"))
 
 
-def test_a_run_that_hangs_fails_and_the_others_are_done(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("pause", "where"), [("setup", ""), ("checkpoint", "at step 4 (train)"), ("evaluate", "at step 10 (train)")])
+def test_a_run_that_hangs_fails_and_the_others_are_done(pause, where, tmp_path, monkeypatch):
     monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "0.5")
     monkeypatch.setenv("SMILEBENCH_STALE_SECONDS", "1.6")  # looked at every 0.2 s
-    runs = make(tmp_path, {"a": {"pause": "evaluate"}, "b": {}})
+    runs = make(tmp_path, {"a": {"pause": pause, "every": 4}, "b": {}})
     outcome, _ = sweep(tmp_path, runs, workers=1)
     assert outcome.done == ("b",)
     assert "hangs: no progress for" in outcome.failed["a"]
-    assert "at step 10 (train)" in outcome.failed["a"]
+    assert where in outcome.failed["a"]
     assert "in point" in run(tmp_path, "a").failure()["traceback"]
     assert run(tmp_path, "a").failure()["kind"] == "hang"
 

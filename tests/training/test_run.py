@@ -99,9 +99,19 @@ def test_a_run_writes_every_file_of_its_folder(images: Path, backbone: str, tmp_
     curves = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     assert [row["step"] for row in curves] == [2, 4, 6]
     assert [row["lr/backbone"] for row in curves] == pytest.approx([0.01, 0.01, 0.001])
+    assert [row["lr/head"] for row in curves] == [row["lr/backbone"] for row in curves]
     terms = ("cross_entropy", "smile_feature", "smile_source")
     assert curves[-1]["loss/total"] == pytest.approx(sum(curves[-1][f"loss/{term}"] for term in terms), rel=1e-5)
     assert load_file(tmp_path / "weights.safetensors").keys()
+
+
+@pytest.mark.parametrize(("method", "factor"), [("smile", 10.0), ("lr_decay", 4.0)])
+def test_rates_are_logged_under_their_groups_name(images: Path, backbone: str, method: str, factor: float, tmp_path: Path) -> None:
+    """Neither the rate of SMILE's source classifier, the last group, nor that of another layer is taken for the head's."""
+    train(config(images, backbone, method, training={"head_lr_factor": factor}), Notebook(tmp_path))
+    curves = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
+    assert [row["lr/head"] for row in curves] == pytest.approx([0.01 * factor, 0.01 * factor, 0.001 * factor])
+    assert all(row["lr/backbone"] < row["lr/head"] for row in curves)
 
 
 def test_runs_are_bit_identical_whatever_ran_before(images: Path, backbone: str, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 from benchmark.tuning.search import warnings
 from benchmark.tuning.trials import cells
-from tests.tuning.made_up import SPACES, TUNE, opened
+from tests.commands import command
+from tests.tuning.made_up import SPACES, TUNE, opened, sweep_file
 
 
 def tune(**changes: Any) -> Tune:
@@ -109,6 +110,18 @@ def test_an_option_that_does_not_exist_is_refused_before_any_run(tmp_path: Path)
     found = opened(tmp_path, {**TUNE, "spaces": {"mixup": {"mixup.alfa": [0.1, 0.2]}}})
     with pytest.raises(UsageError, match="did you mean 'alpha'"):
         cells(found)
+
+
+@pytest.mark.parametrize(("fractions", "val_fraction"), [("[0.005]", 0.2), ("[0.5,0.005]", 0.4)])
+def test_a_subset_from_which_nothing_can_be_held_out_is_refused_before_any_trial(
+    fractions: str, val_fraction: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sweep_file(tmp_path, tune={**TUNE, "val_fraction": val_fraction})
+    code, shown = command(capsys, "tune", file, f"fractions={fractions}", "--out", tmp_path / "out")
+    assert code == 2
+    assert "no class has two training images" in shown
+    assert "at fraction 0.005" in shown
+    assert not (tmp_path / "out" / "tune" / "runs").exists()
 
 
 def test_the_block_in_the_documentation_is_one() -> None:
