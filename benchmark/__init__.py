@@ -1,6 +1,6 @@
 """The suite: what happens between a sweep file and its report.
 
-Rooms, from the ground up; each imports only those above it:
+Rooms, from the ground up; each imports only those listed before it:
 
 - ``errors``, ``devices``, ``terminal``: errors that are the user's to mend, what this machine can do, where text is printed.
 - ``storage``: files that are whole or absent; the run folder with its states, claims and heartbeat.
@@ -16,7 +16,8 @@ Rooms, from the ground up; each imports only those above it:
 - ``perf``: ``make perf``.
 - ``cli``: the commands: each parses its arguments and calls one function.
 
-Methods (``methods``) and data sets (``datasets``) are packages beside this one; the loop knows none of them by name.
+Methods (``methods``) and data sets (``datasets``) are packages beside this one; the loop knows none of them by name. What happens
+to an image lives there: crops and batches in ``datasets.stream``, mixing and its lambda in ``methods.shared``.
 """
 
 from pathlib import Path

@@ -293,5 +293,5 @@ def _check_package() -> None:
 
     if not hasattr(datasets, "DATASETS"):
         raise UsageError(
-            f"the package 'datasets' is {datasets.__file__}, not SmileBench's: run inside the project's own environment (make)"
+            f"the package 'datasets' is {datasets.__file__}, not SmileBench's: run inside the project's own environment (make setup)"
         )

@@ -74,7 +74,7 @@ def _python() -> Iterator[Line]:
         spec = importlib.util.find_spec(package)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or not origin.is_relative_to(here):
-            yield False, f"'{package}' is {origin}, not the project's: run inside its own environment (make)"
+            yield False, f"'{package}' is {origin}, not the project's: run inside its own environment (make setup)"
 
 
 def _packages() -> Iterator[Line]:

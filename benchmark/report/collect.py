@@ -122,7 +122,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: what was asked for, its record (``DESIGN.md`` section 8) and its folder."""
+    """A finished run: what was asked for, its record (written by ``benchmark.training.record``) and its folder."""
 
     expected: Expected
     record: Mapping[str, Any]
