@@ -47,6 +47,7 @@ class Ftp(Component):
         self.radius, self.lr, self.k = radius, lr, k
         self._pairs: list[tuple[torch.nn.Parameter, Tensor]] = []
         self._previous: list[Tensor] = []
+        self._norms: list[Tensor] = []
         self._c = self._m = self._v = torch.zeros(0)
         self._count = 0
 
@@ -60,8 +61,8 @@ class Ftp(Component):
     @torch.no_grad()
     def before_step(self, step: Step) -> None:
         if self._previous:
-            parts = zip(self._pairs, self._previous, strict=True)
-            slopes = [self._slope(p.grad, u) for (p, _), u in parts]
+            parts = zip(self._pairs, self._previous, self._norms, strict=True)
+            slopes = [self._slope(p.grad, u, norms) for (p, _), u, norms in parts]
             self._learn(torch.stack(slopes))
 
     @torch.no_grad()
@@ -69,7 +70,7 @@ class Ftp(Component):
         if not self._pairs:
             return
         params, start = (list(part) for part in zip(*self._pairs, strict=True))
-        self._previous, radii = [], []
+        self._previous, self._norms, radii = [], [], []
         for part in together(params):
             u = list(torch._foreach_sub(params[part], start[part]))
             norms = [row_norms(t) for t in u]
@@ -78,13 +79,17 @@ class Ftp(Component):
             torch._foreach_copy_(params[part], start[part])
             torch._foreach_addcmul_(params[part], u, shares)
             self._previous += u
+            self._norms += norms
             radii.append(c)
         self._c = torch.cat(radii)
 
     @staticmethod
-    def _slope(g: Tensor | None, u: Tensor) -> Tensor:
-        """sum_rows <g, u> / n: how fast the loss grows with c."""
-        return u.new_zeros(()) if g is None else (g * u / row_norms(u).clamp_min(SMALLEST)).sum()
+    def _slope(g: Tensor | None, u: Tensor, norms: Tensor) -> Tensor:
+        """sum_rows <g, u> / n: how fast the loss grows with c. norms: the :func:`row_norms` of ``u``."""
+        if g is None:
+            return u.new_zeros(())
+        rows = (g * u).sum(tuple(range(1, u.ndim)), keepdim=True) if u.ndim > 1 else (g * u).sum()
+        return (rows / norms.clamp_min(SMALLEST)).sum()
 
     def _learn(self, slope: Tensor) -> None:
         """One step of Adam on the radii."""
@@ -100,4 +105,5 @@ class Ftp(Component):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._count, device = state["count"], self._c.device
         self._previous = [u.to(device) for u in state["previous"]]
+        self._norms = [row_norms(u) for u in self._previous]
         self._c, self._m, self._v = (t.to(device) for t in state["adam"])

@@ -22,8 +22,11 @@ from methods.base import Component, Context, Step
 from methods.shared import ensure, together
 
 
-def sums(tensors: list[Tensor]) -> Tensor:
-    """The sum of each tensor, [n]: a difference of two 1-norms, as there is no sum over a list of tensors."""
+def inner_products(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """<a, b> of each pair of tensors, [n]. Of several pairs the difference of two 1-norms, as there is no sum over a list of tensors."""
+    tensors = list(torch._foreach_mul(list(a), list(b)))
+    if len(tensors) == 1:
+        return tensors[0].sum()[None]
     above, below = torch._foreach_clamp_min(tensors, 0.0), torch._foreach_clamp_max(tensors, 0.0)
     return torch.stack(torch._foreach_norm(above, 1)) - torch.stack(torch._foreach_norm(below, 1))
 
@@ -66,7 +69,7 @@ class Spd(Component):
         for part in together(params):
             away = torch._foreach_sub(params[part], start[part])
             distances.append(norms(away))
-            inner.append(sums(list(torch._foreach_mul([p.grad for p in params[part]], away))))
+            inner.append(inner_products([p.grad for p in params[part]], away))
         step.scratch["spd"] = params, start, torch.cat(distances), torch.cat(inner) > 0
 
     @torch.no_grad()

@@ -62,14 +62,15 @@ Dimension = Range | Annotated[list[Any], Field(min_length=1)]
 
 class Tune(Section):
     """trials: settings tried per data set, fraction and method. seeds: each setting is trained with all of them; far from the final sweep's
-    unless given. val_fraction: part of each subset that is held out and scored. shared: what is tuned in every method. spaces: per method
-    of the sweep, what is tuned in addition or instead. seed: of the search's own draws.
+    unless given. val_fraction: part of each subset that is held out and scored. steps: of a trial, where they are not the sweep's own.
+    shared: what is tuned in every method. spaces: per method of the sweep, what is tuned in addition or instead. seed: of the search.
     """
 
     trials: Annotated[int, Field(ge=2, le=1000)]
     search: Literal["grid", "random"] = "random"
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [1000, 1001, 1002]
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    steps: Annotated[int, Field(ge=1)] | None = None
     shared: dict[str, Dimension] = {}
     spaces: dict[str, dict[str, Dimension]] = {}
     seed: int = 0
@@ -87,6 +88,8 @@ class Tune(Section):
         for key in {key for space in (self.shared, *self.spaces.values()) for key in space}:
             if key.rpartition(".")[0] in ("", "data", "linearity", "evaluation", "runtime"):
                 raise ValueError(f"'{key}' cannot be tuned: only training.KEY and COMPONENT.OPTION can")
+            if key == "training.steps" and self.steps:
+                raise ValueError("'training.steps' cannot be tuned where tune.steps fixes it")
         return self
 
     def space(self, method: str, where: str) -> dict[str, Dimension]:

@@ -22,7 +22,8 @@ from benchmark.training import peak_memory
 from benchmark.training.record import cpu_name, git_commit
 
 PARTS = {name: f"benchmark.perf.{name}" for name in ("steps", "data_path", "kernels", "overhead", "resources", "scale")}
-"""Modules with ``report(console)``, which measures, prints, and may return rows."""
+PARTS["adapters"] = "benchmark.perf.steps:adapters"
+"""Modules with ``report(console)``, or functions, which measure, print, and may return rows."""
 GPU_NAMES = ("ceiling", "gpu_steps", "workers_resnet50", "workers_vit", "workers_lite", "paper")
 GPU_PARTS = {name: f"benchmark.perf.gpu:{name}" for name in GPU_NAMES}
 """Functions of the same kind that need a GPU."""

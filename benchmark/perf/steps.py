@@ -65,6 +65,8 @@ class Setting:
 
 
 CPU = Setting()
+TRANSFORMER = Setting("vit_tiny_patch16_224", names=("fine_tuning", "linear_probe", "bitfit", "lora", "ssf", "vpt", "adaptformer"))
+"""The methods that train few parameters or only what they add, on a network that all of them are defined for."""
 
 
 def measure(setting: Setting = CPU) -> tuple[list[Measured], float]:
@@ -191,3 +193,8 @@ def report(console: Console, setting: Setting = CPU) -> list[Measured]:
     show(console, title, rows, ("forwards", "backwards", "passes over fine-tuning's"))
     bare = Measured("loop over a bare forward, backward and optimizer step", loop, at_most=LOOP_AT_MOST)
     return [*rows, *show(console, setting.title, [bare])]
+
+
+def adapters(console: Console, setting: Setting = TRANSFORMER) -> list[Measured]:
+    """The same for the methods that freeze most of a transformer."""
+    return report(console, setting)

@@ -95,7 +95,8 @@ def _runs(
         "tune": None,
         "selection": None,
     }
-    trial = grid.Override(set={**settings, "data.val_fraction": tune.val_fraction, **never})
+    steps = {"training.steps": tune.steps} if tune.steps else {}
+    trial = grid.Override(set={**steps, **settings, "data.val_fraction": tune.val_fraction, **never})
     return grid.expand(file.model_copy(update=alone), [trial], origin.where, origin.auto).runs
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from methods.base import Component
 from methods.ftp import Ftp, row_norms
-from methods.spd import Spd, sums
+from methods.spd import Spd, inner_products
 from methods.testing import Trial, trained
 
 
@@ -45,9 +45,12 @@ def draws(shapes: tuple[tuple[int, ...], ...], n: int) -> list[list[Tensor]]:
 SHAPES = ((2, 3), (4,), (3, 2, 2))
 
 
-def test_sums_are_sums() -> None:
-    tensors = draws(SHAPES, 1)[0]
-    torch.testing.assert_close(sums(tensors), torch.stack([t.sum() for t in tensors]))
+@pytest.mark.parametrize("count", [1, 3])
+def test_inner_products_of_one_pair_and_of_several(count: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    a, b = ([torch.randn(4, 3, n + 1, generator=rng, dtype=torch.float64) for n in range(count)] for _ in range(2))
+    expected = torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)])
+    torch.testing.assert_close(inner_products(a, b), expected)
 
 
 def test_spd_pulls_back_where_gradient_and_way_agree() -> None:

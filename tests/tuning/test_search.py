@@ -34,6 +34,16 @@ def test_random_search_gives_each_method_the_budget_in_different_settings(method
     assert found[:6] == tune().settings(method, "file")
 
 
+def test_trials_may_be_shorter_than_the_sweep_and_stay_those_of_the_same_file(tmp_path: Path) -> None:
+    """Their runs are those of a sweep of as many steps, so that a report of the whole sweep finds them."""
+    short = [trial.runs for cell in cells(opened(tmp_path, {**TUNE, "steps": 4})) for trial in cell.trials]
+    assert {run.training.steps for runs in short for run in runs} == {4}
+    plain = opened(tmp_path, training={"steps": 4, "batch_size": 8, "image_size": 32})
+    assert [run.run_id for runs in short for run in runs] == [
+        run.run_id for cell in cells(plain) for trial in cell.trials for run in trial.runs
+    ]
+
+
 def test_tuning_seeds_are_others_than_a_sweep_counts_unless_given(tmp_path: Path) -> None:
     rest = {key: value for key, value in TUNE.items() if key != "seeds"}
     assert warnings(opened(tmp_path, rest, seeds=50)) == []
@@ -78,6 +88,8 @@ def test_a_grid_fills_the_budget_with_the_open_range() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"steps": 0}, ["tune.steps", "greater than or equal to 1"]),
+        ({"steps": 5, "shared": {"training.steps": [5, 6]}}, ["'training.steps' cannot be tuned where tune.steps fixes it"]),
         ({"trials": 1}, ["tune.trials", "greater than or equal to 2"]),
         ({"trialz": 3}, ["tune.trialz", "unknown key 'trialz'"]),
         ({"search": "bayes"}, ["tune.search", "'bayes'", "'random'"]),
