@@ -1,13 +1,16 @@
 """What a sweep file states before it is run: the rows of its ``claims``, in the file or in one that it names."""
 
+import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from benchmark.config.run_config import Section, validate
+from benchmark.config.run_config import RunConfig, Section, validate
 from benchmark.errors import UsageError, unknown
 from benchmark.report.collect import StatedClaim
 from benchmark.report.measures import CLAIMABLE, METRICS, SPLITS
@@ -75,6 +78,26 @@ def parse(rows: Sequence[Any], methods: Sequence[str], where: str, relaxed: bool
                 raise UsageError(f"{where}: {place}.name: '{claim.name}' is given twice")
             claims[claim.name] = claim
     return tuple(claims.values())
+
+
+def bound(claims: Sequence[StatedClaim], runs: Sequence[RunConfig]) -> tuple[StatedClaim, ...]:
+    """The ``claims``, each with the seeds and the settings of ``runs`` that it is about: these, too, are stated before the runs."""
+    named = {method for claim in claims if claim.applicable for method in (claim.left, claim.right)}
+    seeds: dict[str, set[int]] = {method: set() for method in named}
+    settings: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for run in runs:
+        if run.method in named:
+            seeds[run.method].add(run.seed)
+            settings.setdefault((run.method, f"{run.dataset}/{run.fraction:g}"), set()).add(run.canonical)
+    hashes = {key: hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest() for key, found in settings.items()}
+    cells = list(dict.fromkeys(cell for _, cell in settings))
+
+    def of(claim: StatedClaim) -> StatedClaim:
+        pairs = {cell: hashes[claim.left, cell] + hashes[claim.right, cell] for cell in cells}
+        short = {cell: hashlib.sha256(pair.encode()).hexdigest()[:16] for cell, pair in pairs.items()}
+        return replace(claim, seeds=tuple(sorted(seeds[claim.left] | seeds[claim.right])), cells=short)
+
+    return tuple(of(claim) if claim.applicable else claim for claim in claims)
 
 
 def _crossed(row: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:

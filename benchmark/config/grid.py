@@ -94,10 +94,11 @@ class Origin:
         """What ``auto`` meant when the sweep's first runs were made, on whatever machine."""
         return kept_auto.read(self.folder) if self.name else KeptAuto()
 
-    def claims(self, methods: Sequence[str]) -> tuple[StatedClaim, ...]:
-        """What the file states of its ``methods``."""
+    def claims(self, methods: Sequence[str], runs: Sequence[RunConfig]) -> tuple[StatedClaim, ...]:
+        """What the file states of its ``methods``, bound to the ``runs`` that are to tell."""
         assert not isinstance(self.file.claims, str)
-        return claim_file.parse(self.file.claims, methods, self.claims_in or self.where, relaxed=self.crossed)
+        found = claim_file.parse(self.file.claims, methods, self.claims_in or self.where, relaxed=self.crossed)
+        return claim_file.bound(found, runs) if found else ()
 
     def about_auto(self) -> str:
         """What to say where this machine has other devices than the one on which the sweep began; else ''."""
@@ -156,7 +157,7 @@ def load(name: str, assignments: Sequence[str] = (), out: Path | None = None, au
         raise UsageError(
             f"{origin.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
         )
-    return replace(sweep, origin=origin, claims=origin.claims(sweep.methods))
+    return replace(sweep, origin=origin, claims=origin.claims(sweep.methods, sweep.runs))
 
 
 def read(name: str, assignments: Sequence[str] = (), out: Path | None = None) -> Origin:

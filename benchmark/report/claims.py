@@ -3,21 +3,26 @@
 A claim is one number per unit, tested against its margin by a two-sided paired t-test. The unit is the seed on one data set (means over
 the fractions, whose subsets are nested), and the data set where there are several. Holm's correction covers all applicable claims of the
 file, with those that cannot be tested yet and those withdrawn late: where every true difference equals its margin, the chance that any
-claim of a file is decided is at most 5 %.
+claim of a file is decided is at most 5 %, if the seeds were chosen before any result was seen.
 """
 
+import datetime
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmark.report.cells import MIN_PAIRS_TO_TEST, Group, NotPaired, given, paired_by_seed, percent
+from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, NotPaired, given, paired_by_seed, percent
 from benchmark.report.collect import StatedClaim
 from benchmark.report.intervals import LEVEL, POWER, Interval, detectable_difference, holm, mean, paired_p, spread, t_interval
 from benchmark.report.measures import CLAIMABLE
 from benchmark.report.text import NONE, Table, Value, csv_text, signed_interval
 
 ALPHA = 1 - LEVEL
+CLOCKS_APART = datetime.timedelta(minutes=1)
+"""By how much the clock of a machine that trains may be behind that of the one where a claim was kept."""
+
 Verdict = Literal["supported", "contradicted", "undecided", "not applicable", "withdrawn"]
 
 CLAIMS_CAPTION = (
@@ -69,7 +74,8 @@ class Decision:
 
 def decide(claims: Sequence[StatedClaim], groups: Sequence[Group]) -> list[Decision]:
     """A decision per claim, in their order."""
-    found = [_measured(claim, groups) for claim in claims]
+    begun = _first_start(groups)
+    found = [_measured(_dated(claim, begun), groups) for claim in claims]
     open_ = [n for n, decision in enumerate(found) if decision.verdict == "undecided"]
     withdrawn = sum(1 for decision in found if decision.verdict == "withdrawn")
     known = [1.0 if found[n].p is None else given(found[n].p) for n in open_]
@@ -77,6 +83,27 @@ def decide(claims: Sequence[StatedClaim], groups: Sequence[Group]) -> list[Decis
     for n, p in zip(open_, adjusted, strict=False):
         found[n] = _judged(replace(found[n], family=len(adjusted)), p)
     return found
+
+
+def _first_start(groups: Sequence[Group]) -> datetime.datetime | None:
+    """When the first of the runs was started, as far as records say."""
+    times = [time for group in groups for run in group.runs if (time := _time(run.record.get("started_at"))) is not None]
+    return min(times, default=None)
+
+
+def _time(text: object) -> datetime.datetime | None:
+    try:
+        found = datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _dated(claim: StatedClaim, begun: datetime.datetime | None) -> StatedClaim:
+    """The claim, ``added`` where it was first seen after a run had begun: the runs may have lain elsewhere when it was kept."""
+    seen = _time(claim.first_seen)
+    after = seen is not None and begun is not None and seen > begun + CLOCKS_APART
+    return replace(claim, late="added") if after and not claim.late else claim
 
 
 def _judged(decision: Decision, p_holm: float) -> Decision:
@@ -124,12 +151,28 @@ def _of_data_set(claim: StatedClaim, groups: Sequence[Group]) -> list[float]:
             raise NotPaired(f"{place}: no finished run of {claim.left if left is None or not left.runs else claim.right}")
         try:
             found.append(paired_by_seed(left, right, read))
+            if claim.metric == "seconds":
+                _check_hardware(left, right)
         except NotPaired as error:
             raise NotPaired(f"{place}: {error}") from error
+        if not all(map(math.isfinite, found[-1].values())):
+            raise NotPaired(f"{place}: {claim.metric} is not finite in a run")
     seeds = sorted(set.intersection(*(set(values) for values in found)))
     if not seeds:
         raise NotPaired(f"{groups[0].dataset}: no seed is finished at all fractions")
     return [mean([values[seed] for values in found]) for seed in seeds]
+
+
+def _check_hardware(left: Cell, right: Cell) -> None:
+    """NotPaired where a seed of both was not run on the same device with as many threads: that, not the methods, may be the difference."""
+    ours, theirs = ({run.seed: (run.record["device"], run.record["threads"]) for run in cell.runs} for cell in (left, right))
+    for seed in sorted(ours.keys() & theirs.keys()):
+        if ours[seed] != theirs[seed]:
+            places = [
+                f"{method} on {device}, {threads} threads"
+                for method, (device, threads) in ((left.method, ours[seed]), (right.method, theirs[seed]))
+            ]
+            raise NotPaired(f"times of different hardware at seed {seed}: {' and '.join(places)}")
 
 
 def claims_table(decisions: Sequence[Decision]) -> Table:
@@ -161,7 +204,8 @@ def _row(decision: Decision) -> tuple[Value, ...]:
 
 def _stated(claim: StatedClaim) -> str:
     day = claim.first_seen[:10]
-    return f"{claim.late} after runs existed, {day}" if claim.late else f"before any run, {day}" if day else NONE
+    when = f"{claim.late} after runs existed, {day}" if claim.late else f"before any run, {day}" if day else NONE
+    return f"{when}; {' and '.join(claim.changed)} after results existed" if claim.changed else when
 
 
 def _notes(decisions: Sequence[Decision]) -> list[str]:
@@ -169,7 +213,8 @@ def _notes(decisions: Sequence[Decision]) -> list[str]:
     for decision in decisions:
         claim = decision.claim
         if claim.withdrawn:
-            lines.append(f"{claim.name}: withdrawn on {claim.withdrawn[:10]}, after runs existed; it said: {claim.words}")
+            why = "" if claim.applicable else ", as this sweep lacks one of its methods now"
+            lines.append(f"{claim.name}: withdrawn on {claim.withdrawn[:10]}, after runs existed{why}; it said: {claim.words}")
         elif claim.late == "edited":
             lines.append(
                 f"{claim.name}: edited on {claim.first_seen[:10]}, after runs existed; before, it said: {'; then: '.join(claim.before)}"
@@ -178,6 +223,9 @@ def _notes(decisions: Sequence[Decision]) -> list[str]:
             lines.append(f"{claim.name}: {decision.reason}")
     if late := sum(1 for d in decisions if d.family and d.claim.late):
         lines.append(f"{late} of these were added or edited after runs existed: whoever stated them may have seen the numbers")
+    if changed := [d.claim for d in decisions if d.family and d.claim.changed]:
+        what = " and ".join(dict.fromkeys(words for claim in changed for words in claim.changed))
+        lines.append(f"{len(changed)} of these are not measured as was stated: {what} after results existed, and may have been for them")
     if absent := [d.claim for d in decisions if d.verdict == "not applicable"]:
         pairs = dict.fromkeys(f"{claim.left} against {claim.right}" for claim in absent)
         lines.append(f"{len(absent)} claims are not applicable, as this sweep does not have both methods: {', '.join(pairs)}")
@@ -191,7 +239,7 @@ def claims_csv(decisions: Sequence[Decision]) -> str:
     columns = (
         *("claim", "verdict", "metric", "split", "left", "right", "direction", "margin"),
         *("difference_mean", "difference_low", "difference_high", "n", "expected", "unit", "p", "p_holm", "detectable"),
-        *("first_seen", "late", "before", "withdrawn", "reason"),
+        *("first_seen", "late", "before", "changed", "withdrawn", "reason"),
     )
     rows = []
     for d in decisions:
@@ -199,5 +247,6 @@ def claims_csv(decisions: Sequence[Decision]) -> str:
         difference = (found.mean, found.low, found.high) if found else (None, None, None)
         about = (c.name, d.verdict, c.metric, c.split, c.left, c.right, c.direction, c.margin)
         tested = (len(d.values), d.expected, d.unit, d.p, d.p_holm, d.detectable)
-        rows.append([*about, *difference, *tested, c.first_seen, c.late, "; then: ".join(c.before), c.withdrawn, d.reason])
+        history = (c.first_seen, c.late, "; then: ".join(c.before), "; ".join(c.changed), c.withdrawn)
+        rows.append([*about, *difference, *tested, *history, d.reason])
     return csv_text(columns, rows)

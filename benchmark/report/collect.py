@@ -53,9 +53,11 @@ class Tuned:
 class StatedClaim:
     """What a sweep says it expects: ``metric`` on ``split`` of ``left`` minus that of ``right`` lies beyond ``margin`` in ``direction``.
 
-    applicable: whether the sweep has both methods. first_seen: when this text was first kept with the sweep, in ISO format. late: ``added``
-    or ``edited`` where runs existed by then, else ''. before: earlier texts that were changed once runs existed, the newest last.
-    withdrawn: when it was taken out although runs existed, else ''.
+    applicable: whether the sweep has both methods. seeds, cells: what it was to be measured on when it was stated; cells maps each data set
+    and fraction, as ``cifar10/0.15``, to a hash of all settings of the two methods there, and is empty where the sweep lacked one.
+    first_seen: when all this was first kept with the sweep, in ISO format. late: ``added`` or ``edited`` where runs existed by then, else
+    ''. before: earlier texts that were changed once runs existed, the newest last. withdrawn: when it was taken out, or one of its methods
+    was, although runs existed, else ''. changed: in words, what of seeds and cells is no more as it was stated.
     """
 
     name: str
@@ -66,10 +68,13 @@ class StatedClaim:
     direction: Literal["higher", "lower"]
     margin: float
     applicable: bool = True
+    seeds: tuple[int, ...] = ()
+    cells: Mapping[str, str] = field(default_factory=dict)
     first_seen: str = ""
     late: Literal["", "added", "edited"] = ""
     before: tuple[str, ...] = ()
     withdrawn: str = ""
+    changed: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:

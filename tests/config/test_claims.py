@@ -1,6 +1,7 @@
 """Claims of a sweep file: what they stand for, what is refused, and what is kept of them once runs exist."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +142,149 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_a_claim_stated_before_any_run_keeps_its_time(tmp_path: Path, out: Path) -> None:
+def at(time: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(kept_claims, "_now", lambda: time)
+    return time
+
+
+def test_a_claim_stated_before_any_run_keeps_its_time(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    then = at("2001-02-03T04:05:06+00:00", monkeypatch)
     first = keep(tmp_path, [CLAIM])
     content = json.loads((out / "claims.json").read_text())
-    assert content["claims"][0]["first_seen"] == first.claims[0].first_seen > "2026"
+    assert content["claims"][0]["first_seen"] == first.claims[0].first_seen == then
     assert content["digest"] == first.digest
     begin(out)
-    content["claims"][0]["first_seen"] = "2001-02-03T04:05:06+00:00"
-    (out / "claims.json").write_text(json.dumps(content))
+    at("2001-03-01T00:00:00+00:00", monkeypatch)
     again = keep(tmp_path, [CLAIM])
-    assert (again.claims[0].first_seen, again.claims[0].late) == ("2001-02-03T04:05:06+00:00", "")
+    assert (again.claims[0].first_seen, again.claims[0].late) == (then, "")
     assert not again.about_late()
+
+
+@pytest.mark.parametrize(
+    "change", [{"first_seen": "2001-02-03T04:05:06+00:00"}, {"late": "", "before": []}, {"seeds": [0]}, {"cells": {}}, {"withdrawn": ""}]
+)
+def test_what_is_kept_and_changed_by_hand_counts_as_lost(change: dict[str, Any], tmp_path: Path, out: Path) -> None:
+    keep(tmp_path, [CLAIM, CLAIM | {"name": "other"}])
+    begin(out)
+    keep(tmp_path, [CLAIM | {"margin": 1.0}])
+    content = json.loads((out / "claims.json").read_text())
+    for row in content["claims"]:
+        row |= change
+    (out / "claims.json").write_text(json.dumps(content))
+    assert [(c.late, c.withdrawn) for c in keep(tmp_path, [CLAIM | {"margin": 1.0}]).claims] == [("added", "")]
+
+
+def test_that_runs_began_cannot_be_undone_by_hand(tmp_path: Path, out: Path) -> None:
+    keep(tmp_path, [CLAIM])
+    begin(out)
+    keep(tmp_path, [CLAIM])
+    content = json.loads((out / "claims.json").read_text())
+    assert content["begun"] is True
+    (out / "claims.json").write_text(json.dumps(content | {"begun": False}))
+    (out / "runs").rename(out / "elsewhere")
+    assert [c.late for c in keep(tmp_path, [CLAIM | {"margin": 1.0}]).claims] == ["added"]
+
+
+def test_runs_that_were_moved_away_have_been_seen_all_the_same(tmp_path: Path, out: Path) -> None:
+    keep(tmp_path, [CLAIM])
+    begin(out)
+    keep(tmp_path, [CLAIM])
+    (out / "runs").rename(out / "elsewhere")
+    keep(tmp_path, [CLAIM | {"margin": 1.0}])
+    (out / "elsewhere").rename(out / "runs")
+    assert [c.late for c in keep(tmp_path, [CLAIM | {"margin": 1.0}]).claims] == ["edited"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"overrides": [{"match": {"method": "l2_sp"}, "set": {"l2_sp.alpha": 0.5}}]}, ("settings of its methods were changed",)),
+        ({"training": {"steps": 7}}, ("settings of its methods were changed",)),
+        ({"seeds": 4}, ("seeds were added",)),
+        ({"seeds": [0, 1, 7]}, ("seeds were changed",)),
+        ({"seeds": 2}, ("seeds were changed",)),
+        ({"fractions": [1.0, 0.5]}, ("data sets or fractions were added",)),
+        ({"datasets": [{"name": "mine", "use": "digits"}]}, ("data sets or fractions were changed",)),
+        ({"runtime": {"device": "cpu", "threads": 2}}, ()),
+        ({"methods": ["fine_tuning", "l2_sp", "mixup"]}, ()),
+        ({"overrides": [{"match": {"method": "mixup"}, "set": {"mixup.alpha": 0.5}, "optional": True}]}, ()),
+    ],
+)
+def test_a_claim_is_bound_to_what_it_is_measured_on(changes: dict[str, Any], words: tuple[str, ...], tmp_path: Path, out: Path) -> None:
+    keep(tmp_path, [CLAIM])
+    begin(out)
+    for _ in range(2):
+        (claim,) = kept_claims.keep(out, grid.load(written(tmp_path, [CLAIM], **changes)).claims).claims
+        assert (claim.changed, claim.late) == (words, "")
+    back = keep(tmp_path, [CLAIM])
+    assert not back.claims[0].changed, "what was stated is what is measured"
+    assert not back.about_late()
+
+
+def test_seeds_and_settings_may_be_changed_freely_before_any_run(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at("2001-01-01T00:00:00+00:00", monkeypatch)
+    keep(tmp_path, [CLAIM])
+    later = at("2001-01-02T00:00:00+00:00", monkeypatch)
+    other = grid.load(written(tmp_path, [CLAIM], seeds=4)).claims
+    assert [(c.changed, c.late, c.first_seen) for c in kept_claims.keep(out, other).claims] == [((), "", later)]
+    begin(out)
+    assert kept_claims.keep(out, other).about_late() == ""
+    assert keep(tmp_path, [CLAIM]).about_late() == "claims: 1 with other seeds or settings after runs existed, of 1; the report marks them"
+
+
+@pytest.mark.parametrize("how", ["command line", "optional"])
+def test_a_claim_whose_method_is_dropped_after_runs_exist_is_withdrawn(how: str, tmp_path: Path, out: Path) -> None:
+    row = CLAIM | {"optional": True}
+    never = CLAIM | {"name": "never", "left": "rifle", "optional": True}
+    assert [c.withdrawn for c in keep(tmp_path, [row, never]).claims] == ["", ""]
+    begin(out)
+    dropped = {"methods": ["fine_tuning", "mixup"]} if how == "optional" else {}
+    assignments = ["methods=[fine_tuning]"] if how == "command line" else []
+    found = [kept_claims.keep(out, grid.load(written(tmp_path, [row, never], **dropped), assignments).claims) for _ in range(2)]
+    assert found[0] == found[1], "the time does not move"
+    first, second = found[0].claims
+    assert (bool(first.withdrawn), first.applicable, bool(second.withdrawn)) == (True, False, False)
+    assert "1 withdrawn after runs existed" in found[0].about_late()
+    back = keep(tmp_path, [row, never]).claims[0]
+    assert (back.withdrawn, back.late, back.changed) == ("", "", ()), "the claim that was stated is there again"
+    assert [c.name for c in keep(tmp_path, [row]).claims] == ["closer"], "what never applied is not withdrawn"
+
+
+def test_a_claim_that_gets_its_method_after_runs_exist_is_marked(tmp_path: Path, out: Path) -> None:
+    row = CLAIM | {"right": "mixup", "optional": True}
+    keep(tmp_path, [row])
+    begin(out)
+    more = grid.load(written(tmp_path, [row], methods=["fine_tuning", "l2_sp", "mixup"])).claims
+    assert [c.changed for c in kept_claims.keep(out, more).claims] == [("one of its methods was added",)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metric": "accuracy_v2"},
+        {"split": "val"},
+        {"metric": "ece", "split": "train"},
+        {"direction": "up"},
+        {"margin": float("nan")},
+        {"margin": float("inf")},
+        {"margin": None},
+        {"first_seen": "yesterday"},
+        {"late": "perhaps"},
+        {"seeds": ["a"]},
+        {"cells": []},
+        {"before": [3]},
+        {"applicable": "yes"},
+    ],
+)
+def test_a_row_that_no_version_wrote_is_as_if_it_were_lost(change: dict[str, Any], tmp_path: Path, out: Path) -> None:
+    good, other = keep(tmp_path, [CLAIM, CLAIM | {"name": "foreign"}]).claims
+    begin(out)
+    content = json.loads((out / "claims.json").read_text()) | {"begun": True}
+    content["claims"][1] |= change
+    content["digest"] = kept_claims.KeptClaims((good, replace(other, **change)), begun=True).digest
+    (out / "claims.json").write_text(json.dumps(content))
+    for found in (kept_claims.joined([out]), keep(tmp_path, [CLAIM])):
+        assert [(c.name, c.late) for c in found.claims] == [("closer", "")]
 
 
 def test_a_claim_may_be_edited_freely_before_any_run(tmp_path: Path, out: Path) -> None:
@@ -212,3 +345,23 @@ def test_folders_that_become_one_sweep_join_their_claims_at_their_latest(tmp_pat
     kept_claims.keep_whole(places[3], found)
     begin(places[3])
     assert kept_claims.keep(places[3], stated(tmp_path, [CLAIM])).claims[0].late == ""
+
+
+def test_a_sweep_whose_seeds_were_divided_between_folders_is_measured_as_was_stated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [tmp_path / "one", tmp_path / "two"]
+    for hour, (place, seeds) in enumerate(zip(places, ("[0]", "[1, 2]"), strict=True)):
+        place.mkdir()
+        last = at(f"2001-01-01T0{hour}:00:00+00:00", monkeypatch)
+        kept_claims.keep(place, grid.load(written(tmp_path, [CLAIM]), [f"seeds={seeds}"]).claims)
+        begin(place)
+    found = kept_claims.joined(places)
+    assert [(c.seeds, c.late, c.first_seen) for c in found.claims] == [((0, 1, 2), "", last)]
+    kept_claims.keep_whole(places[0], found)
+    assert keep_in(places[0], tmp_path).changed == ()
+    assert kept_claims.joined([places[1], places[1]]).claims == kept_claims.joined([places[1]]).claims
+
+
+def keep_in(place: Path, tmp_path: Path) -> StatedClaim:
+    return kept_claims.keep(place, stated(tmp_path, [CLAIM])).claims[0]

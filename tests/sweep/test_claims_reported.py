@@ -1,5 +1,6 @@
 """From the sweep file to the report: claims are kept before the runs, decided from records, and marked where they came late."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.report import fakes
 
 CLAIM = {"name": "nearer", "metric": "accuracy", "left": "l2_sp", "right": "fine_tuning", "direction": "higher"}
 
+STARTED = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
 
 def load(folder: Path, *claims: dict[str, Any]) -> Sweep:
     content = {"name": "x", "datasets": ["digits"], "methods": ["fine_tuning", "l2_sp"], "seeds": 4, "runtime": {"device": "cpu"}}
@@ -28,7 +31,7 @@ def finish(sweep: Sweep, out: Path) -> None:
     for run in sweep.runs:
         item = Expected(run.run_id, run.dataset, run.fraction, run.method, run.seed)
         better = 0.02 + 0.001 * run.seed if run.method == "l2_sp" else 0.0
-        fakes.write_run(out, item, {"test_accuracy": 0.8 + better, "test_nll": 0.5})
+        fakes.write_run(out, item, {"test_accuracy": 0.8 + better, "test_nll": 0.5, "started_at": STARTED})
 
 
 def lines(folder: Path, command: str) -> str:
