@@ -13,7 +13,7 @@ from scipy import stats
 
 from benchmark.report.across import Across
 from benchmark.report.cells import Group
-from benchmark.report.intervals import LEVEL, MIN_UNITS_TO_RESAMPLE, RESAMPLES
+from benchmark.report.intervals import LEVEL, MIN_SEEDS_TO_RESAMPLE, MIN_UNITS_TO_RESAMPLE, RESAMPLES
 from benchmark.report.measures import accuracy
 from benchmark.report.text import NONE, Table, Value, csv_text
 
@@ -100,11 +100,15 @@ def _scores(groups: Sequence[Group], methods: Sequence[str]) -> dict[str, np.nda
 
 
 def resampled(counts: Sequence[int], draws: int = RESAMPLES) -> list[np.ndarray] | None:
-    """Per data set of ``counts`` seeds the indices [draws, count], drawn with a fixed seed; None below ``MIN_UNITS_TO_RESAMPLE``."""
-    if sum(counts) < MIN_UNITS_TO_RESAMPLE:
+    """Per data set of ``counts`` seeds the indices [draws, count], drawn with a fixed seed; None where there are too few to draw from."""
+    if _too_few(counts):
         return None
     rng = np.random.default_rng(0)
     return [rng.integers(count, size=(draws, count)) for count in counts]
+
+
+def _too_few(counts: Sequence[int]) -> bool:
+    return sum(counts) < MIN_UNITS_TO_RESAMPLE or min(counts) < MIN_SEEDS_TO_RESAMPLE
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
@@ -188,8 +192,11 @@ def _notes(found: Aggregate) -> list[str]:
     lines = [
         f"Data sets and the seeds that all methods share: {', '.join(f'{n} {c}' for n, c in zip(found.datasets, found.seeds, strict=True))}"
     ]
-    if sum(found.seeds) < MIN_UNITS_TO_RESAMPLE:
-        lines.append(f"No interval is given: drawing again takes at least {MIN_UNITS_TO_RESAMPLE} data sets × seeds")
+    if _too_few(found.seeds):
+        lines.append(
+            f"No interval is given: drawing seeds again within each data set takes at least {MIN_SEEDS_TO_RESAMPLE} seeds on every one, "
+            f"and {MIN_UNITS_TO_RESAMPLE} data sets × seeds"
+        )
     return [*lines, *(f"Left out: {line}" for line in found.left_out)]
 
 

@@ -20,6 +20,7 @@ AbsentState = Literal["missing", "failed", "unreadable", "stale"]
 
 _TEXT = ("run_id", "subset_hash", "data_hash", "weights_hash", "device", "finished_at")
 _NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images_per_second", "threads")
+_OPTIONAL_NUMBERS = ("train_loss", "train_accuracy", "test_nll", "test_ece", "val_accuracy", "peak_memory_bytes")
 MEASURES = ("feature_gap_rel", "feature_gap", "label_l1", "label_kl")
 """The measures of ``linearity.csv``."""
 
@@ -375,6 +376,9 @@ def _record(content: bytes, run_id: str) -> dict[str, Any]:
     for name in _NUMBERS:
         if not _is_number(record.get(name)):
             raise _Unreadable(f"`{name}` is missing or not a finite number")
+    for name in _OPTIONAL_NUMBERS:  # older records lack some; a loss that overflowed is infinite
+        if not isinstance(record.get(name), int | float | None) or isinstance(record.get(name), bool):
+            raise _Unreadable(f"`{name}` is no number")
     if "linearity" not in record:
         raise _Unreadable("`linearity` is missing")
     if record["linearity"] is not None:

@@ -45,15 +45,20 @@ def effects(group: Group) -> list[Effect]:
     known = {cell.method for cell, _ in changed}
     others = [(cell, "") for cell in group.cells if cell.method not in {group.baseline, *known} and cell.runs]
     found = [Effect(cell, change, _differences(cell, base)) for cell, change in [*changed, *others]]
-    tested = [
+    tested = _tested(found)
+    adjusted = holm([p for _, _, p in tested])
+    clear = [(row, key) for (row, key, _), p in zip(tested, adjusted, strict=True) if p < 1 - LEVEL]
+    return [replace(effect, clear=frozenset(key for at, key in clear if at == row)) for row, effect in enumerate(found)]
+
+
+def _tested(found: Sequence[Effect]) -> list[tuple[int, tuple[str, str], float]]:
+    """(row, metric and split, p) of all differences of the table that are corrected together."""
+    return [
         (row, key, of.p)
         for row, effect in enumerate(found)
         for key, of in effect.differences.items()
         if of.p is not None and of.n >= MIN_PAIRS_TO_TEST
     ]
-    adjusted = holm([p for _, _, p in tested])
-    clear = [(row, key) for (row, key, _), p in zip(tested, adjusted, strict=True) if p < 1 - LEVEL]
-    return [replace(effect, clear=frozenset(key for at, key in clear if at == row)) for row, effect in enumerate(found)]
 
 
 def _differences(cell: Cell, base: Cell) -> dict[tuple[str, str], Difference]:
@@ -117,9 +122,9 @@ def _sentence(found: Sequence[Effect], baseline: str, key: tuple[str, str]) -> s
             parts.append(f"{word} under " + ", ".join(f"{effect.name} {_written(effect.differences[key], measure)}" for effect in moved))
     open_ = [effect for effect in known if key not in effect.clear]
     if open_:
-        limits = [of for effect in open_ if (of := effect.differences[key].detectable) is not None]
+        limits = [of for effect in open_ if (of := effect.differences[key].detectable_among(len(_tested(found)))) is not None]
         rest = "none of the changes" if not parts else "the others"
-        limit = f" (true differences below {measure.form.format(max(limits))} can go unnoticed)" if limits else ""
+        limit = f" (true differences below {measure.form.format(max(limits))} can go unnoticed, the correction included)" if limits else ""
         parts.append(f"undecided for {len(open_)} of {len(known)}{limit}" if parts else f"{rest} is told from it{limit}")
     return f"{subject}: {'; '.join(parts)}."
 

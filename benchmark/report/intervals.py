@@ -19,6 +19,9 @@ POWER = 0.8
 MIN_UNITS_TO_RESAMPLE = 10
 """Below this many values no bootstrap interval is given: resampling a handful shows that handful, not the spread it came from."""
 
+MIN_SEEDS_TO_RESAMPLE = 5
+"""The same for the seeds of one data set, where they are drawn again within each: one seed drawn again has no spread at all."""
+
 RESAMPLES = 9999
 _ROUNDING = 1e-12
 
@@ -56,6 +59,12 @@ class Difference(Interval):
     def bootstrap(self) -> tuple[float, float] | None:
         """Bootstrap interval of the mean difference, see :func:`bootstrap_interval`."""
         return bootstrap_interval(self.values)
+
+    def detectable_among(self, family: int) -> float | None:
+        """``detectable`` where ``family`` differences are corrected together: at Bonferroni's level, as Holm decides at least as often."""
+        if self.detectable is None or not (sd := spread(self.values)):
+            return None
+        return detectable_difference(sd, self.n, level=1 - (1 - LEVEL) / max(1, family))
 
 
 def mean(values: Sequence[float]) -> float:

@@ -95,8 +95,12 @@ def _tested(group: Group) -> list[str]:
 
 
 def _blind_spot(tested: Sequence[Cell]) -> str:
-    known = [found for cell in tested if (found := given(cell.difference).detectable) is not None]
-    limit = f"true differences below {max(known):.1f} points can go unnoticed here" if known else "the spread over seeds is unknown"
+    known = [found for cell in tested if (found := given(cell.difference).detectable_among(len(tested))) is not None]
+    limit = (
+        f"true differences below {max(known):.1f} points can go unnoticed here, the correction included"
+        if known
+        else "the spread over seeds is unknown"
+    )
     return f"Finding no difference is no proof of equality: {limit}."
 
 

@@ -134,6 +134,29 @@ def test_few_scores_have_no_interval() -> None:
     assert any("No interval is given" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(("seeds", "given"), [(1, False), (4, False), (5, True)])
+def test_an_interval_takes_five_seeds_on_every_data_set_however_many_there_are(seeds: int, given: bool) -> None:
+    names = tuple("abcdefghij")
+    found = of(drawn(4, sets=10, seeds=seeds), names)
+    assert found is not None
+    assert sum(found.seeds) >= 10
+    for each in found.standings[1:]:
+        assert each.difference is not None
+        assert each.improvement is not None
+        assert [part.low is not None for part in (each.iqm, each.difference, each.improvement)] == [given] * 3
+    notes = " ".join(aggregate_table(found).notes)
+    assert ("at least 5 seeds on every one" in notes) is not given
+
+
+def test_one_data_set_of_few_seeds_takes_the_intervals_away() -> None:
+    values = drawn(5)
+    values[1, 0, 2, 3:] = np.nan
+    found = of(values)
+    assert found is not None
+    assert found.seeds == (5, 3, 5)
+    assert found.standings[0].iqm.low is None
+
+
 def test_it_stands_in_for_friedmans_test_alone() -> None:
     groups = grouped(drawn(5))
     across = compare_across(groups)

@@ -269,6 +269,81 @@ def test_the_table_says_what_was_added_edited_and_withdrawn_late() -> None:
     assert "1 claims are not applicable, as this sweep does not have both methods: rifle against fine_tuning" in notes
 
 
+@pytest.mark.parametrize(
+    ("first_seen", "shown"),
+    [
+        ("1999-12-31T23:00:00+00:00", "before any run, 1999-12-31"),
+        ("2000-01-01T00:00:30+00:00", "before any run, 2000-01-01"),  # within what clocks may differ by
+        ("2000-01-01T01:30:00+02:00", "before any run, 2000-01-01"),
+        ("2000-01-01T00:01:30+00:00", "added after runs existed, 2000-01-01"),
+        ("2026-01-01T00:00:00+00:00", "added after runs existed, 2026-01-01"),
+    ],
+)
+def test_a_claim_that_is_newer_than_the_first_run_was_added(first_seen: str, shown: str, tmp_path: Path) -> None:
+    grid = fakes.grid(METHODS[:2], seeds=4)
+    fakes.write_sweep(tmp_path, grid)
+    (decision,) = decide([claim(first_seen=first_seen)], group_runs(fakes.info(METHODS[:2]), grid, collect(tmp_path, grid)))
+    table = claims_table([decision])
+    assert table.rows[0][-1].text == shown
+    assert (decision.claim.late == "added") is shown.startswith("added")
+    assert any("whoever stated them may have seen" in note for note in table.notes) is shown.startswith("added")
+
+
+@pytest.mark.parametrize("started_at", [None, "", "yesterday", 3, "2000-01-01T00:00:00"])
+def test_a_record_without_a_sound_time_says_nothing_of_a_claim(started_at: object, tmp_path: Path) -> None:
+    grid = fakes.grid(METHODS[:2], seeds=3)
+    for item in grid:
+        fakes.write_run(tmp_path, item, {"started_at": started_at})
+    (decision,) = decide(
+        [claim(first_seen="2000-01-01T00:00:00+00:00")], group_runs(fakes.info(METHODS[:2]), grid, collect(tmp_path, grid))
+    )
+    assert decision.claim.late == ""
+
+
+def test_the_table_says_what_is_no_more_measured_as_was_stated() -> None:
+    seen = "2026-11-01T10:00:00+00:00"
+    stated = [
+        claim(first_seen=seen, changed=("seeds were added", "settings of its methods were changed")),
+        claim("mixup", first_seen=seen),
+        claim("rifle", first_seen=seen, applicable=False, withdrawn="2026-11-02T10:00:00+00:00"),
+    ]
+    decisions = decide(stated, sweep(SEEDS))
+    assert [d.family for d in decisions] == [3, 3, 0], "what was dropped is still corrected for"
+    table = claims_table(decisions)
+    words = "seeds were added and settings of its methods were changed after results existed"
+    assert [row[-1].text for row in table.rows[:2]] == [f"before any run, 2026-11-01; {words}", "before any run, 2026-11-01"]
+    notes = "\n".join(table.notes)
+    assert f"1 of these are not measured as was stated: {words}" in notes
+    assert "withdrawn on 2026-11-02, after runs existed, as this sweep lacks one of its methods now; it said: rifle higher" in notes
+    rows = list(csv.DictReader(io.StringIO(claims_csv(decisions))))
+    assert rows[0]["changed"] == "seeds were added; settings of its methods were changed"
+
+
+@pytest.mark.parametrize("change", [{"device": "A GPU"}, {"threads": 8}])
+def test_times_of_different_hardware_are_not_compared(change: dict[str, object], tmp_path: Path) -> None:
+    grid = fakes.grid(METHODS[:2], seeds=4)
+    for item in grid:
+        faster = item.method == "smile" and item.seed == 2
+        fakes.write_run(tmp_path, item, change if faster else {})
+    groups = group_runs(fakes.info(METHODS[:2]), grid, collect(tmp_path, grid))
+    times, accuracy = decide([claim(metric="seconds"), claim()], groups)
+    assert (times.verdict, times.p, times.values) == ("undecided", None, ())
+    assert "toys at 15 %: times of different hardware at seed 2: smile on " in times.reason
+    assert accuracy.p is not None
+    for item in grid:
+        fakes.write_run(tmp_path, item, change if item.seed == 2 else {})
+    groups = group_runs(fakes.info(METHODS[:2]), grid, collect(tmp_path, grid))
+    assert len(decide([claim(metric="seconds")], groups)[0].values) == 4, "both of a seed on the same"
+
+
+def test_a_loss_that_overflowed_decides_nothing(tmp_path: Path) -> None:
+    grid = fakes.grid(METHODS[:2], seeds=4)
+    for item in grid:
+        fakes.write_run(tmp_path, item, {"test_nll": float("inf") if item.seed == 1 else 0.5 + 0.1 * item.seed})
+    (found,) = decide([claim(metric="nll")], group_runs(fakes.info(METHODS[:2]), grid, collect(tmp_path, grid)))
+    assert (found.verdict, found.reason) == ("undecided", "toys at 15 %: nll is not finite in a run")
+
+
 def test_the_csv_has_unrounded_numbers() -> None:
     decisions = decide(late(), sweep(SEEDS))
     rows = list(csv.DictReader(io.StringIO(claims_csv(decisions))))

@@ -12,6 +12,7 @@ from benchmark.report.intervals import (
     Interval,
     bootstrap_interval,
     detectable_difference,
+    difference,
     holm,
     paired_difference,
     paired_p,
@@ -149,3 +150,11 @@ def test_paired_p_is_scipys() -> None:
 def test_pareto_front_by_hand() -> None:
     points = [(1.0, 60.0), (2.0, 80.0), (2.0, 79.0), (3.0, 75.0), (4.0, 81.0), (5.0, 81.0)]
     assert pareto_front(points) == [0, 1, 4]
+
+
+def test_among_several_differences_the_detectable_one_is_that_of_the_corrected_level() -> None:
+    found = difference([1.0, 2.5, 0.5, 3.0, 1.5])
+    assert found.detectable_among(1) == pytest.approx(found.detectable)
+    sd = float(np.std(found.values, ddof=1))
+    assert found.detectable_among(6) == pytest.approx(detectable_difference(sd, 5, level=1 - 0.05 / 6))
+    assert difference([1.0]).detectable_among(6) is None
