@@ -323,6 +323,12 @@ def test_a_damaged_file_makes_no_claim_older_than_the_runs(content: str, tmp_pat
     assert [c.late for c in keep(tmp_path, [CLAIM]).claims] == ["added"]
 
 
+def test_the_published_claims_are_whole_and_say_that_they_were_added() -> None:
+    found = kept_claims.joined([grid.SWEEPS.parent / "results" / "reference" / "cifar10"])
+    assert len(found.claims) == 40
+    assert {(c.late, c.first_seen[:10]) for c in found.claims} == {("added", "2026-11-26")}
+
+
 def test_a_sweep_without_claims_keeps_nothing(tmp_path: Path, out: Path) -> None:
     sweep = grid.load(written(tmp_path, []))
     assert kept_claims.keep(out, sweep.claims).claims == ()
