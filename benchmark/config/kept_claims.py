@@ -198,7 +198,8 @@ def _restored(row: object) -> StatedClaim | None:
     """The claim of a row; None where it is not one that :func:`keep_whole` writes."""
     if not isinstance(row, Mapping) or not all(isinstance(row.get(key), str) for key in _STRINGS):
         return None
-    before, margin, seeds, cells = (row.get(key) for key in ("before", "margin", "seeds", "cells"))
+    values: list[Any] = [row.get(key) for key in ("before", "margin", "seeds", "cells")]
+    before, margin, seeds, cells = values
     sound = (
         (row["metric"], row["split"]) in CLAIMABLE
         and row["direction"] in ("higher", "lower")
