@@ -17,8 +17,6 @@ from tests.report import fakes
 
 CLAIM = {"name": "nearer", "metric": "accuracy", "left": "l2_sp", "right": "fine_tuning", "direction": "higher"}
 
-STARTED = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
 
 def load(folder: Path, *claims: dict[str, Any]) -> Sweep:
     content = {"name": "x", "datasets": ["digits"], "methods": ["fine_tuning", "l2_sp"], "seeds": 4, "runtime": {"device": "cpu"}}
@@ -28,10 +26,11 @@ def load(folder: Path, *claims: dict[str, Any]) -> Sweep:
 
 def finish(sweep: Sweep, out: Path) -> None:
     """Records for every run: l2_sp is two points better, give or take."""
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     for run in sweep.runs:
         item = Expected(run.run_id, run.dataset, run.fraction, run.method, run.seed)
         better = 0.02 + 0.001 * run.seed if run.method == "l2_sp" else 0.0
-        fakes.write_run(out, item, {"test_accuracy": 0.8 + better, "test_nll": 0.5, "started_at": STARTED})
+        fakes.write_run(out, item, {"test_accuracy": 0.8 + better, "test_nll": 0.5, "started_at": started})
 
 
 def lines(folder: Path, command: str) -> str:
@@ -74,3 +73,36 @@ def test_the_report_decides_and_marks_what_was_edited(tmp_path: Path) -> None:
     assert "tabular" in (out / "tables" / "claims.tex").read_text(encoding="utf-8")
     dropped = results.report(load(tmp_path), out)
     assert dropped.tables[-1].title == "Claims: 0 supported, 0 contradicted, 0 undecided, 1 withdrawn"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("assignment", "title", "words"),
+    [
+        (
+            "l2_sp.alpha=0.5",
+            "Claims: 0 supported, 0 contradicted, 1 undecided",
+            "settings of its methods were changed after results existed",
+        ),
+        ("seeds=5", "Claims: 1 supported, 0 contradicted, 0 undecided", "seeds were added after results existed"),
+        ("seeds=[0,1,3]", "Claims: 1 supported, 0 contradicted, 0 undecided", "seeds were changed after results existed"),
+        (
+            "methods=[fine_tuning]",
+            "Claims: 0 supported, 0 contradicted, 0 undecided, 1 withdrawn",
+            "after runs existed, as this sweep lacks one of its methods now",
+        ),
+    ],
+)
+def test_the_report_marks_a_claim_that_is_not_measured_as_was_stated(assignment: str, title: str, words: str, tmp_path: Path) -> None:
+    stated, out = load(tmp_path, CLAIM), tmp_path / "out"
+    out.mkdir()
+    kept_claims.keep(out, stated.claims)
+    finish(stated, out)
+    other = results.report(grid.load(str(tmp_path / "x.yaml"), [assignment], out), out)
+    assert other.tables[-1].title == title
+    assert words in (out / "tables" / "claims.md").read_text(encoding="utf-8")
+    results.report(stated, out)
+    back = (out / "tables" / "claims.md").read_text(encoding="utf-8")
+    assert "Claims: 1 supported" in back
+    assert "before any run" in back
+    assert words not in back
