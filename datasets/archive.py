@@ -1,12 +1,14 @@
 """Unpacking downloaded archives without trusting them."""
 
 import bz2
+import errno
 import functools
 import gzip
 import io
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,7 +19,8 @@ from typing import IO, NamedTuple, cast
 from datasets.base import DataError
 from datasets.files import building
 
-# RuntimeError and NotImplementedError are zipfile's, for an encrypted member and an unknown compression.
+# RuntimeError and NotImplementedError are zipfile's, for an encrypted member and an unknown compression. The last four are of both modules,
+# which read numbers, names and lists of a header without a check: a name that is no UTF-8, a sparse map that holds no numbers.
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -29,7 +32,14 @@ _DAMAGE = (
     IsADirectoryError,
     RuntimeError,
     NotImplementedError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
 )
+
+_NOT_THE_DISK = {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ}
+"""A place in the archive before its beginning, and names that no file system takes: errors of the system that an archive causes."""
 
 ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".zip")
 
@@ -65,12 +75,14 @@ def _unpack(archive: Path, folder: Path, max_bytes: int) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with member.open() as source, path.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
+    except DataError:
+        raise
     except _DAMAGE as error:
         raise _damaged(archive, error) from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno is not None and error.errno not in _NOT_THE_DISK:
             raise
-        # gzip and bz2 report damage as an OSError without a number; one with a number is the disk's.
+        # gzip and bz2 report damage as an OSError without a number; one with another number is the disk's.
         raise _damaged(archive, error) from error
 
 

@@ -164,12 +164,15 @@ def load(folder: str | Path) -> LoadedSweep:
 def _expected(path: Path) -> list[Expected]:
     """The runs that the sweep asked for when its report was drawn."""
     try:
-        rows = pd.read_parquet(path, columns=list(_RUN))
+        rows = pd.read_parquet(path, columns=list(_RUN)).to_numpy()
+        found = [Expected(run_id, dataset, float(fraction), method, int(seed)) for run_id, dataset, fraction, method, seed in rows]
     except FileNotFoundError as error:
         raise UsageError(f"{path}: not there yet: it comes with the report (smilebench report SWEEP)") from error
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is damaged: remove it, and draw the report again (smilebench report SWEEP)") from error
-    return [Expected(run_id, dataset, float(fraction), method, int(seed)) for run_id, dataset, fraction, method, seed in rows.to_numpy()]
+    if not found:
+        raise UsageError(f"{path}: it names no run: remove it, and draw the report again (smilebench report SWEEP)")
+    return found
 
 
 def _baseline(path: Path, methods: Sequence[str]) -> str:

@@ -8,10 +8,9 @@ import contextlib
 import errno
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -20,8 +19,10 @@ from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.exchange.folders import ResultsFolder, open_results, travelling
-from benchmark.exchange.same_run import conflicts, damaged_tables
+from benchmark.exchange.same_run import conflicts
+from benchmark.exchange.whole_run import faults
 from benchmark.report.collect import Absent, Expected, Run, read_run
+from benchmark.report.made_with import hashes, image_settings
 from benchmark.storage.atomic import TEMP, check_writable, read_json, replacing, write_json
 from benchmark.storage.liveness import identity, known_dead
 from benchmark.storage.run_folder import RunFolder
@@ -33,7 +34,6 @@ from benchmark.terminal import say
 from benchmark.tuning.trials import curves
 
 _STAGE = f"{TEMP}merge-"
-_HASHES = ("data_hash", "pixels_hash", "weights_hash")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def merge(named: Sequence[Path], into: str, assignments: Sequence[str], out: Pat
                 survey.look_at(source)
         if survey.taken:
             kept_auto.keep_whole(folder, auto)
-            kept_claims.keep_whole(folder, kept_claims.joined([target.folder, *(source.folder for source in sources)]))
+            kept_claims.keep_whole(folder, kept_claims.joined([target.folder, *(source.folder for source in fitting)]))
         with console.status(f"copying {len(survey.taken)} runs"):
             copied = sum(_copy(each, target, stage, survey) for each in survey.taken)
     return Merged(sweep, folder, copied, survey.equal, survey.left, tuple(survey.problems()), survey.unfinished())
@@ -133,7 +133,7 @@ class _Survey:
     equal: int = 0
     _held: dict[str, _Held] = field(default_factory=dict)
     _blocked: set[str] = field(default_factory=set)  # runs whose finished folder in the target is damaged
-    _made_with: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)  # (data set, hash's name) -> its value, whose
+    _made_with: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)  # what a hash is of -> its value, whose
     _named: list[tuple[str, str]] = field(default_factory=list)  # run id, what is wrong with it
     _alike: dict[str, list[str]] = field(default_factory=dict)  # a reason that many runs share -> their ids
     _unfinished: dict[str, int] = field(default_factory=dict)
@@ -201,10 +201,10 @@ class _Survey:
         return config
 
     def _sound(self, run: RunFolder, config: RunConfig, place: ResultsFolder) -> Run | None:
-        """The run, where all of it can be read; else it is named."""
+        """The run, where all of it can be read and is of this run; else it is named."""
         item = Expected(config.run_id, config.dataset, config.fraction, config.method, config.seed)
         found = read_run(run.path, item)
-        damage = [found.reason] if isinstance(found, Absent) else [*found.damage(), *damaged_tables(run.path)]
+        damage = [found.reason] if isinstance(found, Absent) else faults(found, config)
         if isinstance(found, Run) and not damage:
             return found
         hint = " (it is left as it is; move its folder away to merge another)" if place is self.target else ""
@@ -216,25 +216,23 @@ class _Survey:
 
     def _hold(self, found: Run, place: ResultsFolder) -> None:
         self._held[found.expected.run_id] = _Held(found, place)
-        for key, value in _hashes(found):
-            self._made_with.setdefault(key, (value, place.shown))
+        for name, value in hashes(found.record).items():
+            self._made_with.setdefault(self._what(found, name), (value, place.shown))
+
+    def _what(self, found: Run, name: str) -> tuple[str, str, str]:
+        """What one of a run's hashes is of: data set, name of the hash, settings of the images."""
+        data = self._configs[found.expected.run_id].data.model_dump(mode="json")
+        return found.expected.dataset, name, image_settings(data, name)
 
     def _made_alike(self, found: Run, source: ResultsFolder) -> bool:
         """Whether its images and weights are those of the runs there are already; a difference is noted."""
-        for (dataset, name), value in _hashes(found):
-            other, place = self._made_with.get((dataset, name), (value, ""))
+        for name, value in hashes(found.record).items():
+            other, place = self._made_with.get(self._what(found, name), (value, ""))
             if value != other:
-                reason = f"{name} of {dataset} is {value} in {source.shown}, and {other} in {place}"
+                reason = f"{name} of {found.expected.dataset} is {value} in {source.shown}, and {other} in {place}"
                 self._note(found.expected.run_id, reason)
                 return False
         return True
-
-
-def _hashes(found: Run) -> list[tuple[tuple[str, str], str]]:
-    """((data set, field), value) of what a run was made with; random weights differ from seed to seed, older records have no pixels."""
-    record: Mapping[str, Any] = found.record
-    values = [(name, record.get(name)) for name in _HASHES]
-    return [((found.expected.dataset, name), value) for name, value in values if value and not str(value).startswith("random:")]
 
 
 def _copy(held: _Held, target: ResultsFolder, stage: Path, survey: _Survey) -> bool:

@@ -72,8 +72,10 @@ def _find(text: str, results: Path) -> tuple[Path, list[Path]]:
     chosen = exact if len(exact) == 1 else near
     if not chosen:
         raise UsageError(f"'{text}' is no sweep, no results folder, and no run under {results}")
+    if len(exact) > 1:
+        raise UsageError(f"'{text}' is in {len(exact)} results folders: name its folder: {', '.join(map(str, exact))}")
     if len(chosen) > 1:
-        raise UsageError(f"'{text}' is the beginning of {len(chosen)} runs:  more of it, or the folder")
+        raise UsageError(f"'{text}' is the beginning of {len(chosen)} runs: give more of it, or the folder")
     return _one(chosen[0])
 
 

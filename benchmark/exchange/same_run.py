@@ -7,7 +7,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.exchange.folders import travelling
@@ -38,7 +37,7 @@ def conflicts(ours: Path, theirs: Path) -> list[Conflict]:
     found = [
         Conflict(name, _text(first.get(name, _NOTHING)), _text(second.get(name, _NOTHING)))
         for name in dict.fromkeys([*first, *second])
-        if first.get(name, _NOTHING) != second.get(name, _NOTHING)
+        if _differ(first.get(name, _NOTHING), second.get(name, _NOTHING))
     ]
     for file in sorted(set(travelling(ours)) & set(travelling(theirs))):
         if file.suffix in _READERS:
@@ -46,21 +45,14 @@ def conflicts(ours: Path, theirs: Path) -> list[Conflict]:
     return found
 
 
-def damaged_tables(run: Path) -> list[str]:
-    """The run's ``.parquet`` files that cannot be read, each with the reason."""
-    found = []
-    for file in travelling(run):
-        if file.suffix == ".parquet":
-            try:
-                pq.read_table(run / file)
-            except (pa.ArrowException, OSError) as error:
-                found.append(f"{file} is damaged ({str(error).splitlines()[0]})")
-    return found
+def _differ(left: object, right: object) -> bool:
+    """Whether two values are not the same; no number (NaN) is the same as no number."""
+    return left != right and not (left != left and right != right)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         elif prefix or name not in VARYING:
             yield f"{prefix}{name}", value
@@ -75,7 +67,7 @@ def _first_difference(ours: Path, theirs: Path, file: Path) -> list[Conflict]:
     for number, (left, right) in enumerate(rows, start=1):
         for name in dict.fromkeys([*left, *right]):
             values = left.get(name, _NOTHING), right.get(name, _NOTHING)
-            if values[0] != values[1]:
+            if _differ(*values):
                 return [Conflict(f"{file}, row {number}, {name or 'text'}", *map(_text, values))]
     return []
 

@@ -8,12 +8,14 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.report.made_with import data_section, hashes, image_settings
 from benchmark.report.text import one_line
 
 AbsentState = Literal["missing", "failed", "unreadable", "stale"]
@@ -175,6 +177,14 @@ class Run:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def data_settings(self) -> Mapping[str, Any]:
+        """The section ``data`` of :meth:`settings`; empty where that is. Runs that differ in their seed alone cost one look."""
+        try:
+            text = (_bytes(self.folder / "config.yaml") or b"").decode("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return {}
+        return data_section(re.sub(r"^seed: .*\n", "", text, flags=re.M))
+
     def files(self) -> list[str]:
         """Names of the files of the run that people read and that were kept."""
         return [
@@ -242,7 +252,7 @@ def collect(sweep_dir: Path, expected: Sequence[Expected]) -> Collected:
 
     A record that cannot be read or lacks a field is reported as unreadable, never skipped. Where the
     records of one data set disagree in ``data_hash`` or ``weights_hash``, those that differ from the
-    record finished last are stale.
+    record finished last are stale; images are compared among runs that were to decode and divide them alike.
     """
     digest = hashlib.sha256()
     runs: list[Run] = []
@@ -418,31 +428,45 @@ def _failure_reason(content: bytes) -> str:
 
 
 def _stale(runs: Iterable[Run]) -> list[Absent]:
-    rivals: dict[tuple[str, bool], list[Run]] = defaultdict(list)
+    rivals: dict[tuple[str, str], list[tuple[Run, str]]] = defaultdict(list)
     for run in runs:
-        rivals[run.expected.dataset, _random(run)].append(run)
-    stale = []
-    for (_, random), group in rivals.items():
-        latest = max(group, key=lambda run: (run.record["finished_at"], run.expected.run_id))
-        wanted = _made_with(latest, random)
-        for run in group:
-            differing = [name for name, value in _made_with(run, random).items() if name in wanted and value != wanted[name]]
-            if differing:
-                reason = f"{' and '.join(differing)} differ from the latest record of this data set ({latest.expected.run_id})"
-                stale.append(Absent(run.expected, "stale", reason))
-    return stale
+        for name, value in hashes(run.record).items():
+            if not name.startswith("pixels_hash"):
+                rivals[run.expected.dataset, name].append((run, value))
+    differing: dict[str, list[tuple[Run, Run, str]]] = defaultdict(list)
+    for (_, name), group in rivals.items():
+        if len({value for _, value in group}) == 1:
+            continue  # all are alike, whatever their settings: there is no need to read those
+        for alike in _alike(group, name):
+            latest, wanted = max(alike, key=lambda found: _finished(found[0]))
+            for run, value in alike:
+                if value != wanted:
+                    differing[run.expected.run_id].append((run, latest, name))
+    return [_stale_run(found) for found in differing.values()]
 
 
-def _made_with(run: Run, random: bool) -> dict[str, Any]:
-    """The hashes of what a run was made with; without weights where those differ from seed to seed."""
-    second = {f"data_hash of '{name}'": values.get("data_hash") for name, values in run.record.get("also_test", {}).items()}
-    weights = {} if random else {"weights_hash": run.record["weights_hash"]}
-    return {"data_hash": run.record["data_hash"], **second, **weights}
+def _alike(group: Sequence[tuple[Run, str]], name: str) -> list[list[tuple[Run, str]]]:
+    """Runs of one data set by their settings of images; those whose settings were not kept go with the run finished last of the others."""
+    settings = [image_settings(found, name) if (found := run.data_settings()) else "" for run, _ in group]
+    known = [(_finished(run), key) for (run, _), key in zip(group, settings, strict=True) if key]
+    default = max(known)[1] if known else ""
+    found: dict[str, list[tuple[Run, str]]] = defaultdict(list)
+    for each, key in zip(group, settings, strict=True):
+        found[key or default].append(each)
+    return list(found.values())
 
 
-def _random(run: Run) -> bool:
-    """Whether it started from random weights, which differ from seed to seed."""
-    return run.record["weights_hash"].startswith("random:")
+def _stale_run(found: Sequence[tuple[Run, Run, str]]) -> Absent:
+    """found: the run, the latest of those that it should be like, and the hash in which it differs; for each of its hashes."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for _, latest, name in found:
+        names[latest.expected.run_id].append(name)
+    lines = [f"{' and '.join(listed)} differ from the latest record of this data set ({run_id})" for run_id, listed in names.items()]
+    return Absent(found[0][0].expected, "stale", "; ".join(lines))
+
+
+def _finished(run: Run) -> tuple[str, str]:
+    return run.record["finished_at"], run.expected.run_id
 
 
 def _count_extra(folder: Path, known: set[str]) -> int:

@@ -16,6 +16,7 @@ from benchmark.report.cells import Group, group_runs
 from benchmark.report.claims import CLAIMS_CAPTION, claims_csv, claims_table, decide
 from benchmark.report.classes import CLASSES_CSV, class_results, classes_csv
 from benchmark.report.collect import Collected, Expected, SweepInfo, flat_rows
+from benchmark.report.decoded import decode_notes
 from benchmark.report.effects import ABLATION_CAPTION, ablation_csv, ablation_table, effects
 from benchmark.report.figures.fonts import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
@@ -44,7 +45,11 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     across = compare_across(groups)
     tables, overview, ranks = [main_table(group, sweep.columns) for group in groups], overview_tables(groups), ranks_table(across)
     classes = [class_results(group) for group in groups]
-    tables = [replace(table, notes=(*damaged, *table.notes)) for table, (_, damaged) in zip(tables, classes, strict=True)]
+    decoded = decode_notes(groups)
+    tables = [
+        replace(table, notes=(*unlike, *damaged, *table.notes))
+        for table, (_, damaged), unlike in zip(tables, classes, decoded, strict=True)
+    ]
     boxes = font_note([*sweep.methods, *(group.dataset for group in groups)])
     if boxes:
         tables[-1] = replace(tables[-1], notes=(*tables[-1].notes, boxes))

@@ -125,6 +125,55 @@ def flip(content: bytes, position: int) -> bytes:
     return content[:position] + bytes([content[position] ^ 255]) + content[position + 1 :]
 
 
+def sparse(**headers: str) -> bytes:
+    """A tar whose one member says of itself, in extended headers, where its bytes belong."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("file")
+        member.pax_headers = {f"GNU.sparse.{name}": value for name, value in headers.items()}
+        tar.addfile(member)
+    return packed.getvalue()
+
+
+def zipped(*changes: tuple[bytes, bytes]) -> bytes:
+    """A zip with one file, some of its bytes changed."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("näme", b"content")
+    content = packed.getvalue()
+    for old, new in changes:
+        assert old in content
+        content = content.replace(old, new)
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        zipped(("näme".encode(), b"n\xff\xffme")),
+        zipped((b"content", b"co")),  # all offsets lie before the beginning of the file
+        sparse(map="a,b"),
+        sparse(size="x"),
+        sparse(major="1", minor="0", realsize="x"),
+        sparse(major="1", minor="0"),
+    ],
+    ids=["name", "offset", "map", "size", "real size", "map in the content"],
+)
+def test_an_archive_with_senseless_headers_is_named(tmp_path: Path, content: bytes) -> None:
+    archive = tmp_path / "a.bin"
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.bin is damaged or no archive: .") as refusal:
+        extract(archive, tmp_path / "out", max_bytes=1 << 20)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_no_disk_takes_is_of_the_archive(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a.tar.gz", ("long" * 100, b"x"))
+    with pytest.raises(DataError, match=r"a\.tar\.gz is damaged or no archive"):
+        extract(archive, tmp_path / "out", max_bytes=100)
+
+
 @pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
 @pytest.mark.parametrize(
     "damage",

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.config import grid
+from benchmark.config.run_config import RunConfig
 from benchmark.report.collect import Expected
 from benchmark.storage import yamlio
 from tests.report import fakes
@@ -32,11 +33,11 @@ class Halves:
         self.file = root / "made_up.yaml"
         self.file.write_text(FILE)
         self.target = root / "target"
-        self._configs: dict[str, str] = {}
+        self._configs: dict[str, RunConfig] = {}
 
     def expected(self, *assignments: str) -> list[Expected]:
         runs = grid.load(str(self.file), assignments, self.target).runs
-        self._configs |= {config.run_id: yamlio.dump(config.model_dump(mode="json")) for config in runs}
+        self._configs |= {config.run_id: config for config in runs}
         return [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in runs]
 
     def write(self, name: str, chosen: Iterable[Expected], **changes: Any) -> Path:
@@ -44,10 +45,12 @@ class Halves:
         folder = self.root / name
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         for item in chosen:
-            fakes.write_run(folder, item, {"sweep": "made_up", **changes})
-            (folder / "runs" / item.run_id / "config.yaml").write_text(self._configs[item.run_id])
-            table = pa.table({"index": [0, 1], "top1": [3, 4]})
-            pq.write_table(table, folder / "runs" / item.run_id / "predictions.parquet")
+            config, run = self._configs[item.run_id], folder / "runs" / item.run_id
+            fakes.write_run(folder, item, {"sweep": "made_up", "config_hash": config.config_hash, **changes})
+            (run / "config.yaml").write_text(yamlio.dump(config.model_dump(mode="json")))
+            with (run / "curves.jsonl").open("a") as file:
+                file.write(json.dumps({"step": config.training.steps, "lr": 0.01, "loss/total": 0.25}) + "\n")
+            pq.write_table(pa.table({"index": [0, 1], "top1": [3, 4]}), run / "predictions.parquet")
         return folder
 
     def seed(self, seed: int) -> list[Expected]:

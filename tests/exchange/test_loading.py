@@ -142,6 +142,17 @@ def test_what_is_no_results_folder_is_refused(tmp_path: Path) -> None:
         benchmark.load(str(tmp_path))
 
 
+def test_a_table_of_runs_without_a_run_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    rows = pd.read_parquet(tmp_path / "runs.parquet")
+    rows.iloc[:0].to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(UsageError, match=r"runs\.parquet: it names no run"):
+        benchmark.load(tmp_path)
+    rows.assign(fraction=None).to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(UsageError, match=r"runs\.parquet is damaged"):
+        benchmark.load(tmp_path)
+
+
 def test_nothing_heavy_is_imported(folder: Path) -> None:
     code = (
         "import sys, benchmark\n"

@@ -18,7 +18,9 @@ from benchmark.errors import UsageError
 from benchmark.exchange import merge as merging
 from benchmark.exchange import pack as packing
 from benchmark.exchange.merge import Merged
+from benchmark.report.collect import collect
 from benchmark.storage.run_folder import RunFolder, claim
+from benchmark.sweep.results import asked_for
 from datasets.base import DataError
 from tests.exchange.halves import Halves, files
 
@@ -123,9 +125,59 @@ def test_times_machines_and_speed_are_no_conflict(halves: Halves) -> None:
     assert merge(halves, first, second).problems == ()
 
 
+def test_no_number_is_the_same_as_no_number_and_an_empty_mapping_is_not_none(halves: Halves) -> None:
+    first, second = halves.write("a", halves.seed(0), train_loss=float("nan")), halves.write("b", halves.seed(0), train_loss=float("nan"))
+    assert merge(halves, first, second).problems == ()
+    run = second / "runs" / halves.seed(0)[0].run_id
+    halves.edit(run, lambda record: record.update(also_test={}))
+    (line,) = merge(halves, second).problems
+    assert line == f"left out: {run.name}: also_test is absent in {halves.target}, and {{}} in {second}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("config_hash", "000", "record.json: config_hash is 000, not "),
+        ("seed", 77, "record.json: seed is 77, not 0"),
+        ("method", "other", "record.json: method is other, not fine_tuning"),
+        ("dataset", None, "record.json: dataset is None, not digits"),
+        ("fraction", 0.5, "record.json: fraction is 0.5, not 0.15"),
+    ],
+)
+def test_a_record_that_says_it_is_another_run_is_left_out(halves: Halves, field: str, value: object, words: str) -> None:
+    source, item = halves.write("a", halves.seed(0)), halves.seed(0)[0]
+    halves.edit(source / "runs" / item.run_id, lambda record: record.update({field: value}))
+    found = merge(halves, source)
+    (line,) = found.problems
+    assert f"left out: {item.run_id}: damaged in {source}: {words}" in line
+    assert found.copied == 1
+
+
+def test_the_settings_of_another_run_are_no_settings(halves: Halves) -> None:
+    source, (item, other) = halves.write("a", halves.seed(0)), halves.seed(0)
+    (source / "runs" / item.run_id / "config.yaml").write_bytes((source / "runs" / other.run_id / "config.yaml").read_bytes())
+    (line,) = merge(halves, source).problems
+    assert line.endswith("config.yaml: method is smile, not fine_tuning")
+    (source / "runs" / item.run_id / "config.yaml").unlink()
+    (line,) = merge(halves, source).problems
+    assert line.endswith("config.yaml cannot be read (No such file or directory)")
+
+
+@pytest.mark.parametrize(("file", "words"), [("curves.jsonl", "it ends at step 58 of 60"), ("linearity.csv", "it has no rows")])
+def test_a_table_that_was_cut_at_the_end_of_a_line_is_damaged(halves: Halves, file: str, words: str) -> None:
+    source, item = halves.write("a", halves.seed(0)), halves.seed(0)[0]
+    path = source / "runs" / item.run_id / file
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1] if file == "curves.jsonl" else lines[:1]))
+    (line,) = merge(halves, source).problems
+    assert line == f"left out: {item.run_id}: damaged in {source}: {file} is cut off ({words})"
+
+
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
+        ("config.yaml", "a: [", "config.yaml cannot be read (not valid YAML"),
+        ("config.yaml", "", "config.yaml cannot be read (a mapping of keys is needed, and this is empty)"),
         ("record.json", "{", "record.json: not JSON"),
         ("curves.jsonl", "{", "curves.jsonl is damaged (line 1 is not JSON)"),
         ("linearity.csv", "split,lam", "linearity.csv is damaged"),
@@ -216,6 +268,43 @@ def test_runs_of_other_images_or_weights_are_named_with_both_values(halves: Halv
     (line,) = found.problems
     assert found.copied == 2
     assert line.endswith(f"{name} of digits is xyz in {second}, and abc in {first}")
+
+
+def shifted(**hashes: str) -> dict:
+    """The field of a record for a second test set."""
+    measures = dict.fromkeys(("accuracy", "mean_class_accuracy", "nll", "ece"), 0.5)
+    return {"also_test": {"shifted": {**measures, "data_hash": "same", "pixels_hash": "same", **hashes}}}
+
+
+@pytest.mark.parametrize("name", ["data_hash", "pixels_hash"])
+def test_runs_with_another_second_test_set_are_named_and_those_that_are_there_stay(halves: Halves, name: str) -> None:
+    halves.write("target", halves.seed(0), **shifted(**{name: "AAA"}))
+    found = merge(halves, halves.write("b", halves.seed(1), **shifted(**{name: "BBB"})))
+    (line,) = found.problems
+    assert line.endswith(f"{name} of 'shifted' of digits is BBB in {halves.root / 'b'}, and AAA in {halves.target}")
+    info, expected = asked_for(found.sweep)
+    assert (found.copied, found.left, info.methods) == (0, 2, ("fine_tuning", "smile"))
+    assert [run.expected for run in collect(halves.target, expected).runs] == halves.seed(0)
+
+
+def test_runs_that_an_override_gives_other_images_are_merged(halves: Halves) -> None:
+    override = "overrides: [{match: {method: smile}, set: {training.image_size: 32}}]\n"
+    halves.file.write_text(halves.file.read_text() + override)
+    for seed in (0, 1):
+        for item in halves.seed(seed):
+            halves.write(str(seed), [item], data_hash=f"of {item.method}")
+    found = merge(halves, halves.root / "0", halves.root / "1")
+    assert (found.copied, found.problems) == (4, ())
+    assert len(collect(halves.target, asked_for(found.sweep)[1]).runs) == 4
+
+
+def test_claims_of_a_folder_of_another_sweep_stay_there(halves: Halves) -> None:
+    claim = {"name": "smile wins", "metric": "accuracy", "split": "test", "left": "smile", "right": "fine_tuning", "direction": "higher"}
+    claim |= {"margin": 0.0, "first_seen": "2001-01-01T00:00:00+00:00", "late": "", "before": [], "withdrawn": ""}
+    own, other = halves.write("a", halves.seed(0)), halves.write("b", halves.seed(0), sweep="elsewhere")
+    (other / "claims.json").write_text(json.dumps({"digest": "", "claims": [claim]}))
+    assert merge(halves, own, other).copied == 2
+    assert not (halves.target / "claims.json").exists()
 
 
 def test_random_weights_may_differ_from_seed_to_seed(halves: Halves) -> None:

@@ -61,7 +61,7 @@ def test_one_run_is_packed_by_its_folder_its_id_or_the_beginning_of_it(results: 
     ("named", "to", "words"),
     [
         (["nothing"], None, "'nothing' is no sweep, no results folder, and no run under results"),
-        (["digits"], None, "'digits' is the beginning of 2 runs"),
+        (["digits"], None, "'digits' is the beginning of 2 runs: give more of it, or the folder"),
         (["begun"], None, "not finished (new); only finished runs are packed"),
         (["quick"], None, "no run under results/quick yet"),
         (["results/made_up", "results/other"], None, "results/made_up, results/other: an archive holds runs of one sweep"),
@@ -79,3 +79,14 @@ def test_bad_input_is_refused(results: Path, named: list[str], to: str | None, w
     assert words in str(refusal.value)
     assert Path("there.tar.gz").read_text() == "mine"
     assert len(list(Path().glob("*.tar.gz"))) == 1
+
+
+def test_a_run_in_two_results_folders_is_asked_for_by_its_folder(results: Path) -> None:
+    halves = Halves(results.parents[1])
+    item = halves.seed(0)[0]
+    other = halves.write("results/other", [item])
+    with pytest.raises(UsageError) as refusal:
+        pack([item.run_id], None, Path("results"), CONSOLE)
+    places = ", ".join(f"results/{name}/runs/{item.run_id}" for name in ("made_up", "other"))
+    assert str(refusal.value) == f"'{item.run_id}' is in 2 results folders: name its folder: {places}"
+    pack([str(other / "runs" / item.run_id)], None, Path("results"), CONSOLE)

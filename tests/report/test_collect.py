@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.report.collect import collect
+from benchmark.report.build import build
+from benchmark.report.collect import Expected, collect
+from benchmark.report.figures import write
 from tests.report import fakes
 
 GRID = fakes.grid(("fine_tuning", "smile"), seeds=2)
@@ -81,6 +83,58 @@ def test_staleness_is_judged_per_data_set(tmp_path: Path) -> None:
     grid = fakes.grid(("fine_tuning",), ("toys", "more_toys"), seeds=1)
     fakes.write_sweep(tmp_path, grid)
     assert len({run.record["data_hash"] for run in collect(tmp_path, grid).runs}) == 2
+
+
+def decoded(sweep: Path, item: Expected, resize: int, data_hash: str, **changes: Any) -> None:
+    """A finished run whose settings say how its images were decoded."""
+    fakes.write_run(sweep, item, {"data_hash": data_hash, **changes})
+    data = {"use": f"folder:{sweep}/{item.seed}", "split": None, "test_from": None, "resize": resize, "also_test": None}
+    settings = fakes.settings(item) | {"data": data, "seed": item.seed}
+    (sweep / "runs" / item.run_id / "config.yaml").write_text(json.dumps(settings))
+
+
+def test_runs_whose_settings_decode_images_otherwise_are_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "PER_GROUP", ())
+    for item in GRID:
+        decoded(tmp_path, item, *((64, "small") if item.method == "smile" else (256, "large")))
+    report = build(tmp_path, fakes.info(("fine_tuning", "smile")), GRID)
+    assert states(tmp_path) == {}
+    assert [row[2].text for row in report.tables[0].rows] == ["2", "2"]
+    (note,) = [note for note in report.tables[0].notes if "same images" in note]
+    assert note.endswith("(fine_tuning: resize 256; smile: resize 64)")
+    decoded(tmp_path, GRID[2], 64, "changed", finished_at="2000-01-02T00:00:00+00:00")
+    assert states(tmp_path) == {GRID[3].run_id: ("stale", f"data_hash differ from the latest record of this data set ({GRID[2].run_id})")}
+
+
+def test_fractions_with_other_images_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "PER_GROUP", ())
+    grid = fakes.grid(("fine_tuning", "smile"), fractions=(0.15, 0.5), seeds=1)
+    for item in grid:
+        decoded(tmp_path, item, *((64, "small") if item.fraction == 0.15 else (256, "large")))
+    tables = build(tmp_path, fakes.info(("fine_tuning", "smile")), grid).tables
+    noted = [[note for note in table.notes if "other fractions" in note] for table in tables]
+    assert [note.partition(": ")[0] for (note,) in noted] == [
+        "The images are not those of the other fractions (resize 64)",
+        "The images are not those of the other fractions (resize 256)",
+    ]
+
+
+def test_other_weights_are_stale_however_images_are_decoded(tmp_path: Path) -> None:
+    for item in GRID:
+        decoded(tmp_path, item, *((64, "small") if item.method == "smile" else (256, "large")))
+    decoded(tmp_path, GRID[2], 64, "small", weights_hash="new", finished_at="2000-01-02T00:00:00+00:00")
+    found = states(tmp_path)
+    assert set(found) == {GRID[0].run_id, GRID[1].run_id, GRID[3].run_id}
+    assert all("weights_hash" in reason and "data_hash" not in reason for _, reason in found.values())
+
+
+def test_a_run_without_its_settings_is_judged_by_the_latest(tmp_path: Path) -> None:
+    for item in GRID:
+        decoded(tmp_path, item, *((64, "small") if item.method == "smile" else (256, "large")))
+    decoded(tmp_path, GRID[3], 64, "small", finished_at="2000-01-02T00:00:00+00:00")
+    for item in (GRID[0], GRID[2]):
+        (tmp_path / "runs" / item.run_id / "config.yaml").unlink()
+    assert set(states(tmp_path)) == {GRID[0].run_id}
 
 
 def test_other_run_folders_are_counted_and_left_out(tmp_path: Path) -> None:
