@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,14 @@ def tuned(origin: grid.Origin) -> Tune:
     return origin.file.tune
 
 
+def of_trials(origin: grid.Origin) -> grid.Origin:
+    """The same sweep, in which ``auto`` means what it meant when its first trials were made, on whatever machine."""
+    return replace(origin, part=FOLDER)
+
+
 def cells(origin: grid.Origin) -> list[TuningCell]:
     """Every cell with its trials."""
-    tune = tuned(origin)
+    tune, origin = tuned(origin), of_trials(origin)
     found = []
     for dataset in origin.file.datasets:
         for fraction in origin.file.fractions:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark.config import grid
+from benchmark.config import grid, kept_auto
+from benchmark.config.kept_auto import KeptAuto
 from benchmark.config.tune_options import Range
 from benchmark.errors import UsageError
 from benchmark.report.build import build
@@ -17,6 +18,7 @@ from benchmark.sweep import plan
 from benchmark.tuning import freeze as selecting
 from benchmark.tuning import search, trials
 from benchmark.tuning.trials import FOLDER, cells
+from tests.commands import command
 from tests.tuning.made_up import TUNE, carry_out, opened, score, sweep_file, write_failure, write_record
 
 QUIET = Console(quiet=True)
@@ -138,6 +140,23 @@ def test_a_selection_reads_records_alone(done: tuple[grid.Origin, Path]) -> None
             (folder / name).write_text("step,test_accuracy,test_mean_class_accuracy\n1,1.0,1.0\n")
     selecting.select(found, out, QUIET)
     assert (out / "selection.json").read_text() == before
+
+
+def test_auto_means_for_trials_what_it_meant_when_they_were_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sweep tuned in bf16 is frozen, and its curves are drawn, where auto would be fp32; the final runs are this machine's own."""
+    file, out = sweep_file(tmp_path), tmp_path / "out"
+    (out / "tune").mkdir(parents=True)
+    kept_auto.keep_whole(out / "tune", KeptAuto(None, {"cpu": {"precision": "bf16", "compile": "off", "fold_bn": "off"}}))
+    found = grid.read(file, out=out)
+    carry_out(found, out)
+    assert command(capsys, "select", file, "--out", out)[0] == 0
+    assert {cell["conditions"]["precision"] for cell in chosen(out).values()} == {"bf16"}
+    assert len(trials.curves(found, out)) == 8
+    final_sweep = grid.load(file, [f"selection={out / 'selection.json'}"], out)
+    assert {config.precision for config in final_sweep.runs} == {"fp32"}
+    assert "Tuned with precision bf16, run with fp32." in final_sweep.selection
+    kept_auto.keep_whole(out, KeptAuto(None, {"cpu": {"precision": "fp32", "compile": "off", "fold_bn": "off"}}))
+    assert {run.precision for cell in cells(grid.read(file, out=out)) for trial in cell.trials for run in trial.runs} == {"bf16"}
 
 
 def test_edges_are_named() -> None:
