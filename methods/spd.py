@@ -78,6 +78,8 @@ class Spd(Component):
             return
         params, start, distances, inconsistent = step.scratch["spd"]
         for part in together(params):
+            if params[0].device.type == "cpu" and not inconsistent[part].any():
+                continue  # a device would have to be waited for
             away = list(torch._foreach_sub(params[part], start[part]))
             factors = retreat(distances[part], norms(away), inconsistent[part], self.weight)
             torch._foreach_mul_(away, list(factors.to(away[0].dtype).unbind()))

@@ -155,13 +155,10 @@ def _seed(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _rates(optimizer: torch.optim.Optimizer, name: str) -> list[float]:
-    return [group["lr"] for group in optimizer.param_groups if group["name"] == name]
-
-
 def _log(fit: Fit, step: Step, terms: dict[str, Tensor]) -> None:
     values = dict(zip(terms, torch.stack([t.float() for t in terms.values()]).tolist(), strict=True))
-    rates = {f"lr/{name}": max(lrs) for name in ("backbone", "head") if (lrs := _rates(fit.optimizer, name))}
+    lrs = {name: [group["lr"] for group in fit.optimizer.param_groups if group["name"] == name] for name in ("backbone", "head")}
+    rates = {f"lr/{name}": max(each) for name, each in lrs.items() if each}
     row = {"step": step.i + 1, **rates, **{f"loss/{name}": value for name, value in values.items()}}
     fit.curves.append({**row, "images_per_second": (step.i + 1) * fit.stream.batch_size / fit.elapsed if fit.elapsed else 0.0})
     broken = [name for name, value in values.items() if name != "total" and not abs(value) < float("inf")]
