@@ -50,7 +50,7 @@ def sweep(
     from benchmark.sweep import carry_out
     from benchmark.tuning.trials import curves
 
-    raise typer.Exit(carry_out.run(found, folder, workers, console, lambda: curves(found.origin, folder)))
+    raise typer.Exit(carry_out.run(found, folder, workers, console, lambda: curves(found.origin, folder, console)))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
     found, folder = _load(sweep, assignments, out)
     if not (folder / "runs").is_dir():
         raise UsageError(f"no run of '{found.name}' under {folder} yet (run 'smilebench sweep', or name another folder with --out)")
-    results.show(results.report(found, folder, curves(found.origin, folder)), console)
+    results.show(results.report(found, folder, curves(found.origin, folder, console)), console)
 
 
 app.command("figures", help="The same as report: redraw what the records say.")(report)
@@ -132,11 +132,16 @@ def tune(
 
 
 @app.command()
-def select(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
+def select(
+    sweep: SweepName,
+    assignments: Assignments = None,
+    out: Out = None,
+    again: Annotated[bool, typer.Option("--again", help="Even if final runs with such settings exist; tables will say so.")] = False,
+) -> None:
     """Freeze the settings that tuning found best, for the final sweep to read."""
     from benchmark.tuning import freeze as selecting
 
-    selecting.select(*_read(sweep, assignments, out), console)
+    selecting.select(*_read(sweep, assignments, out), console, again)
 
 
 @app.command()

@@ -54,7 +54,7 @@ class Origin:
     """Where a sweep comes from. name: the file as it was named, or '' for a single run of the command line. assignments: ``key=value``, as
     given. file: the keys with the assignments applied; extra: those to options of components. raw: the mapping that ``file`` was read from.
     where: for messages. out: the results folder that was asked for, None for the usual one. claims_in: what messages call the file of the
-    claims, ``where`` unless they were included.
+    claims, ``where`` unless they were included. part: the folder in that of the results whose runs are meant, '' for the sweep's own.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Origin:
     where: str
     out: Path | None = None
     claims_in: str = ""
+    part: str = ""
 
     @property
     def crossed(self) -> bool:
@@ -92,7 +93,10 @@ class Origin:
     @functools.cached_property
     def auto(self) -> KeptAuto:
         """What ``auto`` meant when the sweep's first runs were made, on whatever machine."""
-        return kept_auto.read(self.folder) if self.name else KeptAuto()
+        if not self.name:
+            return KeptAuto()
+        whole = kept_auto.read(self.folder)
+        return kept_auto.over(kept_auto.read(self.folder / self.part), whole) if self.part else whole
 
     def claims(self, methods: Sequence[str], runs: Sequence[RunConfig]) -> tuple[StatedClaim, ...]:
         """What the file states of its ``methods``, bound to the ``runs`` that are to tell."""

@@ -38,6 +38,11 @@ def read(folder: Path) -> KeptAuto:
     return KeptAuto(device if device in _DEVICES else None, {name: values for name, values in kept.items() if values})
 
 
+def over(kept: KeptAuto, general: KeptAuto) -> KeptAuto:
+    """What ``kept`` says, and ``general`` where it says nothing."""
+    return KeptAuto(kept.device or general.device, {**general.numerics, **kept.numerics})
+
+
 def joined(folders: Mapping[str, Path]) -> KeptAuto:
     """What is kept in all of these results folders together, by what people call them; UsageError where two do not agree."""
     device: tuple[str, str] | None = None  # a value, and the folder that says it

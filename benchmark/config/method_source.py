@@ -134,7 +134,7 @@ def _resolve(module: str, tree: ast.Module, written: str, where: str, seen: Coll
         return own
     place = _place(module, tree, written)
     found, _, name = place.partition(":")
-    if place in seen or not found or not name or _origin(found) is None:
+    if place in seen or not found or not name or origin_of(found) is None:
         return None
     return _find(found, name, where, seen)
 
@@ -149,7 +149,7 @@ def _place(module: str, tree: ast.Module, written: str) -> str:
             return f"{found}.{attribute}:{name}" if attribute else f"{found}:{name}"
         if dot and not attribute and owner.startswith(f"{local}.") and found == local:
             return f"{owner}:{name}"
-        if not dot and local == "*" and _origin(found) is not None and _class_of(f"{found}:{name}", f"method '{found}'"):
+        if not dot and local == "*" and origin_of(found) is not None and _class_of(f"{found}:{name}", f"method '{found}'"):
             return f"{found}:{name}"
     return written
 
@@ -163,7 +163,7 @@ def _imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
         elif isinstance(node, ast.ImportFrom):
             found = node.module or ""
             if node.level:
-                origin = _origin(module) or ""
+                origin = origin_of(module) or ""
                 parts = module.split(".") if origin.endswith("__init__.py") else module.split(".")[:-1]
                 parts = parts[: len(parts) - node.level + 1]
                 found = ".".join([*parts, *filter(None, [node.module])])
@@ -173,7 +173,7 @@ def _imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
 
 @functools.cache
 def _parse(module: str, where: str) -> ast.Module:
-    origin = _origin(module)
+    origin = origin_of(module)
     if origin is None:
         raise UsageError(f"{where}: no module '{module}' on the import path; install it, or put its folder on PYTHONPATH")
     try:
@@ -183,7 +183,7 @@ def _parse(module: str, where: str) -> ast.Module:
         raise UsageError(f"{where}: {origin} cannot be read as Python source: {error}") from error
 
 
-def _origin(module: str) -> str | None:
+def origin_of(module: str) -> str | None:
     """The file of a module. Unlike ``find_spec`` on a dotted name, imports no package on the way."""
     spec, parts = None, module.split(".")
     for n, part in enumerate(parts, start=1):

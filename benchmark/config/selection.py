@@ -60,8 +60,28 @@ class Winner(Section):
     records: list[Reference]
 
 
+class Again(Section):
+    """That settings were selected when final runs with such settings existed. date: of this selection. runs: how many final runs there
+    were. replaced: digest of the selection before, '' where there was none that could be read.
+    """
+
+    date: str
+    runs: int
+    replaced: str
+
+    def words(self) -> str:
+        """For a caption."""
+        count = f"{self.runs} final runs" if self.runs > 1 else "a final run"
+        verb = "Selected again" if self.replaced else "Selected"
+        return f"{verb} on {self.date}, after {count} with settings that tuning tried had been scored on test."
+
+
 class Selection(Section):
-    """What ``select`` writes. rule: in words. digest: of everything else, so that a change by hand is noticed."""
+    """What ``select`` writes. rule: in words. digest: of everything else, so that a change by hand is noticed.
+
+    tune: the block that was searched. again: of every time that settings were selected when test had been seen. Files of earlier
+    versions have neither.
+    """
 
     sweep: str
     rule: str
@@ -71,6 +91,8 @@ class Selection(Section):
     seeds: list[int]
     val_fraction: float
     cells: list[Winner]
+    tune: dict[str, Any] = {}
+    again: list[Again] = []
     digest: str
 
 
@@ -78,6 +100,16 @@ def digest(content: Mapping[str, Any]) -> str:
     """sha256 over the canonical JSON of a selection without its digest."""
     rest = {key: value for key, value in content.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def kept(path: Path) -> Selection | None:
+    """The selection in ``path``; None where there is none, or one that is damaged or was changed by hand."""
+    try:
+        content = yamlio.read_json_mapping(path)
+        found = validate(Selection, content, str(path))
+    except (UsageError, OSError):
+        return None
+    return found if digest(content) == found.digest else None
 
 
 @dataclass(frozen=True)
@@ -104,7 +136,8 @@ class Winners:
             return ""
         chosen = {(w.dataset, w.fraction, w.method): w for w in self.found.cells}
         uncovered: list[str] = []
-        differing: dict[str, tuple[Any, Any]] = {}
+        taken: list[Winner] = []
+        differing: dict[tuple[str, str, str], list[Winner]] = {}
         for config in {(c.dataset, c.fraction, c.method): c for c in runs}.values():
             winner = chosen.get((config.dataset, config.fraction, config.method))
             if winner is None:
@@ -112,12 +145,14 @@ class Winners:
             elif winner.components != components(config):
                 raise UsageError(f"{where}: selection: '{config.method}' was tuned as {'+'.join(winner.components)}, and is not that here")
             else:
-                differing |= _differences(winner, config)
+                taken.append(winner)
+                for difference in _differences(winner, config):
+                    differing.setdefault(difference, []).append(winner)
         if uncovered:
             raise UsageError(
                 f"{where}: selection: {self.path} chose nothing for {', '.join(uncovered[:5])}{' ...' if uncovered[5:] else ''}"
             )
-        return " ".join([f"{self.found.rule} Frozen on {self.found.date} in {self.path}.", *self._caveats(runs, differing)])
+        return " ".join([f"{self.found.rule} Frozen on {self.found.date} in {self.path}.", *self._caveats(runs, taken, differing)])
 
     def made_with_others(self, prepared: Iterable[tuple[RunConfig, str | None, str | None]]) -> list[str]:
         """A line per data set whose images or weights are not those of its tuning runs. prepared: runs with the hashes of what is here."""
@@ -131,9 +166,16 @@ class Winners:
                     lines.append(f"selection: settings for {config.dataset} were tuned with other {what} than are prepared here: {AGAIN}")
         return list(dict.fromkeys(lines))
 
-    def _caveats(self, runs: Sequence[RunConfig], differing: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    def _caveats(
+        self, runs: Sequence[RunConfig], taken: Sequence[Winner], differing: Mapping[tuple[str, str, str], Sequence[Winner]]
+    ) -> list[str]:
         assert self.found is not None
-        lines = [f"Tuned with {key} {then}, run with {now}." for key, (then, now) in sorted(differing.items())]
+        lines = [each.words() for each in self.found.again]
+        for (key, then, now), winners in sorted(differing.items()):
+            of = "" if len(winners) == len(taken) else f"{_cells(winners, taken)}: "
+            lines.append(f"{of}{'tuned' if of else 'Tuned'} with {key} {then}, run with {now}.")
+        if failed := [f"{len(w.failed)} of {w.method} on {w.dataset} at {w.fraction:g}" for w in taken if w.failed]:
+            lines.append(f"Of the {self.found.trials} trials, some failed and could not be chosen: {', '.join(failed)}.")
         if shared := sorted({config.seed for config in runs} & set(self.found.seeds)):
             lines.append(f"Seeds {', '.join(map(str, shared))} are used both for tuning and here, so these numbers flatter the choice.")
         if any(config.data.val_fraction for config in runs):
@@ -178,6 +220,13 @@ def components(config: RunConfig) -> list[str]:
     return [component.use for component in config.components]
 
 
+def settings_of(config: RunConfig, keys: Iterable[str]) -> dict[str, Any]:
+    """What a run has for keys that can be tuned, ``training.KEY`` and ``COMPONENT.OPTION``; None for one that it has not."""
+    parts = {"training": config.training.model_dump(), **{component.name: component.options for component in config.components}}
+    found = {key: parts.get(key.rpartition(".")[0], {}).get(key.rpartition(".")[2]) for key in keys}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+
+
 def conditions(config: RunConfig, tuned: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a run, by dotted key, but those tuned, the seed, and how it is evaluated."""
     flat: dict[str, Any] = {}
@@ -194,6 +243,18 @@ def conditions(config: RunConfig, tuned: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in flat.items() if k not in tuned and k not in _LEFT_OUT and not k.startswith(_SECTIONS_LEFT_OUT)}
 
 
-def _differences(winner: Winner, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+def _differences(winner: Winner, config: RunConfig) -> list[tuple[str, str, str]]:
+    """(key, its value in tuning, its value in ``config``) of every condition that is another."""
     now, then = conditions(config, winner.settings), winner.conditions
-    return {key: (then.get(key, "unset"), now.get(key, "unset")) for key in now.keys() | then.keys() if then.get(key) != now.get(key)}
+    keys = [key for key in now.keys() | then.keys() if then.get(key) != now.get(key)]
+    return [(key, str(then.get(key, "unset")), str(now.get(key, "unset"))) for key in keys]
+
+
+def _cells(some: Sequence[Winner], every: Sequence[Winner]) -> str:
+    """``some`` of ``every`` cell in words: methods, with the data set and fraction where they are not all of the method's."""
+    words = []
+    for method in dict.fromkeys(winner.method for winner in some):
+        own = [winner for winner in some if winner.method == method]
+        whole = len(own) == sum(winner.method == method for winner in every)
+        words += [method] if whole else [f"{method} on {winner.dataset} at {winner.fraction:g}" for winner in own]
+    return ", ".join(words)

@@ -19,6 +19,9 @@ Settings = dict[str, Any]
 """Dotted key (``training.lr``, ``component.option``) -> value: one trial."""
 
 
+_LENGTH = ("training.steps", "training.batch_size")
+
+
 class Range(Section):
     """Numbers from ``low`` to ``high``, both included; whole ones where both ends are. log: evenly in the logarithm.
 
@@ -90,6 +93,11 @@ class Tune(Section):
                 raise ValueError(f"'{key}' cannot be tuned: only training.KEY and COMPONENT.OPTION can")
             if key == "training.steps" and self.steps:
                 raise ValueError("'training.steps' cannot be tuned where tune.steps fixes it")
+        for method, space in self.spaces.items():
+            if longer := [key for key in _LENGTH if key in space]:
+                raise ValueError(
+                    f"spaces.{method}: '{longer[0]}' says how long a method is trained, which is the same for all: tune it under shared"
+                )
         return self
 
     def space(self, method: str, where: str) -> dict[str, Dimension]:
@@ -146,7 +154,7 @@ def _grid(space: Mapping[str, Dimension], trials: int, where: str) -> list[Setti
 
 
 def random_settings(space: Mapping[str, Dimension], *coordinates: object) -> Iterator[Settings]:
-    """Endless independent draws; a key's depend on the coordinates and the key alone: methods that share it try the same values."""
+    """Endless independent draws; a key's n-th depends on the coordinates and the key alone, so it is the same in methods that share it."""
     generators = {key: np.random.Generator(np.random.Philox(seed_of(*coordinates, key))) for key in space}
     while True:
         drawn = {key: float(rng.random()) for key, rng in generators.items()}

@@ -49,13 +49,14 @@ def export(run_id: str, results: Path, to: Path | None, onnx: bool) -> tuple[Pat
     if target.exists():
         raise UsageError(f"{target} exists: remove it, or choose another folder with --to")
     trained = load(found)
-    plain = plain_network(trained)
     notes = _notes(trained)
+    notice = _notice(trained, notes, onnx)
+    plain = plain_network(trained)
     with building(target) as folder:
         (folder / WEIGHTS).write_bytes(save({name: value.contiguous() for name, value in plain.state_dict().items()}, {"format": "pt"}))
         (folder / CONFIG).write_text(json.dumps(timm_config(trained), indent=1) + "\n", encoding="utf-8")
         (folder / RECORD).write_bytes((found / RECORD).read_bytes())
-        (folder / NOTICE).write_text(_notice(trained, notes, onnx), encoding="utf-8")
+        (folder / NOTICE).write_text(notice, encoding="utf-8")
         _check(folder, plain, trained.config)
         if onnx:
             onnx_form.write(plain, trained.config.training.image_size, folder)
@@ -198,8 +199,11 @@ def _origin(trained: Trained) -> str:
     """The pre-trained weights and their licence, in words."""
     if not trained.config.pretrained:
         return "none: training began from random weights"
+    sha256 = trained.record.get("weights_hash")
+    if not isinstance(sha256, str):
+        raise UsageError(f"{trained.folder / RECORD}: it does not say which weights training began from (weights_hash): it is damaged")
     licence = timm_config(trained)["pretrained_cfg"].get("license", "not recorded: that of the file which training began from")
-    return f"{trained.config.backbone.partition('@')[0]}, sha256 {trained.record['weights_hash']}; licence: {licence}"
+    return f"{trained.config.backbone.partition('@')[0]}, sha256 {sha256}; licence: {licence}"
 
 
 _NOTICE = """# {run_id}

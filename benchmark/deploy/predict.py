@@ -3,25 +3,27 @@
 import contextlib
 import csv
 import io
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, Literal, TextIO
 
 import numpy as np
 import timm
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from benchmark.config.run_config import validate
 from benchmark.deploy.export import CONFIG, SUITE
 from benchmark.deploy.trained import find_run, load
 from benchmark.devices import cpu_count
 from benchmark.errors import UsageError, first_line
+from benchmark.storage import yamlio
 from benchmark.storage.atomic import replacing
 from benchmark.terminal import say
 from benchmark.training.evaluate import autocast
@@ -50,6 +52,39 @@ class Classifier:
     preprocess: Preprocess
     precision: str
     batch_size: int
+
+
+class _Read(BaseModel):
+    """A part of ``config.json``; keys that only timm reads are left to it."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Decoded(_Read):
+    resize: Annotated[int, Field(ge=1)]
+    keep_aspect: bool
+    fast_decode: bool = False
+    exif: bool = False
+
+
+class _Said(_Read):
+    decode: _Decoded
+    precision: Literal["fp32", "bf16"]
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class _Described(_Read):
+    input_size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
+class Exported(_Read):
+    """What is read of an exported folder's ``config.json``."""
+
+    label_names: Annotated[list[str], Field(min_length=1)]
+    pretrained_cfg: _Described
+    smilebench: _Said
 
 
 @dataclass(frozen=True)
@@ -133,17 +168,27 @@ def of_run(run_id: str, results: Path, device: torch.device) -> Classifier:
 
 def exported(folder: Path, device: torch.device) -> Classifier:
     """The network of a folder that ``export`` wrote, as timm loads it. UsageError where the folder is another one's, or damaged."""
+    where = f"{folder} is no whole folder of 'smilebench export'"
+    config = validate(Exported, yamlio.read_json_mapping(folder / CONFIG), f"{where}: {CONFIG}")
+    said, cfg = config.smilebench, config.pretrained_cfg
+    if len(set(cfg.input_size[1:])) > 1 or cfg.input_size[0] != 3:
+        raise UsageError(f"{where}: {CONFIG}: pretrained_cfg.input_size: {cfg.input_size}: give [3, side, side]")
+    side = cfg.input_size[-1]
+    if said.decode.resize < side:
+        raise UsageError(f"{where}: {CONFIG}: {SUITE}.decode.resize: {said.decode.resize} is less than the input's side ({side})")
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        said, cfg = config[SUITE], config["pretrained_cfg"]
-        preprocess = Preprocess(cfg["input_size"][-1], tuple(cfg["mean"]), tuple(cfg["std"]), device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             net = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-        decode = Decode(**said["decode"])
-        return Classifier(net, net, tuple(config["label_names"]), decode, preprocess, said["precision"], said["batch_size"])
+        with torch.inference_mode():
+            outputs = net(torch.zeros(1, 3, side, side)).shape[-1]
     except Exception as error:  # what timm raises for a file that is not what it should be has many types
-        raise UsageError(f"{folder} is no whole folder of 'smilebench export': {type(error).__name__}: {first_line(error)}") from error
+        raise UsageError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
+    if outputs != len(config.label_names):
+        raise UsageError(f"{where}: {CONFIG}: label_names: {len(config.label_names)} names for {outputs} outputs of the network")
+    decode = Decode(**said.decode.model_dump())
+    preprocess = Preprocess(side, tuple(cfg.mean), tuple(cfg.std), device)
+    return Classifier(net, net, tuple(config.label_names), decode, preprocess, said.precision, said.batch_size)
 
 
 def rows(classifier: Classifier, files: Sequence[Path]) -> Iterator[Row | DataError]:

@@ -8,6 +8,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from benchmark.config import grid
+from benchmark.config.method_options import method_info
+from benchmark.config.method_source import origin_of
 from benchmark.config.run_config import RunConfig, load_run
 from benchmark.errors import UsageError, first_line
 from benchmark.storage.run_folder import RunFolder
@@ -57,6 +59,7 @@ def find_run(run_id: str, results: Path) -> Path:
 def load(folder: Path) -> Trained:
     """The network of the finished run in ``folder``. UsageError where it kept no weights: the message names the command that makes them."""
     config, record = load_run(folder / "config.yaml"), RunFolder(folder).record()
+    _check_code(folder, config)
     if record is None:
         raise UsageError(f"{folder / 'record.json'} is damaged: run the sweep again")
     file = folder / kept_weights.FILE
@@ -70,7 +73,7 @@ def load(folder: Path) -> Trained:
         raise UsageError(f"{file} cannot be read: {first_line(error)}") from error
     if names is None:
         raise UsageError(f"{file} is of an earlier version, without the names of its classes; to make it anew: {_redo(folder, config)}")
-    classes = tuple(json.loads(names))
+    classes = _class_names(names, file)
     source = empty(config.backbone, len(classes), config.training.image_size)
     pipeline = Pipeline.build(config.components)
     pipeline.surgery(source.net)
@@ -82,6 +85,34 @@ def load(folder: Path) -> Trained:
         ) from error
     source.net.eval()
     return Trained(folder, config, record, classes, source, pipeline)
+
+
+def _check_code(folder: Path, config: RunConfig) -> None:
+    """Refuse a method whose code came with the results: a run folder is data, and whoever opens one expects to run nothing of it.
+
+    Looked at are the files of the method's module and of the packages it lies in; nothing is imported.
+    """
+    place = (folder.parent.parent if folder.parent.name == "runs" else folder).resolve()
+    for component in config.components:
+        module = method_info(component.use).target.partition(":")[0]
+        parts = module.split(".")
+        for n in range(1, len(parts) + 1):
+            origin = origin_of(".".join(parts[:n]))
+            if origin is not None and Path(origin).resolve().is_relative_to(place):
+                raise UsageError(
+                    f"{folder / 'config.yaml'}: method '{component.use}' is code in {origin}, which lies in the results folder and is "
+                    "not run from there: read it, and install it elsewhere if you trust it"
+                )
+
+
+def _class_names(text: str, file: Path) -> tuple[str, ...]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
+        raise UsageError(f"{file}: its metadata '{kept_weights.CLASSES}' is no list of class names: the file is damaged")
+    return tuple(found)
 
 
 def _without_weights(folder: Path, config: RunConfig) -> str:

@@ -55,7 +55,7 @@ def run(named: Sequence[Path], into: str, assignments: Sequence[str], out: Path 
     """Merge as :func:`merge` does, report, and say what was left out. Returns the exit code: 1 where something was."""
     found = merge(named, into, assignments, out, console)
     if (found.folder / "runs").is_dir():
-        results.show(results.report(found.sweep, found.folder, curves(found.sweep.origin, found.folder)), console)
+        results.show(results.report(found.sweep, found.folder, curves(found.sweep.origin, found.folder, console)), console)
     for line in found.problems:
         say(console, line, "red")
     left = f", {found.left} left out" if found.left else ""

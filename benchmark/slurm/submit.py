@@ -280,5 +280,5 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
         say(console, f"{len(left)} runs are not finished; the same command resumes them")
     if left and not closed:
         return INTERRUPTED
-    results.show(results.report(sweep, out, curves(sweep.origin, out)), console)
+    results.show(results.report(sweep, out, curves(sweep.origin, out, console)), console)
     return SOME_FAILED if closed else OK

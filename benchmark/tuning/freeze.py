@@ -1,7 +1,8 @@
 """``select``: freezes, per data set, fraction and method, the settings with the highest mean validation accuracy.
 
 Per fraction, because a run at 15 % of the labels may not profit from settings that were found with more of them. Only records that were
-never scored on ``test`` are read, and nothing of a run but its ``record.json``. A tuning seed draws a subset of its own, as every seed
+never scored on ``test`` are read, and nothing of a run but its ``record.json``. Once final runs have been scored, a selection is refused
+unless it is asked for, and marked. A tuning seed draws a subset of its own, as every seed
 does: with several of them, more labels stand behind a choice than one final run trains on, and the rule says so.
 """
 
@@ -14,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.config import grid
-from benchmark.config.selection import FILE, Winner, components, conditions, digest
-from benchmark.config.tune_options import Dimension, Range, Tune
+from benchmark.config.run_config import load_run
+from benchmark.config.selection import FILE, Again, Selection, Winner, components, conditions, digest, kept, settings_of
+from benchmark.config.tune_options import Dimension, Range, Settings, Tune
 from benchmark.errors import UsageError
-from benchmark.storage.run_folder import write_json
+from benchmark.storage.run_folder import RunFolder, write_json
 from benchmark.terminal import say
 from benchmark.tuning.search import leader, warnings
 from benchmark.tuning.trials import FOLDER, TrialOutcome, TuningCell, Unfinished, cells, outcomes, tuned
@@ -26,11 +28,23 @@ EDGE = 0.05
 """A winner this close to an end of its range (as a part of it) is on the edge: better settings may lie beyond."""
 
 
-def select(origin: grid.Origin, out: Path, console: Console) -> Path:
-    """Choose the winners from the tuning records in ``out`` and write ``selection.json``; UsageError where trials are missing."""
-    tune, folder = tuned(origin), out / FOLDER
+def select(origin: grid.Origin, out: Path, console: Console, again: bool = False) -> Path:
+    """Choose the winners from the tuning records in ``out`` and write ``selection.json``; UsageError where trials are missing.
+
+    again: where final runs with selected settings are in ``out`` already, do it nevertheless; the file then says so for good. Else it is a
+    UsageError: who has seen test could tune until it pleases.
+    """
+    tune, folder, path = tuned(origin), out / FOLDER, out / FILE
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    searched, before = cells(origin), kept(path)
+    seen = final_runs(out, searched, before)
+    if seen and not again:
+        raise UsageError(
+            f"{out / 'runs'}: {len(seen)} final runs with selected settings have been scored on test (among them {seen[0]}): a selection "
+            "from here on is no choice by validation images alone; --again makes it, and the caption of the tables will say so"
+        )
     done, waiting = [], []
-    for cell in cells(origin):
+    for cell in searched:
         try:
             done.append(_winner(cell, outcomes(cell, folder), tune.space(cell.method, origin.where)))
         except Unfinished as error:
@@ -41,17 +55,49 @@ def select(origin: grid.Origin, out: Path, console: Console) -> Path:
     content = {
         "sweep": origin.file.name,
         "rule": rule(tune),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": date,
         **{key: getattr(tune, key) for key in ("search", "trials", "seeds", "val_fraction")},
         "cells": [winner.model_dump(mode="json") for winner in done],
+        "tune": tune.model_dump(mode="json"),
+        "again": [each.model_dump(mode="json") for each in _history(before, seen, date)],
     }
-    path = out / FILE
     write_json(path, {**content, "digest": digest(content)})
     _show(done, console)
     for line in warnings(origin):
         say(console, line, "yellow")
     say(console, f"selection: {path}")
     return path
+
+
+def final_runs(out: Path, searched: Sequence[TuningCell], before: Selection | None) -> list[str]:
+    """run_ids of the finished runs in ``out`` that have the settings of a trial of their cell, or of its winner ``before``.
+
+    The file of winners alone would not do: it can be removed.
+    """
+    pool: dict[tuple[str, float, str], list[Settings]] = {}
+    for cell in searched:
+        pool[cell.dataset, cell.fraction, cell.method] = [trial.settings for trial in cell.trials]
+    for winner in before.cells if before else []:
+        pool.setdefault((winner.dataset, winner.fraction, winner.method), []).append(winner.settings)
+    found = []
+    for folder in sorted((out / "runs").glob("*")):
+        run = RunFolder(folder)
+        if not run.record_path.exists():
+            continue
+        try:
+            config = load_run(run.config_path)
+        except (UsageError, OSError):
+            continue  # damaged: no report counts it either
+        tried = pool.get((config.dataset, config.fraction, config.method), [])
+        if config.evaluation.test and any(settings_of(config, settings) == settings for settings in tried):
+            found.append(folder.name)
+    return found
+
+
+def _history(before: Selection | None, seen: Sequence[str], date: str) -> list[Again]:
+    """Every selection that was made when test had been seen, the newest last."""
+    earlier = before.again if before else []
+    return [*earlier, Again(date=date, runs=len(seen), replaced=before.digest if before else "")] if seen else earlier
 
 
 def rule(tune: Tune) -> str:

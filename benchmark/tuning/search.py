@@ -8,17 +8,19 @@ from rich.table import Table
 
 from benchmark.config import grid
 from benchmark.config.method_options import method_looks
+from benchmark.errors import UsageError
 from benchmark.report.budget import CSV, budget_csv
 from benchmark.report.collect import Tuned
 from benchmark.storage.atomic import write_text
 from benchmark.sweep import carry_out
 from benchmark.terminal import say
-from benchmark.tuning.trials import FOLDER, TrialOutcome, Unfinished, cells, curves, outcomes, runs_of, tuned
+from benchmark.tuning.trials import FOLDER, TrialOutcome, cells, curves, of_trials, outcomes, runs_of, tuned
 
 
 def run(origin: grid.Origin, out: Path, workers: int | None, console: Console) -> int:
     """Carry out every trial that is missing, interrupted, or failed before this command; returns the exit code."""
     tuned(origin)
+    origin = of_trials(origin)
     grid.expand(
         origin.file.model_copy(update={"selection": None}), origin.extra, origin.where, origin.auto
     )  # refuses overrides that hit no run
@@ -54,7 +56,7 @@ def show(origin: grid.Origin, out: Path, console: Console) -> None:
     for cell in cells(origin):
         try:
             done = outcomes(cell, folder)
-        except Unfinished as error:
+        except UsageError as error:
             table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, "-", "-", str(error))
             continue
         best = leader(done)
@@ -64,7 +66,7 @@ def show(origin: grid.Origin, out: Path, console: Console) -> None:
         words = ", ".join(f"{key}={value}" for key, value in best.trial.settings.items()) if best else "-"
         table.add_row(cell.dataset, f"{cell.fraction:g}", cell.method, count, top, words)
     console.print(table)
-    for path in write_budget(folder, curves(origin, out)):
+    for path in write_budget(folder, curves(origin, out, console)):
         say(console, f"budget: {path}")
 
 

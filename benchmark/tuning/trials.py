@@ -3,9 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from benchmark.config import grid
 from benchmark.config.entries import parse_dataset, parse_entry
@@ -15,9 +17,12 @@ from benchmark.config.tune_options import Settings, Tune
 from benchmark.errors import UsageError
 from benchmark.report.collect import Tuned
 from benchmark.storage.run_folder import RunFolder
+from benchmark.terminal import say
 
 FOLDER = "tune"
 """Where the trials lie, inside the folder of the sweep's results."""
+OF_THE_MACHINE = {"out_of_memory", "killed", "no_progress", "device", "disk_full", "read_only", "disk", "too_many_files"}
+"""Kinds of failures (:mod:`benchmark.sweep.failures` has them all) that tell nothing of the settings of a trial."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,14 @@ def tuned(origin: grid.Origin) -> Tune:
     return origin.file.tune
 
 
+def of_trials(origin: grid.Origin) -> grid.Origin:
+    """The same sweep, in which ``auto`` means what it meant when its first trials were made, on whatever machine."""
+    return replace(origin, part=FOLDER)
+
+
 def cells(origin: grid.Origin) -> list[TuningCell]:
     """Every cell with its trials."""
-    tune = tuned(origin)
+    tune, origin = tuned(origin), of_trials(origin)
     found = []
     for dataset in origin.file.datasets:
         for fraction in origin.file.fractions:
@@ -101,15 +111,23 @@ def _runs(
 
 
 def states(cell: TuningCell, folder: Path) -> dict[str, str]:
-    """run id -> state of those runs of a cell that are neither done nor failed."""
-    found = {config.run_id: RunFolder(folder / "runs" / config.run_id).state() for trial in cell.trials for config in trial.runs}
+    """run id -> state of those runs of a cell that are neither done nor failed by what they were asked to do."""
+    found = {config.run_id: _state(RunFolder(folder / "runs" / config.run_id)) for trial in cell.trials for config in trial.runs}
     return {run_id: state for run_id, state in found.items() if state not in ("done", "failed")}
+
+
+def _state(run: RunFolder) -> str:
+    state = run.state()
+    if state != "failed" or (failure := run.failure()).get("kind") not in OF_THE_MACHINE:
+        return state
+    return f"failed by its machine, not by its settings: {failure['reason'].strip().splitlines()[0]}"
 
 
 def outcomes(cell: TuningCell, folder: Path) -> list[TrialOutcome]:
     """What every trial of a cell scored, from its records; :class:`Unfinished` names what is not carried out yet.
 
-    A failed run (a rate at which training diverges, say) fails its trial, which stays in the budget.
+    A failed run (a rate at which training diverges, say) fails its trial, which stays in the budget. One that its machine failed (no memory
+    or no disk left, killed) says nothing of its settings, and is not carried out yet.
     """
     if waiting := states(cell, folder):
         first = next(iter(waiting.items()))
@@ -151,11 +169,12 @@ def _checked(content: bytes, config: RunConfig, path: Path) -> dict[str, Any]:
         record = json.loads(content)
         val, hashes = record["val_accuracy"], (record["data_hash"], record["weights_hash"])
         belongs = (record["run_id"], record["config_hash"]) == (config.run_id, config.config_hash)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path}: not a whole record ({type(error).__name__}: {error}); remove it and run 'smilebench tune' again"
         ) from error
-    if not belongs or not all(isinstance(h, str) for h in hashes) or isinstance(val, bool) or not isinstance(val, int | float):
+    number = isinstance(val, int | float) and not isinstance(val, bool) and 0 <= val <= 1  # which NaN is not
+    if not belongs or not all(isinstance(h, str) for h in hashes) or not number:
         raise UsageError(f"{path}: not the record of this tuning run; remove it and run 'smilebench tune' again")
     if record.get("test_accuracy") is not None:
         raise UsageError(f"{path}: it was scored on test, so nothing may be chosen by it")
@@ -167,8 +186,11 @@ def runs_of(found: Sequence[TuningCell]) -> Iterator[RunConfig]:
     return (config for cell in found for trial in cell.trials for config in trial.runs)
 
 
-def curves(origin: grid.Origin | None, out: Path) -> tuple[Tuned, ...]:
-    """The scores of every cell that is finished, for the budget curves; a failed trial scores 0. None where nothing was tuned."""
+def curves(origin: grid.Origin | None, out: Path, console: Console) -> tuple[Tuned, ...]:
+    """The scores of every cell that is finished, for the budget curves; a failed trial scores 0. None where nothing was tuned.
+
+    A cell with a record that cannot be used has none, and ``console`` says why.
+    """
     folder = out / FOLDER
     if origin is None or origin.file.tune is None or not (folder / "runs").is_dir():
         return ()
@@ -177,6 +199,9 @@ def curves(origin: grid.Origin | None, out: Path) -> tuple[Tuned, ...]:
         try:
             scores = tuple(outcome.score or 0.0 for outcome in outcomes(cell, folder))
         except Unfinished:
+            continue
+        except UsageError as error:
+            say(console, f"no budget curve of {cell.name}: {error}", "yellow")
             continue
         if scores:
             done.append(Tuned(cell.dataset, cell.fraction, cell.method, scores, len(cell.trials[0].runs)))

@@ -226,3 +226,13 @@ def test_onnxruntime_predicts_what_the_run_did(images: Path, backbone: str, tmp_
     assert logits.argmax(1).tolist() == expected["top1"].tolist()
     found = torch.softmax(torch.from_numpy(logits), 1).max(1).values
     np.testing.assert_allclose(found, expected["probability"], rtol=0, atol=1e-4)
+
+
+def test_a_record_that_does_not_name_its_weights_is_refused(images: Path, backbone: str, tmp_path: Path) -> None:
+    run = finished(tmp_path / "results", images, backbone)
+    record = json.loads((run / "record.json").read_text())
+    for value in ({}, {"weights_hash": None}):
+        (run / "record.json").write_text(json.dumps({**{k: v for k, v in record.items() if k != "weights_hash"}, **value}))
+        with pytest.raises(UsageError, match=r"record\.json: it does not say which weights training began from"):
+            exported(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from benchmark.cli import app
 from benchmark.deploy.export import export
 from benchmark.deploy.predict import header, image_files, open_classifier, rows
 from benchmark.errors import UsageError
+from benchmark.training import kept_weights
 from datasets.base import DataError
 from tests.contract.entries import transformer
 from tests.deploy.trained_runs import finished, images_of_test, photo, predictions
@@ -135,6 +137,89 @@ def test_a_damaged_export_is_named(images: Path, backbone: str, tmp_path: Path) 
     (folder / "model.safetensors").write_bytes(b"half")
     with pytest.raises(UsageError, match="is no whole folder of 'smilebench export'"):
         open_classifier(str(folder), tmp_path)
+
+
+def test_wrong_values_in_an_exports_config_are_named(
+    images: Path, backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(tmp_path / "results", images, backbone)
+    folder, _ = export(run.name, tmp_path / "results", tmp_path / "out", False)
+    text = (folder / "config.json").read_text()
+    for place, value, said in (
+        ("label_names", ["a", "b"], "label_names: 2 names for 3 outputs of the network"),
+        ("label_names", list("abcde"), "label_names: 5 names for 3 outputs of the network"),
+        ("label_names", ["a", "b", 3], "label_names.2: 3: Input should be a valid string"),
+        ("smilebench.batch_size", "x", "smilebench.batch_size: 'x'"),
+        ("smilebench.batch_size", 0, "smilebench.batch_size: 0"),
+        ("smilebench.precision", "int3", "smilebench.precision: 'int3': Input should be 'fp32' or 'bf16'"),
+        ("smilebench.decode.resize", "x", "smilebench.decode.resize: 'x'"),
+        ("smilebench.decode.resize", 3, "smilebench.decode.resize: 3 is less than the input's side"),
+        ("smilebench.decode.keep_aspect", 1, "smilebench.decode.keep_aspect: 1"),
+        ("smilebench", None, "smilebench: None"),
+        ("pretrained_cfg.input_size", [3, 32], "pretrained_cfg.input_size"),
+        ("pretrained_cfg.input_size", [1, 32, 32], "pretrained_cfg.input_size: [1, 32, 32]"),
+        ("pretrained_cfg.std", [1, 0, 1], "pretrained_cfg.std.1: 0"),
+        ("pretrained_cfg.mean", "x", "pretrained_cfg.mean: 'x'"),
+    ):
+        content = json.loads(text)
+        *outer, last = place.split(".")
+        part = content
+        for key in outer:
+            part = part[key]
+        part[last] = value
+        (folder / "config.json").write_text(json.dumps(content))
+        code, out, shown = smilebench(capsys, monkeypatch, "predict", folder, images / "test")
+        assert (code, out) == (2, ""), place
+        assert f"{folder} is no whole folder of 'smilebench export': config.json: {said}" in shown
+    (folder / "config.json").write_text(text)
+    assert smilebench(capsys, monkeypatch, "predict", folder, images / "test")[0] == 0
+
+
+def test_damaged_class_names_of_kept_weights_are_named(images: Path, backbone: str, tmp_path: Path) -> None:
+    run = finished(tmp_path / "results", images, backbone)
+    file = run / kept_weights.FILE
+    weights = load_file(file)
+    for classes in ("{", '"abc"', "[]", "[0, 1, 2]", '{"a": 1}'):
+        save_file(weights, file, {kept_weights.CLASSES: classes})
+        with pytest.raises(UsageError, match=r"its metadata '.*' is no list of class names: the file is damaged"):
+            open_classifier(str(run), tmp_path)
+
+
+NET = """
+from pathlib import Path
+
+from methods.base import Component
+
+Path(__file__).with_name("was_run").touch()
+
+
+class Net(Component):
+    pass
+"""
+
+
+@pytest.mark.parametrize("place", ["shared_net", "shared_results/runs/shared_net"])
+def test_a_run_folder_does_not_bring_its_code(
+    place: str, images: Path, backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside it in the folder from which the command is called, where Python finds its modules."""
+    run = finished(tmp_path / "results", images, backbone)
+    folder = tmp_path / place
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    run.rename(folder)
+    package = place.partition("/")[0]
+    (tmp_path / package / "extra.py").write_text(NET)
+    (tmp_path / package / "__init__.py").write_text("")
+    text = (folder / "config.yaml").read_text()
+    assert text.count("use: fine_tuning") == 1
+    (folder / "config.yaml").write_text(text.replace("use: fine_tuning", f"use: {package}.extra:Net"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for asked in (("predict", place, images / "test"), ("export", place, "--to", tmp_path / "out")):
+        code, out, shown = smilebench(capsys, monkeypatch, *asked)
+        assert (code, out) == (2, "")
+        assert f"method '{package}.extra:Net' is code in {tmp_path / package / '__init__.py'}, which lies in the results folder" in shown
+    assert not (tmp_path / package / "was_run").exists()
 
 
 def test_columns_and_files() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark.config import grid
+from benchmark.config import grid, kept_auto, selection
+from benchmark.config.kept_auto import KeptAuto
 from benchmark.config.tune_options import Range
 from benchmark.errors import UsageError
 from benchmark.report.build import build
@@ -17,7 +18,8 @@ from benchmark.sweep import plan
 from benchmark.tuning import freeze as selecting
 from benchmark.tuning import search, trials
 from benchmark.tuning.trials import FOLDER, cells
-from tests.tuning.made_up import TUNE, carry_out, opened, score, sweep_file, write_failure, write_record
+from tests.commands import command
+from tests.tuning.made_up import TUNE, carry_out, opened, score, sweep_file, write_failure, write_final, write_record
 
 QUIET = Console(quiet=True)
 
@@ -90,12 +92,60 @@ def test_a_failed_trial_stays_in_the_budget_and_cannot_win(done: tuple[grid.Orig
     after = chosen(out)["digits", 0.15, "mixup"]
     assert after["trial"] != before["trial"]
     assert after["failed"] == {str(before["trial"]): "seed 101: loss is not finite at step 3"}
-    (curve,) = [t for t in trials.curves(found, out) if (t.method, t.fraction) == ("mixup", 0.15)]
+    (curve,) = [t for t in trials.curves(found, out, QUIET) if (t.method, t.fraction) == ("mixup", 0.15)]
     assert curve.scores[before["trial"]] == 0.0
     for trial in cell.trials:
         write_failure(trial.runs[0], out, "out of memory")
     with pytest.raises(UsageError, match=r"mixup on digits at 0\.15: every trial failed"):
         selecting.select(found, out, QUIET)
+
+
+@pytest.mark.parametrize("kind", ["out_of_memory", "disk_full", "killed"])
+def test_a_trial_that_its_machine_failed_is_no_spent_budget(
+    kind: str, done: tuple[grid.Origin, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, out = done
+    cell = next(c for c in cells(found) if (c.method, c.fraction) == ("mixup", 0.15))
+    write_failure(cell.trials[0].runs[0], out, "CUDA out of memory\nmore", kind)
+    code, shown = command(capsys, "select", sweep_file(tmp_path), "--out", out)
+    assert code == 2
+    assert "mixup on digits at 0.15: 1 tuning runs are not finished" in shown
+    assert "failed by its machine, not by its settings: CUDA out of memory)" in shown
+    assert len(trials.curves(found, out, QUIET)) == 7
+
+
+def test_the_caption_counts_failed_trials_by_method(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
+    found, out = done
+    for cell in cells(found):
+        for trial in cell.trials[: {("mixup", 0.15): 5, ("l2_sp", 0.3): 1}.get((cell.method, cell.fraction), 0)]:
+            write_failure(trial.runs[0], out, "loss is not finite at step 3")
+    selecting.select(found, out, QUIET)
+    said = "Of the 6 trials, some failed and could not be chosen: 5 of mixup on digits at 0.15, 1 of l2_sp on digits at 0.3."
+    assert said in final(tmp_path, out).selection
+    assert "could not be chosen" not in final(tmp_path, out, tune=None, methods=["fine_tuning"]).selection
+
+
+def test_a_torn_tuning_record_costs_its_curve_and_not_the_report(
+    done: tuple[grid.Origin, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    winner = chosen(out)["digits", 0.3, "mixup"]
+    cell = next(c for c in cells(found) if (c.method, c.fraction) == ("mixup", 0.3))
+    loser = next(trial for trial in cell.trials if trial.number != winner["trial"])
+    record = out / "tune" / "runs" / loser.runs[0].run_id / "record.json"
+    record.write_text(record.read_text()[:40])
+    sweep = final(tmp_path, out)
+    write_final(sweep.runs[0], out)
+    code, shown = command(capsys, "report", sweep_file(tmp_path, selection=str(out / "selection.json")), "--out", out)
+    assert code == 0
+    assert f"no budget curve of mixup on digits at 0.3: {record}: not a whole record" in shown
+    rows = (out / "tables" / "tuning_budget.csv").read_text()
+    assert "digits,0.15,mixup" in rows
+    assert "digits,0.3,mixup" not in rows
+    console = Console(record=True, width=400, file=(out / "printed").open("w"))
+    search.show(found, out, console)
+    assert "not a whole record" in console.export_text()
 
 
 def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Origin, Path]) -> None:
@@ -105,7 +155,7 @@ def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Origi
     with pytest.raises(UsageError, match=r"its whole budget.*\n.*l2_sp on digits at 0\.15: 1 tuning runs are not finished"):
         selecting.select(found, out, QUIET)
     assert not (out / "selection.json").exists()
-    assert len(trials.curves(found, out)) == 7
+    assert len(trials.curves(found, out, QUIET)) == 7
     console = Console(record=True, width=200, file=(out / "printed").open("w"))
     search.show(found, out, console)
     assert "1 tuning runs are not finished" in console.export_text()
@@ -118,6 +168,8 @@ def test_an_unfinished_budget_is_refused_and_says_of_whom(done: tuple[grid.Origi
         ({"test_accuracy": 0.9}, "it was scored on test"),
         ({"config_hash": "x"}, "not the record of this tuning run"),
         ({"val_accuracy": None}, "not the record of this tuning run"),
+        ({"val_accuracy": float("nan")}, "not the record of this tuning run"),
+        ({"val_accuracy": 10**400}, "not the record of this tuning run"),
         ({"data_hash": "other"}, "different data or weights"),
     ],
 )
@@ -138,6 +190,23 @@ def test_a_selection_reads_records_alone(done: tuple[grid.Origin, Path]) -> None
             (folder / name).write_text("step,test_accuracy,test_mean_class_accuracy\n1,1.0,1.0\n")
     selecting.select(found, out, QUIET)
     assert (out / "selection.json").read_text() == before
+
+
+def test_auto_means_for_trials_what_it_meant_when_they_were_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sweep tuned in bf16 is frozen, and its curves are drawn, where auto would be fp32; the final runs are this machine's own."""
+    file, out = sweep_file(tmp_path), tmp_path / "out"
+    (out / "tune").mkdir(parents=True)
+    kept_auto.keep_whole(out / "tune", KeptAuto(None, {"cpu": {"precision": "bf16", "compile": "off", "fold_bn": "off"}}))
+    found = grid.read(file, out=out)
+    carry_out(found, out)
+    assert command(capsys, "select", file, "--out", out)[0] == 0
+    assert {cell["conditions"]["precision"] for cell in chosen(out).values()} == {"bf16"}
+    assert len(trials.curves(found, out, QUIET)) == 8
+    final_sweep = grid.load(file, [f"selection={out / 'selection.json'}"], out)
+    assert {config.precision for config in final_sweep.runs} == {"fp32"}
+    assert "Tuned with precision bf16, run with fp32." in final_sweep.selection
+    kept_auto.keep_whole(out, KeptAuto(None, {"cpu": {"precision": "fp32", "compile": "off", "fold_bn": "off"}}))
+    assert {run.precision for cell in cells(grid.read(file, out=out)) for trial in cell.trials for run in trial.runs} == {"bf16"}
 
 
 def test_edges_are_named() -> None:
@@ -186,6 +255,62 @@ def test_differences_between_tuning_and_the_final_sweep_are_said(done: tuple[gri
     assert "hold out a validation part" in words
     assert search.warnings(opened(tmp_path, seeds=[101, 3])) != []
     assert search.warnings(found) == []
+
+
+def test_differences_of_some_methods_name_them_and_every_value(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    overrides = [
+        {"match": {"label": "mixup"}, "set": {"training.steps": 60}},
+        {"match": {"label": "l2_sp", "fraction": 0.3}, "set": {"training.steps": 3}},
+        {"match": {"label": "l2_sp", "fraction": 0.15}, "set": {"training.momentum": 0.5}},
+    ]
+    words = final(tmp_path, out, overrides=overrides).selection
+    assert "mixup: tuned with training.steps 6, run with 60." in words
+    assert "l2_sp on digits at 0.3: tuned with training.steps 6, run with 3." in words
+    assert "l2_sp on digits at 0.15: tuned with training.momentum 0.9, run with 0.5." in words
+    assert words.count("uned with") == 3
+
+
+def test_a_selection_after_final_runs_is_refused_or_marked_for_good(
+    done: tuple[grid.Origin, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = done[1]
+    select = ("select", sweep_file(tmp_path), "--out", out)
+    assert command(capsys, *select)[0] == 0
+    first = (out / "selection.json").read_text()
+    write_final(grid.load(sweep_file(tmp_path, tune=None, methods=["fine_tuning"], training={"lr": 0.5, "steps": 6})).runs[0], out)
+    sweep_file(tmp_path)
+    assert command(capsys, *select)[0] == 0  # a run by other settings says nothing of these
+    runs = [write_final(run, out) for run in final(tmp_path, out).runs[:2]]
+    sweep_file(tmp_path)
+    code, shown = command(capsys, *select)
+    assert code == 2
+    assert f"2 final runs with selected settings have been scored on test (among them {runs[0].name})" in shown
+    assert "--again makes it, and the caption of the tables will say so" in shown
+    (out / "selection.json").rename(out / "aside.json")
+    assert command(capsys, *select)[0] == 2
+    (out / "aside.json").rename(out / "selection.json")
+    assert (out / "selection.json").read_text() == first
+    assert command(capsys, *select, "--again")[0] == 0
+    (mark,) = json.loads((out / "selection.json").read_text())["again"]
+    assert (mark["runs"], mark["replaced"]) == (2, json.loads(first)["digest"])
+    said = f"Selected again on {mark['date']}, after 2 final runs with settings that tuning tried had been scored on test."
+    assert said in final(tmp_path, out).selection
+    (out / "runs").rename(out / "elsewhere")
+    sweep_file(tmp_path)
+    assert command(capsys, *select)[0] == 0
+    assert said in final(tmp_path, out).selection
+
+
+def test_a_selection_of_an_earlier_version_is_accepted(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    content = json.loads((out / "selection.json").read_text())
+    assert content.pop("again") == []
+    assert content.pop("tune")["spaces"].keys() == TUNE["spaces"].keys()
+    (out / "selection.json").write_text(json.dumps({**content, "digest": selection.digest(content)}))
+    assert final(tmp_path, out).selection == f"{content['rule']} Frozen on {content['date']} in {out / 'selection.json'}."
 
 
 def test_what_the_selection_does_not_cover_is_refused(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
@@ -268,7 +393,7 @@ def test_a_tuning_record_is_no_result_of_an_ordinary_report(done: tuple[grid.Ori
     expected = [Expected(config.run_id, config.dataset, config.fraction, config.method, config.seed)]
     (absent,) = collect(out / FOLDER, expected).absent
     assert (absent.state, absent.reason) == ("unreadable", "record.json: it is of a tuning run, which is never scored on test")
-    info = SweepInfo("x", "fine_tuning", ("fine_tuning",), "smile", "", "", tuning=trials.curves(found, out))
+    info = SweepInfo("x", "fine_tuning", ("fine_tuning",), "smile", "", "", tuning=trials.curves(found, out, QUIET))
     report = build(out / FOLDER, info, expected)
     assert "tuning run" in report.tables[0].notes[0]
     assert (out / FOLDER / "figures" / "budget-digits-0.3.png").is_file()

@@ -1,5 +1,6 @@
 """What a tune block asks for: equal budgets, repeatable draws, and refusals that name the place."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.config import grid
-from benchmark.config.tune_options import Range, Tune
+from benchmark.config.tune_options import Range, Tune, random_settings
 from benchmark.errors import UsageError
 from benchmark.storage import yamlio
 from benchmark.tuning.search import warnings
@@ -55,6 +56,20 @@ def test_methods_try_the_same_values_of_what_they_share() -> None:
     assert rates[0] == rates[1]
 
 
+def test_methods_draw_a_shared_choice_alike_and_pass_over_repeats_each_by_itself() -> None:
+    """A list runs through sooner in the method that has nothing else: the doubles that another key tells apart are passed over there."""
+    found = tune(trials=4, shared={"training.weight_decay": [0.0, 0.1, 0.2, 0.3]}, spaces={"mixup": SPACES["mixup"]})
+    alone = [settings["training.weight_decay"] for settings in found.settings("fine_tuning", "file")]
+    beside = [settings["training.weight_decay"] for settings in found.settings("mixup", "file")]
+    assert sorted(alone) == [0.0, 0.1, 0.2, 0.3]
+    assert beside != alone
+    draws = [
+        itertools.islice((each["training.weight_decay"] for each in random_settings(found.space(method, "file"), 0)), 50)
+        for method in ("fine_tuning", "mixup")
+    ]
+    assert list(draws[0]) == list(draws[1])
+
+
 def test_a_logarithmic_range_is_drawn_evenly_in_the_logarithm() -> None:
     rates = [settings["training.lr"] for settings in tune(trials=400).settings("fine_tuning", "file")]
     assert 0.4 < sum(rate < 0.01 for rate in rates) / len(rates) < 0.6
@@ -90,6 +105,8 @@ def test_a_grid_fills_the_budget_with_the_open_range() -> None:
     [
         ({"steps": 0}, ["tune.steps", "greater than or equal to 1"]),
         ({"steps": 5, "shared": {"training.steps": [5, 6]}}, ["'training.steps' cannot be tuned where tune.steps fixes it"]),
+        ({"spaces": {"mixup": {"training.steps": [6, 60]}}}, ["spaces.mixup: 'training.steps'", "the same for all: tune it under shared"]),
+        ({"spaces": {"l2_sp": {"training.batch_size": [8, 64]}}}, ["spaces.l2_sp: 'training.batch_size'", "tune it under shared"]),
         ({"trials": 1}, ["tune.trials", "greater than or equal to 2"]),
         ({"trialz": 3}, ["tune.trialz", "unknown key 'trialz'"]),
         ({"search": "bayes"}, ["tune.search", "'bayes'", "'random'"]),
