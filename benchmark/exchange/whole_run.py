@@ -1,6 +1,6 @@
 """What is wrong with a finished run that is to become one of a sweep: files that are damaged or cut off, and files of another run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,10 @@ def _reason(error: Exception, path: Path) -> str:
 
 def _cut(run: Run, config: RunConfig) -> list[str]:
     """Tables that end before the run did: a copy that broke off at the end of a line."""
-    ends = {"curves.jsonl": [row["step"] for row in run.curves()], "snapshots.csv": [step for step, _ in run.snapshots()]}
+    ends: dict[str, Sequence[float]] = {
+        "curves.jsonl": [row["step"] for row in run.curves()],
+        "snapshots.csv": [step for step, _ in run.snapshots()],
+    }
     last = config.training.steps
     found = [f"{name} is cut off (it ends at step {steps[-1]:g} of {last})" for name, steps in ends.items() if steps and steps[-1] != last]
     if run.record["linearity"] is not None and (run.folder / "linearity.csv").exists() and not run.linearity():

@@ -65,8 +65,6 @@ class Setting:
 
 
 CPU = Setting()
-TRANSFORMER = Setting("vit_tiny_patch16_224", names=("fine_tuning", "linear_probe", "bitfit", "lora", "ssf", "vpt", "adaptformer"))
-"""The methods that train few parameters or only what they add, on a network that all of them are defined for."""
 
 
 def measure(setting: Setting = CPU) -> tuple[list[Measured], float]:
@@ -92,7 +90,7 @@ def every() -> tuple[str, ...]:
 
 @functools.cache
 def notes() -> dict[str, dict[str, Any]]:
-    """What ``methods.yaml`` says of each method: ``at_most`` and ``set``."""
+    """What ``methods.yaml`` says of each method: ``at_most``, ``set`` and ``freezes``."""
     return yamlio.read(Path(__file__).with_name("methods.yaml"))
 
 
@@ -195,6 +193,7 @@ def report(console: Console, setting: Setting = CPU) -> list[Measured]:
     return [*rows, *show(console, setting.title, [bare])]
 
 
-def adapters(console: Console, setting: Setting = TRANSFORMER) -> list[Measured]:
-    """The same for the methods that freeze most of a transformer."""
-    return report(console, setting)
+def adapters(console: Console, architecture: str = "vit_tiny_patch16_224") -> list[Measured]:
+    """The same for the methods that freeze most of a network, on a transformer, which all of them are defined for."""
+    frozen = (name for name, note in notes().items() if note.get("freezes"))
+    return report(console, Setting(architecture, names=(next(iter(methods.METHODS)), *frozen)))

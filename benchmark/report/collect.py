@@ -447,7 +447,7 @@ def _stale(runs: Iterable[Run]) -> list[Absent]:
 
 def _alike(group: Sequence[tuple[Run, str]], name: str) -> list[list[tuple[Run, str]]]:
     """Runs of one data set by their settings of images; those whose settings were not kept go with the run finished last of the others."""
-    settings = [image_settings(found, name) if (found := run.data_settings()) else "" for run, _ in group]
+    settings = [image_settings(data, name) if (data := run.data_settings()) else "" for run, _ in group]
     known = [(_finished(run), key) for (run, _), key in zip(group, settings, strict=True) if key]
     default = max(known)[1] if known else ""
     found: dict[str, list[tuple[Run, str]]] = defaultdict(list)
