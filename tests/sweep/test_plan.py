@@ -295,20 +295,6 @@ def test_what_is_no_run_folder_is_not_counted(tmp_path: Path) -> None:
     assert plan.make(found, tmp_path).leftover == 0
 
 
-@pytest.mark.parametrize("folder", ["", "runs", "tables", "figures", "stale"])
-@pytest.mark.parametrize("name", [".tmp-0a1b", ".probe-0a1b"])
-def test_what_dead_processes_left_half_written_is_removed_by_the_next_sweep(folder: str, name: str, tmp_path: Path) -> None:
-    found = sweep()
-    finish(tmp_path, found)
-    (tmp_path / folder).mkdir(exist_ok=True)
-    litter = tmp_path / folder / name
-    litter.write_text("{")
-    os.utime(litter, (0, 0))
-    kept = {path for path in tmp_path.rglob("*") if path != litter}
-    assert carry_out.complete(found, tmp_path, 1, Console(file=io.StringIO())) == 0
-    assert set(tmp_path.rglob("*")) == kept
-
-
 def test_numbers_of_what_is_set_aside_are_never_used_twice(tmp_path: Path) -> None:
     for n in range(3):
         (tmp_path / "runs" / "r").mkdir(parents=True)
