@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 # Folders of many slow tests that share nothing and time nothing; the others start processes of their own, one test after the other.
-MANY := tests/contract tests/methods tests/cuda tests/training tests/config tests/report tests/docs tests/datasets tests/deploy tests/exchange
+MANY := tests/contract tests/methods tests/cuda tests/training tests/config
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench test test-slow figures ablation lint docs perf
