@@ -111,6 +111,7 @@ def report(sweep: SweepName, assignments: Assignments = None, out: Out = None) -
     found, folder = _load(sweep, assignments, out)
     if not (folder / "runs").is_dir():
         raise UsageError(f"no run of '{found.name}' under {folder} yet (run 'smilebench sweep', or name another folder with --out)")
+    results.check_not_emptied(found, folder)
     results.show(results.report(found, folder, curves(found.origin, folder, console)), console)
 
 

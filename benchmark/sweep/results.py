@@ -12,8 +12,9 @@ from benchmark.config import kept_claims
 from benchmark.config.entries import parse_entry
 from benchmark.config.grid import Sweep
 from benchmark.config.method_options import method_looks
+from benchmark.errors import UsageError
 from benchmark.report import explain as explaining
-from benchmark.report.build import Report, build, print_table
+from benchmark.report.build import STATE, Report, build, print_table
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Expected, SweepInfo, Tuned, cell_name, collect
 from benchmark.storage.atomic import write_text
@@ -28,6 +29,16 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, source, command)
     info = SweepInfo(*about, redo=redo_commands(sweep), selection=sweep.selection, looks=dict(method_looks()), columns=sweep.columns)
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
+
+
+def check_not_emptied(sweep: Sweep, out: Path) -> None:
+    """UsageError where a report in ``out`` would lose all its runs, as none of the finished ones is of the sweep as it stands."""
+    finished = {record.parent.name for record in (out / "runs").glob("*/record.json")}
+    if finished and (out / STATE).exists() and finished.isdisjoint(run.run_id for run in sweep.runs):
+        raise UsageError(
+            f"{out}: none of its {len(finished)} finished runs is of '{sweep.name}' as it stands (they have other settings, or are of an "
+            "earlier version): the report there is left as it is; 'smilebench sweep' makes the runs anew"
+        )
 
 
 def report(sweep: Sweep, out: Path, tuning: tuple[Tuned, ...] = ()) -> Report:

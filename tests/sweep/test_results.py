@@ -1,12 +1,15 @@
 """The command that a report gives to redo a cell stands for exactly the runs of that cell."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 
 from benchmark.config import grid
 from benchmark.config.grid import Sweep
+from benchmark.report.build import STATE
 from benchmark.sweep import results
+from tests.commands import command as typed
 
 
 def load(command: str) -> Sweep:
@@ -52,3 +55,18 @@ def test_a_single_training_is_redone_by_its_own_command() -> None:
 
 def test_the_command_leaves_the_finished_records_alone() -> None:
     assert results.redo_commands(grid.load("quick"))["digits/0.15/smile"].endswith("--out results/quick-redo")
+
+
+@pytest.mark.parametrize("settings", ["training.steps=7", "seeds=[9]"])
+def test_settings_that_find_none_of_the_records_do_not_empty_a_report(
+    settings: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "runs" / grid.load("quick").runs[0].run_id / "record.json"
+    record.parent.mkdir(parents=True)
+    for file in (record, tmp_path / STATE, tmp_path / "report.html"):
+        file.write_text("{}")
+    code, shown = typed(capsys, "report", "quick", settings, "--out", tmp_path)
+    assert code == 2
+    assert "none of its 1 finished runs is of 'quick' as it stands" in shown
+    assert (tmp_path / "report.html").read_text() == "{}"
+    assert typed(capsys, "report", "quick", "--out", tmp_path)[0] == 0

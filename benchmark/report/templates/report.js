@@ -142,8 +142,9 @@ function svgElement(name, attributes, text) {
   return element;
 }
 
-function pairDot(x, y, method, name, value) {
-  const dot = svgElement("circle", { cx: x.toFixed(1), cy: y, r: 5, fill: method.colour });
+function pairDot(x, y, method, name, value, hollow) {
+  const look = hollow ? { r: 4.25, class: "hollow", style: `--mark: ${method.colour}` } : { r: 5, fill: method.colour };
+  const dot = svgElement("circle", { cx: x.toFixed(1), cy: y, ...look });
   dot.append(svgElement("title", {}, `${method.name}, ${name}: ${value.toFixed(2)} %`));
   return dot;
 }
@@ -165,7 +166,7 @@ function drawPair(left, right, rows, sizes) {
     const y = sizes.row * (number + 0.5);
     const ends = { x1: place(ours).toFixed(1), x2: place(theirs).toFixed(1), y1: y, y2: y };
     parts.push(svgElement("text", { x: 0, y: y + 4 }, name), svgElement("line", { class: "join", ...ends }));
-    parts.push(pairDot(place(theirs), y, right, name, theirs), pairDot(place(ours), y, left, name, ours));
+    parts.push(pairDot(place(theirs), y, right, name, theirs, true), pairDot(place(ours), y, left, name, ours, false));
     parts.push(svgElement("text", { x: sizes.width, y: y + 4, "text-anchor": "end" }, signed(ours - theirs)));
   });
   const svg = document.getElementById("pair");
@@ -185,7 +186,7 @@ function comparePair(data) {
   document.querySelectorAll(".legend > span").forEach((label, number) => {
     const method = [left, right][number];
     label.lastChild.textContent = method.name;
-    label.firstElementChild.style.background = method.colour;
+    label.firstElementChild.style.setProperty("--mark", method.colour);
   });
   if (refusal) return;
   const mean = (column) => rows.reduce((sum, row) => sum + row[column], 0) / rows.length;
