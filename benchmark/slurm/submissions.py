@@ -3,19 +3,23 @@
 submissions/<id>.json   one array of jobs: name, job id, the runs of each task; written before sbatch is called, completed after
 notes/<id>-<task>.json  what a task says of itself: how often it was started, how it ended
 shared/<id>/            failures that the tasks of one command share
+turn/                   whose turn it is to submit, as claims of a run folder
 jobs/                   submitit's files and the jobs' logs, flat: Slurm writes no log into a folder that does not exist
 """
 
+import contextlib
 import secrets
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.storage.liveness import identity, known_dead
-from benchmark.storage.run_folder import RunFolder, read_json, write_json
+from benchmark.storage.run_folder import Claim, ClaimLost, RunFolder, claim, read_json, write_json
 
+_TURN_SECONDS = 0.2
+"""Between two looks whether another command has submitted."""
 _SUBMITTING_SECONDS = 600
 """A submission without a job id for longer than this has failed, where the process that made it cannot be asked."""
 
@@ -82,12 +86,26 @@ class Submissions:
         write_json(path, content, exclusive=True)
         return _read(path, content)
 
-    def rival(self, submission: Submission, known: Container[Path]) -> bool:
-        """Whether another command has begun to submit some of the same runs since those ``known`` were looked at, and was first."""
-        runs = {run_id for task in submission.tasks for run_id in task}
-        others = [entry for entry in self.all() if entry.path not in known and entry.path != submission.path]
-        first = [entry for entry in others if (entry.time, entry.id) < (submission.time, submission.id)]
-        return any(not runs.isdisjoint(task) for entry in first for task in entry.tasks)
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[Claim]:
+        """The right to submit, which one command has at a time; others wait here.
+
+        Who holds it sees all that was submitted before, and nobody submits what it sees as free. Beating it raises :class:`ClaimLost`
+        where another command has taken this one for dead.
+        """
+        folder = self.folder / "turn"
+        folder.mkdir(parents=True, exist_ok=True)
+        session = secrets.token_hex(6)
+        while (own := claim(folder, session)) is None:
+            time.sleep(_TURN_SECONDS)
+        try:
+            yield own
+        finally:
+            with contextlib.suppress(ClaimLost):
+                try:
+                    own.end("submitted")
+                except OSError:
+                    own.drop()
 
     def update(self, submission: Submission, **changes: Any) -> Submission:
         """Write a job id, or that it was cancelled."""

@@ -16,7 +16,7 @@ from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
 from benchmark.slurm.submissions import Submissions
-from benchmark.storage.run_folder import RunFolder, check_writable
+from benchmark.storage.run_folder import Claim, ClaimLost, RunFolder, check_writable
 from benchmark.sweep import carry_out, results
 from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
 from benchmark.sweep.plan import Plan, Planned, make, summary
@@ -77,9 +77,16 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     found = find_jobs(submissions, mend=True)
     parts = split(plan, found, options.retries)
     carry_out.verify_data([item.config for item in parts.ready], console)
-    _tell(parts, found, console)
-    if parts.ready:
-        _submit(plan, parts.ready, found, options, workers, console)
+    if not parts.ready:
+        _tell(parts, found, console)
+    else:
+        with submissions.turn() as turn:
+            plan = make(sweep, out)  # anew: another command may have had its turn since
+            found = find_jobs(submissions, mend=True)
+            parts = split(plan, found, options.retries)
+            _tell(parts, found, console)
+            if parts.ready:
+                _submit(plan, parts.ready, found, options, workers, turn, console)
     if parts.ready or parts.queued:
         if not wait:
             _how_to_follow(sweep, console)
@@ -149,7 +156,7 @@ def _cpus(plan: Plan, options: Slurm, workers: int | None) -> int:
     return cpus_per_task(options, plan.sweep.runs[0].runtime, workers)
 
 
-def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, workers: int | None, console: Console) -> None:
+def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, workers: int | None, turn: Claim, console: Console) -> None:
     from benchmark.slurm import sbatch
 
     layout = _layout(plan, ready, found, options, workers)
@@ -161,11 +168,12 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
         (shared / "done").touch()
     for chunk in layout.chunks:
         steps = {run_id: _ready(plan, items[run_id]) for task in chunk for run_id in task}
+        try:
+            turn.beat()
+        except ClaimLost:
+            say(console, "another command took this one for dead and submits the rest; it is left to it", "yellow")
+            return
         entry = submissions.open(plan.sweep.name, chunk, steps)
-        if submissions.rival(entry, {task.entry.path for task in found.tasks}):
-            submissions.drop(entry)
-            say(console, f"{len(steps)} runs are being submitted by another command just now, and left to it")
-            continue
         count = workers_per_task(options, runtime, workers)
         policy = Policy(
             wait=False, retry=False, grace=options.grace, patient=True, give_up_after=plan.sweep.give_up_after, shared=str(shared)

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -253,6 +254,38 @@ def test_two_commands_in_a_race_submit_every_run_once(world):
     assert [racer.wait(60) for racer in racers] == [0, 0, 0]
     submitted = [run for entry in world.submissions[1:] for task in entry["tasks"] for run in task]
     assert sorted(submitted) == sorted(run.name for run in (world.out / "runs").iterdir())
+
+
+def test_a_command_waits_for_its_turn_to_submit_and_takes_that_of_a_dead_one(world):
+    world.sweep()  # prepares the images
+    world.slurm.set("live", "")
+    turn = claim(world.out / "slurm" / "turn", "another command")
+    second = threading.Thread(target=world.sweep)
+    second.start()
+    second.join(1)
+    assert second.is_alive()
+    assert len(world.slurm.scripts()) == 1
+    write_json(turn.run.claims / str(turn.n), {**identity(), "pid_start": "0"})
+    second.join(60)
+    assert len(world.slurm.scripts()) == 2
+
+
+def test_who_lost_its_turn_submits_nothing_more(world, monkeypatch):
+    monkeypatch.setattr("benchmark.slurm.submit.find_jobs", overtaken(world))
+    _, shown = world.sweep()
+    assert "another command took this one for dead" in shown
+    assert world.slurm.scripts() == []
+
+
+def overtaken(world):
+    """``find_jobs`` that lets another command take the turn, as after a pause of this one that was long enough."""
+
+    def find(submissions, mend=False):
+        if (world.out / "slurm" / "turn" / "claims" / "1").exists():
+            write_json(world.out / "slurm" / "turn" / "claims" / "2", identity())
+        return jobs.find_jobs(submissions, mend)
+
+    return find
 
 
 def test_what_is_not_prepared_is_told_before_anything_is_submitted(world):
