@@ -70,8 +70,8 @@ class DataSet:
     splits: ``train``, ``test`` and, where one is published, ``val``; each sorted by key. defects: what a reader of results should know.
     layouts: the copies that are read, in words. keep_aspect: published work resizes the shorter side, not both. trainval: published work
     trains on train and val together. max_bytes: more than this, unpacked, is no such data set. own: the user's own images, which need a
-    path and take the options of :class:`Use`. notes: what its listing came upon, in sentences. missing: files that the release lists and
-    that are not there; the splits are without them.
+    path and take the options of :class:`Use`. notes: what its listing came upon, in sentences. missing: files that the release, or the
+    user's own list, names and that are not there; the splits are without them.
     """
 
     name: ClassVar[str] = ""
@@ -89,6 +89,10 @@ class DataSet:
     missing: tuple[Path, ...] = ()
     classes: tuple[str, ...]
     splits: dict[str, tuple[Item, ...]]
+
+    def listed_at(self, file: Path) -> str:
+        """Where one of the ``missing`` files is listed, to stand behind its name; empty where that helps nobody."""
+        return ""
 
     def content(self, item: Item) -> bytes:
         """The stored bytes of one image: what is hashed and decoded."""
@@ -190,8 +194,8 @@ def data_class(name: str) -> type[DataSet]:
 def open_dataset(use: str | Use, partial: bool = False) -> DataSet:
     """The data set named by ``use``: ``name`` or ``name:PATH``. A bare name may use the place that was remembered for it.
 
-    DataError where a split holds no image, and where files are missing that the release lists: partial takes what is there, as does a
-    place that was remembered so.
+    DataError where a split holds no image, and where files are missing that are listed: partial takes what is there, as does a place of
+    which that was accepted before.
     """
     wanted = Use(use) if isinstance(use, str) else use
     name, _, text = wanted.text.partition(":")
@@ -212,10 +216,12 @@ def open_dataset(use: str | Use, partial: bool = False) -> DataSet:
 
 def _missing(dataset: DataSet, use: Use) -> str:
     total = len(dataset.missing) + sum(map(len, dataset.splits.values()))
-    named = ", ".join(map(str, dataset.missing[:3])) + (", ..." if len(dataset.missing) > 3 else "")
+    named = ", ".join(f"{file}{dataset.listed_at(file)}" for file in dataset.missing[:3]) + (", ..." if len(dataset.missing) > 3 else "")
+    name, _, path = use.text.partition(":")
+    place = f"{name}:{path}" if dataset.own else f"{name} --from PATH"
     return (
         f"'{use}': {len(dataset.missing)} of {total} images are missing: {named}; get them, or take what is there with "
-        f"'smilebench data prepare {dataset.name} --from PATH --partial'"
+        f"'smilebench data prepare {place} --partial'"
     )
 
 
@@ -236,15 +242,28 @@ def cache_root() -> Path:
 
 def remember(name: str, path: Path, partial: bool = False) -> None:
     """Record where data set ``name`` lies, for later uses of the bare name. partial: what is missing there was accepted."""
-    file = cache_root() / "places" / f"{name}.json"
+    _note(cache_root() / "places" / f"{name}.json", path, partial)
+
+
+def accept_missing(name: str, path: Path) -> None:
+    """Record that what is missing of data set ``name`` at ``path`` was accepted, for later uses of ``name:path``."""
+    _note(_accepted(name, path), path, True)
+
+
+def _note(file: Path, path: Path, partial: bool) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.parent / f".{name}.{uuid.uuid4().hex}"
+    temporary = file.parent / f".{file.stem}.{uuid.uuid4().hex}"
     try:
         with open(temporary, "x", encoding="utf-8") as handle:  # of the usual mode: whoever shares the cache may read it
             json.dump({"path": str(path.expanduser().resolve()), "partial": partial}, handle)
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _accepted(name: str, path: Path) -> Path:
+    place = hashlib.sha256(os.fsencode(path.expanduser().resolve())).hexdigest()[:16]
+    return cache_root() / "places" / f"{name}-{place}.json"
 
 
 def recorded_place(name: str) -> Path | None:
@@ -254,6 +273,8 @@ def recorded_place(name: str) -> Path | None:
 
 
 def _partial(name: str, path: Path | None) -> bool:
+    if path is not None and _accepted(name, path).is_file():
+        return True
     place = _place(name)
     return place is not None and place.get("partial") is True and (path is None or path.resolve() == Path(place["path"]))
 

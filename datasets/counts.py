@@ -44,10 +44,14 @@ COUNTS: dict[str, tuple[int, dict[str, Count]]] = {
 
 def differences(dataset: DataSet) -> list[str]:
     """How ``dataset`` differs from a complete copy, in words; empty when it does not, or when nothing is known of it."""
+    found = []
+    if dataset.missing:
+        found.append(f"{len(dataset.missing)} listed files are missing, among them {dataset.missing[0]}")
     if dataset.name not in COUNTS:
-        return []
+        return found
     classes, splits = COUNTS[dataset.name]
-    found = [] if len(dataset.classes) == classes else [f"{len(dataset.classes)} classes instead of {classes}"]
+    if len(dataset.classes) != classes:
+        found.append(f"{len(dataset.classes)} classes instead of {classes}")
     for name in sorted(splits.keys() | dataset.splits.keys()):
         found += _split_differences(dataset, name, splits.get(name, Count(0)))
     return found

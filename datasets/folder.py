@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from datasets.base import DataError, DataSet, Item
@@ -39,25 +39,21 @@ class Folder(DataSet):
         folders = _whole(path) if whole and split is None and not (path / "train").is_dir() else _splits(path, split, test_from)
         self.classes = _class_names(next(iter(folders.values())))
         self._left_out: Counter[str] = Counter()
-        self._absent: list[str] = []
         splits = {name: self._items(name, folder) for name, folder in folders.items()}
         self.splits = with_test(splits, split, test_from, f"image folder '{path}'")
-        self.notes = (*self._absent, *left_out(self._left_out))
+        self.notes = (*absences(self.splits, self.classes), *left_out(self._left_out))
 
     def _items(self, split: str, folder: Path) -> tuple[Item, ...]:
         names = self._matched(folder)
-        items, absent = [], []
+        items = []
         for label, name in enumerate(self.classes):
             place = names.get(composed(name))
             found = [] if place is None else [Item(f"{place}/{key}", label, Path(path)) for key, path in self._images(folder / place)]
             if not found and split == "train":
                 raise DataError(f"{folder / name} holds no image (extensions: {', '.join(EXTENSIONS)})")
-            if not found:
-                absent.append(name)
             items += found
         if not items:
             raise DataError(f"{folder} holds no image of a class of train/ ({', '.join(self.classes[:5])}; {LAYOUT})")
-        self._absent += absence(split, absent, len(self.classes))
         return tuple(sorted(items, key=lambda item: item.key))
 
     def _matched(self, folder: Path) -> dict[str, str]:
@@ -124,12 +120,17 @@ def _found(path: Path) -> str:
     return ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
 
 
-def absence(split: str, classes: list[str], total: int) -> list[str]:
-    """A note on the classes of train that a split lacks."""
-    if not classes:
-        return []
-    named = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-    return [f"{split} has no image of {len(classes)} of the {total} classes ({named}); its mean over classes is over the others"]
+def absences(splits: Mapping[str, Iterable[Item]], classes: Sequence[str]) -> tuple[str, ...]:
+    """A note on every split that lacks a class."""
+    notes = []
+    for split, items in splits.items():
+        present = {item.label for item in items}
+        absent = [name for label, name in enumerate(classes) if label not in present]
+        named = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        if absent:
+            lacks = f"{split} has no image of {len(absent)} of the {len(classes)} classes ({named})"
+            notes.append(f"{lacks}; its mean over classes is over the others")
+    return tuple(notes)
 
 
 def left_out(suffixes: Counter[str]) -> list[str]:

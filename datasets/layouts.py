@@ -11,7 +11,7 @@ from datasets import parquet
 from datasets.archive import ARCHIVES, extract
 from datasets.base import DataError, DataSet, Item, cache_root, recorded_place
 from datasets.division import rank
-from datasets.folder import Folder
+from datasets.folder import Folder, absences
 
 DEPTH = 3
 """Folders below the given one in which official files are looked for: copies are often wrapped once or twice."""
@@ -61,6 +61,7 @@ def read(dataset: DataSet, path: Path | None, official: Reader) -> Listing:
         for reader in (official, functools.partial(_parquet, dataset.max_bytes), _image_folder):
             if found := _try(reader, place, dataset, root):
                 found = _present(found, dataset)
+                dataset.notes = absences(found.splits, found.classes)
                 return _joined(found) if dataset.trainval else found
     there = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else root.name
     raise DataError(
@@ -129,7 +130,8 @@ def _try(reader: Reader, place: Place, dataset: DataSet, root: Path) -> Listing 
     if found is None:
         return None
     for split, items in found.splits.items():
-        if {item.label for item in items} != set(range(len(found.classes))):
+        labels, every = {item.label for item in items}, set(range(len(found.classes)))
+        if not labels <= every or (split == "train" and labels != every):
             raise DataError(
                 f"'{root}': the {split} split of '{dataset.name}' does not have images of each of its {len(found.classes)} classes"
             )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from datasets.base import DataError, DataSet, Item
 from datasets.division import with_test
-from datasets.folder import absence
+from datasets.folder import absences
 
 COLUMNS = ("path", "label", "split")
 DELIMITERS = ",;\t"
@@ -50,26 +50,23 @@ class Listed(DataSet):
             raise DataError(f"{path} lists {len(self.classes)} class in {naming}; at least 2 are needed")
         numbers = {label: number for number, label in enumerate(self.classes)}
         splits: dict[str, list[Item]] = {name: [] for name in found}
-        missing = []
+        self._lines: dict[Path, int] = {}
         here = _Here()
         for row in rows:
             if row.label not in numbers:
                 raise DataError(f"{path}, line {row.line}: no training image has the label '{row.label}'")
             file = path.parent / row.path
-            if file in here:
-                splits[row.split].append(Item(row.path, numbers[row.label], file))
-            else:
-                missing.append(f"'{row.path}' (line {row.line})")
-        if missing:
-            named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise DataError(f"{path}: {len(missing)} of {len(rows)} images are not there: {named}; paths begin at {path.parent.resolve()}")
+            splits[row.split].append(Item(row.path, numbers[row.label], file))
+            if file not in here:
+                self._lines[file] = row.line
+        self.missing = tuple(self._lines)
         listed = {name: tuple(sorted(items, key=lambda item: item.key)) for name, items in splits.items()}
-        self.splits = with_test(listed, split, test_from, str(path))
-        self.notes = tuple(note for name, items in self.splits.items() for note in absence(name, self._absent(items), len(self.classes)))
+        divided = with_test(listed, split, test_from, str(path))  # as if all were there: the others stay where they are
+        self.splits = {name: tuple(item for item in items if item.path not in self._lines) for name, items in divided.items()}
+        self.notes = absences(self.splits, self.classes)
 
-    def _absent(self, items: tuple[Item, ...]) -> list[str]:
-        present = {item.label for item in items}
-        return [name for number, name in enumerate(self.classes) if number not in present]
+    def listed_at(self, file: Path) -> str:
+        return f" (line {self._lines[file]})"
 
 
 class _Row(NamedTuple):

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, TaskID
 from rich.table import Table
 
@@ -13,7 +12,7 @@ from benchmark.errors import UsageError
 from benchmark.terminal import as_text, say
 from datasets import counts
 from datasets.arena import Decode, changed, copies, decodings, verify
-from datasets.base import DataError, DataSet, Use, cache_root, data_class, open_dataset, recorded_place, remember
+from datasets.base import DataError, DataSet, Use, accept_missing, cache_root, data_class, open_dataset, recorded_place, remember
 
 
 def prepare(
@@ -36,13 +35,14 @@ def prepare(
     with console.status(as_text(f"reading {use}")):
         dataset = open_dataset(use, partial)
     wrong = counts.differences(dataset)
-    if dataset.missing:
-        wrong.append(f"{len(dataset.missing)} listed files are missing, among them {dataset.missing[0]}")
     if wrong and not partial:
         raise UsageError(f"'{name}' is not complete: {'; '.join(wrong)} (--partial takes it as it is; its results compare with no others)")
     for line in wrong:
         say(console, f"not complete: {line}", "yellow")
     decode_with_progress(use, Decode(resize, dataset.keep_aspect if keep_aspect is None else keep_aspect), console, partial)
+    kind, _, place = use.text.partition(":")
+    if dataset.missing and place:
+        accept_missing(kind, Path(place))
     if source and not dataset.own:
         remember(name, source, partial)
     summary = f"{name}: {sizes(dataset)} images, {len(dataset.classes)} classes; licence: {dataset.licence}"
@@ -85,7 +85,7 @@ def table(console: Console) -> None:
         except DataError as error:
             offered = any(source.urls for source in data_class(name).sources)
             absent = recorded_place(name) is None
-            out.add_row(name, ("missing, can be fetched" if offered else "missing") if absent else f"damaged: {escape(str(error))}")
+            out.add_row(name, ("missing, can be fetched" if offered else "missing") if absent else f"damaged: {error}")
             continue
         arenas = copies(found, prepared)
         decoded = ", ".join(f"{_side(prepared[arena.path])} ({_megabytes(arena.path)} MB)" for arena in arenas)

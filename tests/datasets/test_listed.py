@@ -86,7 +86,7 @@ def test_val_can_be_test(photos: Path) -> None:
         ),
         (
             "path,label,split\nphotos/0.png,a,train\ngone.png,b,train\nx/y.png,b,test\n",
-            r"2 of 3 .* not there: 'gone\.png' \(line 3\)",
+            r"2 of 3 images are missing: \S+/gone\.png \(line 3\), \S+/x/y\.png \(line 4\); .*prepare csv:\S+ --partial'",
         ),
         ("path,label,split\nphotos/0.png,caf\u00e9,train\nphotos/1.png,cafe\u0301,train\n", "line 3: .*another Unicode form"),
         ("path,label\nphotos/0.png,caf\u00e9\n".encode("latin-1"), "line 2: not UTF-8"),
