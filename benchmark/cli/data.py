@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TaskID
-from rich.table import Table
+from rich.table import Column, Table
 
 import datasets
 from benchmark.errors import UsageError
@@ -75,7 +75,7 @@ def fetch(name: str, console: Console) -> Path:
 def table(console: Console) -> None:
     """Every data set: prepared, present or missing, its size on disk, its images and classes."""
     prepared = decodings()
-    out = Table("data set", "state", "decoded", "images", "classes", "licence")
+    out = Table("data set", Column("state", overflow="fold"), "decoded", "images", "classes", "licence")
     for name in datasets.DATASETS:
         if data_class(name).own:
             out.add_row(f"{name}:PATH", "yours", "", "", "", "yours")
