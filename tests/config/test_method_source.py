@@ -11,6 +11,7 @@ from benchmark.config.method_options import method_info
 from benchmark.config.run_config import RunConfig
 from benchmark.config.sweep_file import SweepFile
 from benchmark.errors import UsageError
+from tests.commands import command
 
 Write = Callable[..., str]
 PLAIN = "from methods.base import Component\n"
@@ -127,11 +128,28 @@ def test_what_the_text_cannot_tell_is_refused(write: Write, text: str, words: st
     assert "my:M" in str(error.value)
 
 
-def test_annotations_are_read_without_being_run(write: Write, tmp_path: Path) -> None:
+REACH = "[c for c in ().__class__.__base__.__subclasses__() if c.__name__ == 'catch_warnings'][0]()._module.__builtins__['open'](MARK, 'w')"
+"""What reaches ``open`` from an expression that is given no builtins."""
+
+
+@pytest.mark.parametrize("expression", ["open(MARK, 'w')", REACH, f"int | {REACH}", f"list[{REACH}]", f"'{REACH}'"])
+@pytest.mark.parametrize("text", ["w: EXPRESSION = 1", "w: int = EXPRESSION"])
+@pytest.mark.parametrize("arguments", [("plan", "{sweep}"), ("describe", "my:M")])
+def test_annotations_and_defaults_are_read_without_being_run(
+    write: Write, expression: str, text: str, arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mark = tmp_path / "ran"
-    write(PLAIN + f"class M(Component):\n    def __init__(self, *, w: open({str(mark)!r}, 'w') = 1): pass\n")
-    with pytest.raises(UsageError):
-        method_info("my:M")
+    expression = expression.replace("'", '"') if expression.startswith(("open", "[", "int", "list")) else expression.replace("'", '"""')
+    write(
+        PLAIN
+        + f"class M(Component):\n    def __init__(self, *, {text.replace('EXPRESSION', expression)}): pass\n".replace(
+            "MARK", repr(str(mark))
+        )
+    )
+    sweep = tmp_path / "x.yaml"
+    sweep.write_text("name: x\ndatasets: [digits]\nseeds: 1\nmethods: [fine_tuning, 'my:M']\n")
+    code, shown = command(capsys, *(part.format(sweep=sweep) for part in arguments))
+    assert (code, shown.startswith("error: "), "my:M" in shown) == (2, True, True), shown
     assert not mark.exists()
 
 

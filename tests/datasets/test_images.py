@@ -143,11 +143,18 @@ def test_a_file_that_unpacks_to_a_huge_image_is_not_unpacked(image_folder, side:
         arena_pixels(image_folder(), bytes(packed))
 
 
-def test_what_needs_another_program_is_not_read(image_folder) -> None:
-    content = encoded(Image.fromarray(COLOURS), "EPS")
-    assert Image.open(io.BytesIO(content)).format == "EPS"
-    with pytest.raises(DataError, match=r"cat/odd\.jpg: .*cannot identify image file; replace"):
-        arena_pixels(image_folder(), content)
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (encoded(Image.fromarray(COLOURS), "EPS"), "EPS"),  # Ghostscript
+        (struct.pack("<IHhhhhHIHHHH", 0x9AC6CDD7, 0, 0, 0, 9, 9, 72, 0, 0, 1, 9, 0x300) + bytes(40), "WMF"),  # the system's metafiles
+    ],
+)
+@pytest.mark.parametrize("name", ["odd.jpg", "odd.png"])
+def test_what_needs_another_program_is_not_read(image_folder, content: bytes, kind: str, name: str) -> None:
+    assert Image.open(io.BytesIO(content)).format == kind
+    with pytest.raises(DataError, match=rf"cat/{name}: .*cannot identify image file; replace"):
+        arena_pixels(image_folder(), content, name)
 
 
 SEEDS = [content for content, _ in READ.values()]

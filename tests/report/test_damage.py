@@ -80,7 +80,7 @@ def test_a_deleted_or_repaired_file_is_noticed(sweep: Path, name: str) -> None:
     assert not report(sweep).redrawn
 
 
-@pytest.mark.parametrize("name", ["report.html", "tables/main.csv", "runs.parquet"])
+@pytest.mark.parametrize("name", ["report.html", "tables/main.csv", "runs.csv", "runs.parquet", "figures/accuracy-toys-0.15.png"])
 def test_a_file_that_a_crash_left_empty_or_zeros_is_written_again(sweep: Path, name: str) -> None:
     report(sweep)
     before = (sweep / name).read_bytes()
@@ -120,15 +120,16 @@ def test_names_become_file_names(name: str) -> None:
     assert file_name("birds/cub") != file_name("birds cub")
 
 
-def test_a_data_set_with_a_slash_has_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["birds/cub", '<b>"x"', "../up"])
+def test_a_data_set_with_a_slash_has_a_report(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "PER_GROUP", (draw_accuracy,))
-    grid = [item.__class__(f"run-{n}", "birds/cub", item.fraction, item.method, item.seed) for n, item in enumerate(GRID)]
+    grid = [item.__class__(f"run-{n}", name, item.fraction, item.method, item.seed) for n, item in enumerate(GRID)]
     fakes.write_sweep(tmp_path, grid)
     info = fakes.info(METHODS)
-    info = info.__class__(**{**info.__dict__, "tuning": (Tuned("birds/cub", 0.15, "smile", (0.5, 0.7), 2),)})
+    info = info.__class__(**{**info.__dict__, "tuning": (Tuned(name, 0.15, "smile", (0.5, 0.7), 2),)})
     build(tmp_path, info, grid)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {f"{kind}-{file_name('birds/cub')}-0.15.{suffix}" for kind in ("accuracy", "budget") for suffix in ("png", "svg")}
+    assert names == {f"{kind}-{file_name(name)}-0.15.{suffix}" for kind in ("accuracy", "budget") for suffix in ("png", "svg")}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count('class="files"') == 2
 

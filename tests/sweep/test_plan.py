@@ -12,14 +12,16 @@ import pytest
 from rich.console import Console
 
 from benchmark.cli import planning
-from benchmark.config import grid
+from benchmark.config import grid, weights
 from benchmark.errors import UsageError
 from benchmark.perf import scale
+from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, claim
 from benchmark.sweep import carry_out, cost, plan, status
 from benchmark.sweep.probe import Precisions, precisions
 from datasets.arena import prepare
 from datasets.base import open_dataset
+from tests.commands import command
 
 SEEDS = 5
 
@@ -339,6 +341,60 @@ def test_a_neighbour_that_is_removed_meanwhile_changes_nothing(tmp_path: Path, m
 
     monkeypatch.setattr("benchmark.sweep.cost.os.listdir", vanishing)
     assert plan.make(sweep(), tmp_path / "new").seconds is None
+
+
+@pytest.mark.parametrize("what", ["record.json", "config.yaml", ""])
+def test_runs_of_a_neighbour_that_are_removed_meanwhile_are_left_out(tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(tmp_path / "old", sweep(name="old"))
+    listdir = os.listdir
+
+    def vanishing(folder: Any) -> list[str]:
+        names = listdir(folder)
+        if Path(folder) == tmp_path / "old" / "runs":
+            gone = tmp_path / "old" / "runs" / names[0] / what
+            gone.unlink() if what else shutil.rmtree(gone)
+        return names
+
+    monkeypatch.setattr("benchmark.sweep.cost.os.listdir", vanishing)
+    assert plan.make(sweep(), tmp_path / "new").estimate.basis.startswith("9 runs of old ")
+
+
+@pytest.mark.parametrize("how", ["one bit", "cut"])
+def test_a_damaged_backbone_is_no_other_backbone(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is finished stays where it is, and nothing is redone on the damaged file."""
+    import timm
+    from safetensors.torch import save_file
+
+    from benchmark.storage.atomic import file_sha256
+    from benchmark.training.backbones import prepare as prepare_backbone
+
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path / "cache"))
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "own.safetensors")
+    file = prepare_backbone("test_resnet.r160_in1k", tmp_path / "own.safetensors").file
+    content = {
+        "name": "small",
+        "datasets": ["digits"],
+        "methods": ["fine_tuning", "smile"],
+        "seeds": SEEDS,
+        "backbone": "test_resnet.r160_in1k",
+    }
+    (tmp_path / "x.yaml").write_text(yamlio.dump({**content, "training": {"image_size": 48}, "runtime": {"device": "cpu"}}))
+    found = grid.load(str(tmp_path / "x.yaml"))
+    file_sha256.cache_clear()
+    finish(tmp_path / "out", found, weights_hash=weights.parse("test_resnet.r160_in1k").sha256)
+    assert plan.make(found, tmp_path / "out").counts == {"done": 10}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    whole = bytearray(file.read_bytes())
+    whole[-5] ^= 1
+    file.write_bytes(whole if how == "one bit" else whole[:-100])
+    for verb in ("plan", "sweep"):
+        file_sha256.cache_clear()
+        code, shown = command(capsys, verb, tmp_path / "x.yaml", "--out", tmp_path / "out")
+        assert (code, f"{file} is damaged or was replaced" in shown) == (2, True), shown
+    file_sha256.cache_clear()
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}.items()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
-"""What a worker process is started with."""
+"""What a worker process is started with, and what is heard of it."""
 
+import io
+import os
+import queue
 from pathlib import Path
 
 import pytest
 
-from benchmark.sweep.worker_process import _environment, _event
+from benchmark.sweep.worker_process import WorkerProcess, _environment, _event
 
 
 def test_workers_share_one_cache_of_compiled_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +22,15 @@ def test_workers_share_one_cache_of_compiled_code(tmp_path: Path, monkeypatch: p
 def test_a_line_that_is_no_event_is_left_out(line: bytes) -> None:
     assert _event(line) is None
     assert _event(b'{"event": "ready"}\n') == {"event": "ready"}
+
+
+@pytest.mark.parametrize("line", [b"hello\n", b"[]\n", b"\xff\xfe\n", b'{"event": 3}\n', b"\x00" * 70_000 + b"\n"])
+def test_what_follows_a_line_that_is_no_event_is_heard_to_the_last_word(line: bytes) -> None:
+    reader, writer = os.pipe()
+    worker = WorkerProcess.__new__(WorkerProcess)
+    worker._stdout = io.FileIO(reader)
+    heard: queue.Queue[object] = queue.Queue()
+    worker.listen(lambda _, event: heard.put(event))
+    with open(writer, "wb") as file:
+        file.write(b'{"event": "ready"}\n' + line + b'{"event": "done"}\n' + line[:-1])
+    assert [heard.get(timeout=10) for _ in range(3)] == [{"event": "ready"}, {"event": "done"}, None]
