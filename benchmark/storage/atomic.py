@@ -99,11 +99,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def remove_litter(folders: Iterable[Path]) -> None:
     """Remove from ``folders`` the temporary files of processes that died while they wrote; those of live ones are younger."""
     for folder in folders:
-        with contextlib.suppress(OSError):
-            for path in [*folder.glob(f"{TEMP}*"), *folder.glob(".probe-*")]:
-                with contextlib.suppress(OSError):
-                    if clock(folder) - path.stat().st_mtime > _LITTER_SECONDS and path.is_file():
-                        path.unlink()
+        try:
+            found = [folder / name for name in os.listdir(folder) if name.startswith((TEMP, ".probe-"))]
+        except OSError:
+            continue
+        for path in found:
+            with contextlib.suppress(OSError):
+                if clock(folder) - path.stat().st_mtime > _LITTER_SECONDS and path.is_file():
+                    path.unlink()
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.storage.atomic import TEMP, Check, check_writable, clock, read_json, replacing, write_json, write_text
+from benchmark.storage.atomic import TEMP, Check, check_writable, clock, read_json, remove_litter, replacing, write_json, write_text
 from benchmark.storage.liveness import identity, known_alive, known_dead, rebooted_since
 
 __all__ = ["TEMP", "Claim", "ClaimFile", "ClaimLost", "RunFolder", "check_writable", "claim", "clock", "read_json", "replacing"]
@@ -203,9 +203,10 @@ class RunFolder:
             return  # another sweep command has just moved it
 
     def tidy(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove what only an unfinished run needs, and what writers that died left behind."""
         shutil.rmtree(self._checkpoint, ignore_errors=True)
         self.progress_path.unlink(missing_ok=True)
+        remove_litter([self.path, self.claims])
 
     def note_death(self, n: int, cause: str) -> None:
         """Say how the owner of claim ``n`` died; for the parent that saw it."""

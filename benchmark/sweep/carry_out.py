@@ -63,6 +63,8 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
     for item in {item.config.canonical: item for item in plan.runs}.values():
         kept_weights.prune(item.folder, item.config)  # a run that is killed behind its record leaves this undone
     if not plan.todo:
+        for item in plan.runs:
+            RunFolder(item.folder).tidy()  # of a run whose process died behind its record
         return 0
     verify_data([item.config for item in plan.todo], console)
     say(console, f"{sweep.name}: {summary(plan)}")

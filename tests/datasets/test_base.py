@@ -1,16 +1,20 @@
 """Naming, listing and reading data sets."""
 
+import json
 import os
 import pickle
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.base import DataError, cache_root, open_dataset, recorded_place, remember
+from datasets.base import DataError, accept_missing, cache_root, open_dataset, recorded_place, remember
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
@@ -146,6 +150,20 @@ def test_a_remembered_place_is_as_readable_as_the_umask_lets_files_be(umask: int
     finally:
         os.umask(before)
     assert (cache / "places" / "cifar10.json").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("call", [lambda path: remember("digits", path), lambda path: accept_missing("csv", path)])
+def test_a_place_that_many_remember_at_once_is_whole(call: Callable[[Path], None], tmp_path: Path, cache: Path) -> None:
+    together = threading.Barrier(8)
+
+    def again(_: int) -> None:
+        together.wait()
+        call(tmp_path / "here")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(again, range(8))) == [None] * 8
+    (file,) = (cache / "places").iterdir()
+    assert json.loads(file.read_text())["path"] == str(tmp_path / "here")
 
 
 def test_places_are_remembered(tmp_path: Path, cache: Path) -> None:

@@ -1,6 +1,7 @@
 """What a sweep does about its images before anything trains: own images, published lists, damaged copies."""
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.sweep import carry_out, plan
 from datasets.arena import find
-from datasets.base import DataError, open_dataset
+from datasets.base import DataError, Item, open_dataset
 
 
 def sweep(datasets: list[Any], **changes: Any) -> grid.Sweep:
@@ -52,6 +53,35 @@ def test_rows_of_own_images_take_their_split(classes: Path, images: Path, tmp_pa
             open_dataset(sweep([row(images, test_from="val")]).runs[0].data.source)
     finally:
         (images / "val").unlink()
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_rows_of_own_images_take_another_split_for_test(images: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine").mkdir()
+    for split, source in (("train", "train"), (name, "test")):
+        (tmp_path / "mine" / split).symlink_to(images / source, target_is_directory=True)
+    refused = plan.make(sweep([row(tmp_path / "mine")]), tmp_path / "out")
+    assert f"test_from: {name}}} takes {name}/ for test" in refused.missing[0]
+    found = sweep([row(tmp_path / "mine", test_from=name)])
+    carry_out.prepare_data(found.runs, Console(file=io.StringIO()))
+    assert plan.make(found, tmp_path / "out").missing == ()
+    data = found.runs[0].data
+    other = open_dataset(f"folder:{images}")
+    assert open_dataset(data.source).splits["test"] == tuple(
+        Item(item.key, item.label, tmp_path / "mine" / name / item.key) for item in other.splits["test"]
+    )
+    assert find(open_dataset(data.source), data.decode).split("test").keys == tuple(item.key for item in other.splits["test"])
+
+
+def test_a_test_split_that_lacks_a_class_is_planned_and_said(images: Path, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking"
+    shutil.copytree(images, lacking)
+    shutil.rmtree(sorted((lacking / "test").iterdir())[1])
+    found = sweep([row(lacking)])
+    shown = io.StringIO()
+    carry_out.prepare_data(found.runs, Console(file=shown, width=500))
+    assert "test has no image of 1 of the 3 classes (class1); its mean over classes is over the others" in shown.getvalue()
+    assert plan.make(found, tmp_path / "out").missing == ()
 
 
 def test_the_split_is_part_of_a_runs_identity_and_its_absence_changes_none(classes: Path) -> None:

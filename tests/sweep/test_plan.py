@@ -297,6 +297,24 @@ def test_what_is_no_run_folder_is_not_counted(tmp_path: Path) -> None:
     assert plan.make(found, tmp_path).leftover == 0
 
 
+def test_what_writers_that_died_left_behind_is_removed_by_the_next_command(images: Path, tmp_path: Path) -> None:
+    found = sweep(datasets=[{"name": "tiny", "use": f"folder:{images}"}])
+    data = found.runs[0].data
+    finish(tmp_path, found, data_hash=prepare(open_dataset(data.source), data.decode).data_hash)
+    first = f"runs/{found.runs[0].run_id}"
+    folders = ("", "runs", "tables", "figures", "stale", first, f"{first}/claims")
+    for folder in folders:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name in (".tmp-old", ".probe-old", ".tmp-new", ".DS_Store"):
+            (tmp_path / folder / name).write_text("half")
+        for name in (".tmp-old", ".probe-old", ".DS_Store"):
+            os.utime(tmp_path / folder / name, (0, 0))
+    assert carry_out.complete(found, tmp_path, 1, Console(file=io.StringIO())) == 0
+    for folder in folders:
+        assert sorted(path.name for path in (tmp_path / folder).glob(".*")) == [".DS_Store", ".tmp-new"]
+    assert plan.make(found, tmp_path).counts == {"done": 10}
+
+
 def test_numbers_of_what_is_set_aside_are_never_used_twice(tmp_path: Path) -> None:
     for n in range(3):
         (tmp_path / "runs" / "r").mkdir(parents=True)

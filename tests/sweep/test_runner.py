@@ -81,6 +81,18 @@ def test_a_failed_run_is_tried_again_by_the_next_command(tmp_path):
     assert read_json(run(tmp_path, "a").path / "failures" / "1.json")["kind"] == "nan"
 
 
+def test_temporary_files_in_a_finished_run_are_removed_by_the_next_command(tmp_path):
+    runs = make(tmp_path, {"a": {}})
+    sweep(tmp_path, runs, workers=1)
+    for folder in (run(tmp_path, "a").path, run(tmp_path, "a").claims):
+        for name in (".tmp-old", ".tmp-new"):
+            (folder / name).write_text("{")
+        os.utime(folder / ".tmp-old", (0, 0))
+    sweep(tmp_path, runs, workers=1)
+    assert sorted(path.parent.name for path in (tmp_path / "runs").rglob(".tmp-*")) == ["a", "claims"]
+    assert {path.name for path in (tmp_path / "runs").rglob(".tmp-*")} == {".tmp-new"}
+
+
 @pytest.mark.parametrize("fits_alone", [True, False])
 def test_out_of_memory_is_tried_once_more_alone(tmp_path, fits_alone):
     runs = make(tmp_path, {"big": {"error": "memory", "fits_alone": fits_alone}, **{f"r{n}": {"seconds": 0.01} for n in range(4)}})

@@ -19,6 +19,7 @@ from benchmark.storage.atomic import file_sha256
 from benchmark.training.backbones import load_source, prepare, verify
 from benchmark.training.run import preflight
 from methods.testing import CROPS, advance, trained
+from tests.commands import command
 from tests.runs import config
 
 TAG = "test_resnet.r160_in1k"
@@ -70,6 +71,18 @@ def test_a_changed_backbone_is_refused_by_name_before_it_is_used(how: str, prepa
     for use in (load_source, verify, lambda name: weights.parse(name).sha256):
         with pytest.raises(UsageError, match=rf"{TAG}\.safetensors is damaged or was replaced.*smilebench backbones prepare {TAG}"):
             use(TAG)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"sha256": "9', '{"sha256": 3}', '{"source": "x"}', "\0" * 40])
+def test_a_damaged_record_of_a_backbone_is_named_and_nothing_is_used_unchecked(
+    content: str, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared.with_suffix(".json").write_text(content)
+    for use in (load_source, verify, lambda name: weights.parse(name).sha256):
+        with pytest.raises(UsageError, match=rf"{TAG}\.json is damaged.*smilebench backbones prepare {TAG}"):
+            use(TAG)
+    code, shown = command(capsys, "list", "backbones")
+    assert (code, f"{TAG} │ damaged" in shown) == (0, True)
 
 
 def test_the_embedded_backbone_is_held_to_the_hash_in_its_name(tmp_path: Path) -> None:

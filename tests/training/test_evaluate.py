@@ -35,6 +35,12 @@ def test_calibration_error_by_hand() -> None:
     assert evaluation([0.0, 1 / 15], [False, True]).calibration_error == pytest.approx(abs(0.5 - 1 / 30))
 
 
+@pytest.mark.parametrize(("label", "top1", "mean"), [([0, 0, 2], [0, 1, 2], 0.75), ([3, 3, 3, 1], [3, 3, 0, 0], 1 / 3)])
+def test_the_mean_over_classes_is_over_those_that_are_there(label: list[int], top1: list[int], mean: float) -> None:
+    p = np.ones(len(label), np.float32)
+    assert Predictions(np.arange(len(label)), np.array(label), np.array(top1), p, p, 0.0).mean_class_accuracy == pytest.approx(mean)
+
+
 @pytest.mark.parametrize("phase", ["evaluate train 4/36", "evaluate test 8/18", "linearity train 4/8", "linearity test 4/8"])
 def test_a_run_asked_to_stop_while_it_is_measured_stops_there_and_goes_on(phase: str, images: Path, backbone: str, tmp_path: Path) -> None:
     run = config(images, backbone, linearity={"pairs": 8}, evaluation={"batch_size": 4})
