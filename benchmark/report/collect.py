@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from benchmark.report.made_with import data_section, hashes, image_settings
 from benchmark.report.text import one_line
+from benchmark.terminal import clean
 
 AbsentState = Literal["missing", "failed", "unreadable", "stale"]
 
@@ -422,7 +423,7 @@ def _is_number(value: Any) -> bool:
 
 def _failure_reason(content: bytes) -> str:
     try:
-        return " ".join(str(json.loads(content)["reason"]).split())
+        return clean(" ".join(str(json.loads(content)["reason"]).split()))
     except (ValueError, KeyError, TypeError):
         return "failure.json could not be read"
 
