@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
         ('raise ValueError("w must not be positive")', "ValueError: w must not be positive"),
         ("self.x = None < w", "TypeError: '<' not supported"),
         ("raise SystemExit(7)", "SystemExit: 7"),
+        ("raise ValueError('no such files: [/data/a, /data/b]')", "ValueError: no such files: [/data/a, /data/b]"),
+        ("raise ValueError('photo [final].jpg \\x1b[2J')", "ValueError: photo [final].jpg \\x1b[2J"),
     ],
 )
 def test_a_constructor_that_raises_fails_its_runs_alone(line: str, reason: str, images: Path, backbone: str, tmp_path: Path) -> None:
@@ -39,3 +41,4 @@ def test_a_constructor_that_raises_fails_its_runs_alone(line: str, reason: str, 
     assert sorted(sweep.states()) == ["done", "failed"]
     assert "workers die" not in sweep.shown
     assert reason in sweep.shown
+    assert "report.html" in sweep.shown
