@@ -117,7 +117,9 @@ MULTIPLIED = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000 + "a", MULTIPLIED, "!!int abc", "&a [*a]", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000 + "a", "? " * 100_000, MULTIPLIED, "!!int abc", "&a [*a]", "9" * 5000]
+)
 def test_shapes_that_would_end_the_process_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="here: not valid YAML"):
         yamlio.parse(text, "here")

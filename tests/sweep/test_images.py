@@ -114,16 +114,24 @@ def test_a_published_list_that_does_not_fit_stops_the_plan(images: Path, tmp_pat
         plan.make(found, tmp_path / "out")
 
 
+@pytest.mark.parametrize("how", ["zeros", "one bit"])
 @pytest.mark.parametrize("name", ["train.bin", "test.bin"])
-def test_a_decoded_copy_that_became_zeros_stops_the_sweep(images: Path, tmp_path: Path, name: str) -> None:
-    found = sweep([row(images)], data={"resize": 33 if name == "train.bin" else 34})
+def test_a_decoded_copy_that_became_another_stops_the_sweep(
+    images: Path, tmp_path: Path, name: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path / "cache"))
+    found = sweep([row(images)])
     console = Console(file=io.StringIO())
     carry_out.prepare_data(found.runs, console)
     data = found.runs[0].data
     file = find(open_dataset(data.source), data.decode).path / name
     carry_out.verify_data(found.runs, console)
-    size = file.stat().st_size
-    file.write_bytes(bytes(size))
+    content = bytearray(file.read_bytes())
+    if how == "zeros":
+        content = bytearray(len(content))
+    else:
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content)
     with pytest.raises(DataError, match=rf"{name}: its checksum differs"):
         carry_out.complete(found, tmp_path / "out", 1, console)
     assert not (tmp_path / "out" / "runs").exists()
