@@ -64,6 +64,8 @@ def test_a_bad_user_file_is_named_with_its_key(home):
         "time: [1]": [str(home), "time"],
         "- 1": [str(home), "mapping"],
         "a: {": [str(home), "not valid YAML"],
+        'partition: "a\\nrm -rf x"': [str(home), "partition"],
+        'sbatch: {comment: "a\\nrm -rf x"}': [str(home), "sbatch", "line break"],
     }.items():
         home.write_text(text)
         with pytest.raises(UsageError) as error:

@@ -24,7 +24,7 @@ from benchmark.storage.liveness import identity
 from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
 from benchmark.sweep import plan
 from datasets.arena import prepare
-from datasets.base import open_dataset
+from datasets.base import DataError, open_dataset
 from tests.commands import command
 from tests.slurm.fake_slurm import FakeSlurm
 
@@ -291,6 +291,22 @@ def overtaken(world):
 def test_what_is_not_prepared_is_told_before_anything_is_submitted(world):
     with pytest.raises(UsageError, match=r"backbone resnet18.a1_in1k is not prepared; run: smilebench backbones prepare"):
         world.sweep("backbone=resnet18.a1_in1k")
+    assert not world.slurm.asked("sbatch")
+
+
+@pytest.mark.parametrize("how", ["zeros", "one bit"])
+def test_decoded_images_that_became_others_are_told_before_anything_is_submitted(world, how, tmp_path, monkeypatch):
+    monkeypatch.setenv("SMILEBENCH_CACHE", str(tmp_path / "cache"))
+    data = grid.load(str(world.file)).runs[0].data
+    file = prepare(open_dataset(data.source), data.decode).path / "train.bin"
+    content = bytearray(file.read_bytes())
+    if how == "zeros":
+        content = bytearray(len(content))
+    else:
+        content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.bin: its checksum differs"):
+        world.sweep()
     assert not world.slurm.asked("sbatch")
 
 
