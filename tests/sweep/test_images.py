@@ -12,7 +12,7 @@ from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.sweep import carry_out, plan
 from datasets.arena import find
-from datasets.base import DataError, Item, open_dataset
+from datasets.base import DataError, Item, accept_missing, open_dataset
 
 
 def sweep(datasets: list[Any], **changes: Any) -> grid.Sweep:
@@ -71,6 +71,21 @@ def test_rows_of_own_images_take_another_split_for_test(images: Path, tmp_path: 
         Item(item.key, item.label, tmp_path / "mine" / name / item.key) for item in other.splits["test"]
     )
     assert find(open_dataset(data.source), data.decode).split("test").keys == tuple(item.key for item in other.splits["test"])
+
+
+def test_a_list_of_which_part_is_missing_is_planned_where_that_was_accepted(images: Path, tmp_path: Path) -> None:
+    shutil.copytree(images, tmp_path / "mine")
+    files = sorted((tmp_path / "mine").rglob("*.png"))
+    rows = [f"{file},{file.parent.name},{file.parent.parent.name}" for file in files]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    found = sweep([{"name": "mine", "use": f"csv:{tmp_path / 'list.csv'}"}])
+    assert (made := plan.make(found, tmp_path / "out")).missing == made.incomplete == ()
+    files[0].unlink()
+    assert f"1 of {len(files)} images are missing: {files[0]} (line 2)" in plan.make(found, tmp_path / "out").missing[0]
+    accept_missing("csv", tmp_path / "list.csv")
+    made = plan.make(found, tmp_path / "out")
+    assert made.missing == ()
+    assert made.incomplete == (f"csv:{tmp_path / 'list.csv'}: 1 listed files are missing, among them {files[0]}",)
 
 
 def test_a_test_split_that_lacks_a_class_is_planned_and_said(images: Path, tmp_path: Path) -> None:
