@@ -80,7 +80,7 @@ def test_a_deleted_or_repaired_file_is_noticed(sweep: Path, name: str) -> None:
     assert not report(sweep).redrawn
 
 
-@pytest.mark.parametrize("name", ["report.html", "tables/main.csv", "runs.csv", "runs.parquet", "figures/accuracy-toys-0.15.png"])
+@pytest.mark.parametrize("name", ["report.html", "tables/main.csv", "runs.parquet"])
 def test_a_file_that_a_crash_left_empty_or_zeros_is_written_again(sweep: Path, name: str) -> None:
     report(sweep)
     before = (sweep / name).read_bytes()
@@ -89,6 +89,16 @@ def test_a_file_that_a_crash_left_empty_or_zeros_is_written_again(sweep: Path, n
         assert report(sweep).redrawn
         assert (sweep / name).read_bytes() == before
     assert not report(sweep).redrawn
+
+
+def test_files_that_a_crash_left_empty_or_zeros_are_written_again_together(sweep: Path) -> None:
+    report(sweep)
+    names = ("runs.csv", "tables/main.md", "figures/accuracy-toys-0.15.png", "figures/accuracy-toys-0.15.svg")
+    before = {name: (sweep / name).read_bytes() for name in names}
+    for n, name in enumerate(names):
+        (sweep / name).write_bytes(bytes(len(before[name])) if n % 2 else b"")
+    assert report(sweep).redrawn
+    assert {name: (sweep / name).read_bytes() for name in names} == before
 
 
 @pytest.mark.parametrize("state", ["[]", '{"key": 1}', "{"])
