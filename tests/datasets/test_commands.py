@@ -11,6 +11,7 @@ from datasets import counts, fetch
 from datasets.arena import decodings
 from datasets.base import DataError, DataSet, open_dataset
 from tests.datasets import releases
+from tests.datasets.test_parquet import write
 
 
 def run(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
@@ -201,6 +202,33 @@ def test_a_sheet_that_cannot_be_written_is_an_error_of_usage(data, image_folder,
 @pytest.mark.parametrize("command", ["prepare", "show"])
 def test_help_says_the_defaults(data, command: str) -> None:
     assert "(default: " in data(command, "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [([0, 1, None, 1], None), ([0, 1, None, 1], ["cat", "dog"]), (["cat", "dog", None], None), (["cat", "", "dog"], None)],
+)
+def test_a_parquet_copy_with_an_empty_label_becomes_no_class(data, tmp_path: Path, cache: Path, labels: list, names: list | None) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / "hub", labels, names).rename(tmp_path / "hub" / f"{split}-00000-of-00001.parquet")
+    code, shown = data("prepare", "food101", "--from", tmp_path / "hub", "--partial", "--resize", 16)
+    assert code == 2
+    assert "00000-of-00001.parquet, row" in shown
+    assert shown.endswith("the label is empty")
+    assert not decodings()
+    assert not [path for path in cache.rglob("*") if path.name in ("None", "nan", "")]
+
+
+@pytest.mark.parametrize(("left", "said"), [((".gif", 20), "(.gif 20, .avif 1, .jfif 1;"), ((".heic", 3), "(.heic 3, .avif 1, .jfif 1;")])
+def test_files_that_are_left_out_are_counted_on_the_terminal(data, image_folder, left: tuple[str, int], said: str) -> None:
+    root = image_folder()
+    suffixes = [left[0]] * left[1] + [".jfif", ".avif"]
+    for n, suffix in enumerate(suffixes):
+        (root / "train" / "cat" / f"left{n}{suffix}").write_bytes(b"")
+    code, shown = data("prepare", f"folder:{root}", "--resize", 16)
+    assert code == 0
+    assert "8 train, 8 test images" in shown
+    assert f"{len(suffixes)} files are no images that are read {said}" in shown
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
