@@ -231,6 +231,22 @@ def test_files_that_are_left_out_are_counted_on_the_terminal(data, image_folder,
     assert f"{len(suffixes)} files are no images that are read {said}" in shown
 
 
+@pytest.mark.parametrize("top", [4095, 1023])
+def test_what_decoding_finds_is_said_on_the_terminal(data, image_folder, top: int) -> None:
+    root = image_folder()
+    for split, n in (("train", 1), ("train", 2), ("test", 3)):
+        scan = np.linspace(0, top, 400).astype(np.uint16).reshape(20, 20) // n
+        scan[0, 0] = top
+        Image.fromarray(scan).save(root / split / "dog" / f"scan{n}.png")
+    (root / "test" / "cat" / "again.jpg").write_bytes((root / "train" / "cat" / "1.jpg").read_bytes())
+    (root / "train" / "dog" / "too.jpg").write_bytes((root / "train" / "cat" / "2.jpg").read_bytes())
+    code, shown = data("prepare", f"folder:{root}", "--resize", 16)
+    assert code == 0
+    assert f"3 of 3 images of 16-bit grey hold no value above {top} " in shown
+    assert "1 images of test are in train too, among them test/cat/again.jpg (train/cat/1.jpg)" in shown
+    assert "1 images are in two classes, among them train/cat/2.jpg and train/dog/too.jpg" in shown
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_split_without_images_is_refused_even_where_part_is_enough(data, tmp_path: Path, split: str) -> None:
     releases.flowers102(tmp_path / "flowers")
