@@ -7,8 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Folders of many slow tests that share nothing and time nothing; the others start processes of their own, one test after the other.
-MANY := tests/contract tests/methods tests/cuda tests/training tests/config
+# Folders whose slow tests share nothing and time nothing, side by side; in the others they run one after the other.
+MANY := tests/contract tests/methods tests/cuda tests/training tests/config tests/datasets tests/deploy tests/docs tests/exchange
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench test test-slow figures ablation lint docs perf

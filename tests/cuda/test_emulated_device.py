@@ -194,7 +194,7 @@ def test_the_device_counts_kernels_and_reads_and_ends_with_its_block() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "most"), [("bss", 60), ("reg_sl_penalty", 60), ("stoch_norm", 330), ("bi_tuning", 410)])
+@pytest.mark.parametrize(("name", "most"), [("bss", 60), ("reg_sl_penalty", 60), ("stoch_norm", 330), ("bi_tuning", 320)])
 def test_kernels_per_step_beyond_fine_tunings(name: str, most: int, images: Path) -> None:
     counts = {}
     for method in ("fine_tuning", name):

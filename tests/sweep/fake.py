@@ -9,8 +9,10 @@ import errno
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from benchmark.errors import UsageError
@@ -39,6 +41,17 @@ DEFAULTS = {
     "show": [],
 }
 
+
+def broken(error: Exception) -> Exception:
+    """``error``, with a torch whose device answers every later call with an error, as after a device-side assert."""
+
+    def refuse() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True, empty_cache=refuse))
+    return error
+
+
 ERRORS = {
     "nan": lambda: Diverged("loss is not finite at step 2"),
     "memory": lambda: MemoryError("no room"),
@@ -47,7 +60,8 @@ ERRORS = {
     "bug": lambda: KeyError("x"),
     "exit": lambda: SystemExit(3),
     "crash": lambda: KeyError("a defect"),
-    "cuda": lambda: RuntimeError("CUDA error: device-side assert triggered"),
+    "cuda": lambda: broken(RuntimeError("CUDA error: device-side assert triggered")),
+    "unsaid": lambda: broken(KeyError("x")),
 }
 
 

@@ -180,6 +180,14 @@ def test_a_broken_device_keeps_its_reason_and_the_next_runs_get_a_fresh_process(
     assert not list((tmp_path / "runs").glob("*/claims/*.death"))
 
 
+def test_a_device_that_breaks_behind_another_error_costs_that_run_alone(tmp_path):
+    runs = make(tmp_path, {"a": {"error": "unsaid"}, "b": {}})
+    outcome, _ = sweep(tmp_path, runs, workers=1)
+    assert (outcome.done, outcome.failed) == (("b",), {"a": "KeyError: 'x'"})
+    pids = [read_json(run(tmp_path, run_id).claims / "1")["pid"] for run_id in runs]
+    assert pids[0] != pids[1]
+
+
 @pytest.mark.parametrize(("pause", "where"), [("setup", ""), ("checkpoint", "at step 4 (train)"), ("evaluate", "at step 10 (train)")])
 def test_a_run_that_hangs_fails_and_the_others_are_done(pause, where, tmp_path, monkeypatch):
     monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "0.5")
