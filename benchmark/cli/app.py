@@ -59,7 +59,11 @@ def plan(
     assignments: Assignments = None,
     out: Out = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Train a few steps of the methods not measured yet; on a CPU, time bf16 too.")
+        bool,
+        typer.Option(
+            "--probe",
+            help="Train a few steps of the methods not measured yet: their cost, the size of their loss terms; on a CPU, bf16 too.",
+        ),
     ] = False,
 ) -> None:
     """Say what a sweep would do; change nothing."""

@@ -16,15 +16,20 @@ from benchmark.terminal import say
 def plan(sweep: Sweep, out: Path, probe: bool, console: Console) -> None:
     """Print what a sweep would do; probe: measure its cost first, and on a CPU what bf16 gives."""
     made = make(sweep, out)
-    found = None
-    if probe:
-        from benchmark.sweep.probe import measured, precisions
+    if not probe:
+        show_plan(made, console)
+        return
+    from benchmark.sweep.probe import measured, precisions
 
-        made = measured(made, console)
-        found = precisions(made, console)
-    show_plan(made, console)
-    if found is not None:
-        say(console, found.words(), "yellow" if found.loses else "")
+    found = measured(made, console)
+    speeds = precisions(found.plan, console)
+    show_plan(found.plan, console)
+    for line in found.terms:
+        say(console, line)
+    for line in found.warnings:
+        say(console, line, "yellow")
+    if speeds is not None:
+        say(console, speeds.words(), "yellow" if speeds.loses else "")
 
 
 def show_plan(plan: Plan, console: Console) -> None:

@@ -229,16 +229,29 @@ def _marked(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def term_ratios(cell: Cell) -> dict[str, float]:
-    """Per loss term beside the cross-entropy: mean of its size over mean cross-entropy, over all log points of all runs that have both."""
+    """:func:`ratios_of` all log points of all runs."""
+    return ratios_of(row for run in cell.runs for row in run.curves())
+
+
+def ratios_of(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Per loss term beside the cross-entropy: mean of its size over mean cross-entropy, over the log points that have both."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for run in cell.runs:
-        for row in run.curves():
-            for key in row.keys() - {"loss/cross_entropy", "loss/total"}:
-                if key.startswith("loss/") and "loss/cross_entropy" in row:
-                    found = sums[key.removeprefix("loss/")]
-                    found[0] += abs(row[key])
-                    found[1] += row["loss/cross_entropy"]
+    for row in rows:
+        for key in row.keys() - {"loss/cross_entropy", "loss/total"}:
+            if key.startswith("loss/") and "loss/cross_entropy" in row:
+                found = sums[key.removeprefix("loss/")]
+                found[0] += abs(row[key])
+                found[1] += row["loss/cross_entropy"]
     return {term: size / cross for term, (size, cross) in sorted(sums.items()) if cross > 0}
+
+
+def large_terms(method: str, ratios: Mapping[str, float], over: str) -> list[str]:
+    """A warning for each loss term above :data:`LARGE_TERM`; over: what the means are over."""
+    return [
+        f"{method}: the loss term {term} is {ratio:.0f} times the cross-entropy ({over}): it rules the training, check its weight"
+        for term, ratio in ratios.items()
+        if ratio > LARGE_TERM
+    ]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from benchmark.report.cells import (
-    LARGE_TERM,
     MIN_PAIRS_TO_MARK,
     Cell,
     Group,
     Hours,
     hours_of,
+    large_terms,
     term_ratios,
 )
 from benchmark.report.collect import ALSO_TEST
@@ -166,12 +166,7 @@ def notes(group: Group) -> list[str]:
     for cell in group.cells:
         lines += [f"{cell.method}, seed {a.expected.seed}: {a.state} ({a.reason})" for a in cell.absent]
         lines += [f"{cell.method}, seed {run.seed}: runs/{run.expected.run_id}/{line}" for run in cell.runs for line in run.damage()]
-        lines += [
-            f"{cell.method}: the loss term {term} is {ratio:.0f} times the cross-entropy (means over the run): "
-            "it rules the training, check its weight"
-            for term, ratio in term_ratios(cell).items()
-            if ratio > LARGE_TERM
-        ]
+        lines += large_terms(cell.method, term_ratios(cell), "means over the run")
         if cell.n == 1:
             lines.append(f"{cell.method}: one seed, so no interval can be given")
         if cell.refused and cell.n and cell.method != group.baseline:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
+from benchmark.report.cells import large_terms, ratios_of
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, read_json
 from benchmark.sweep import cost
@@ -22,8 +23,35 @@ from benchmark.sweep.runner import run_local
 STEPS = 10
 _TEST_IMAGES = 64
 """Evaluated where only steps are timed."""
+_OVER = f"means over {STEPS} steps"
 _ALIKE = 1.05
 """Steps whose times differ by a smaller factor count as equally fast."""
+
+
+class Short(NamedTuple):
+    """A run of a few steps. sample: what it cost. terms: each loss term's mean size over that of the cross-entropy."""
+
+    sample: Sample
+    method: str
+    terms: Mapping[str, float]
+
+
+class Probed(NamedTuple):
+    """plan: with its cost. runs: those that were carried out for it."""
+
+    plan: Plan
+    runs: Sequence[Short] = ()
+
+    @property
+    def terms(self) -> list[str]:
+        """How large each loss term is beside the cross-entropy, a line for each method that has one."""
+        shown = [(run.method, ", ".join(f"{term} {ratio:.2g}" for term, ratio in run.terms.items())) for run in self.runs if run.terms]
+        return [f"loss terms of {method}, over the cross-entropy ({_OVER}): {text}" for method, text in shown]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of terms that rule the training."""
+        return [line for run in self.runs for line in large_terms(run.method, run.terms, _OVER)]
 
 
 class Precisions(NamedTuple):
@@ -50,7 +78,7 @@ class Precisions(NamedTuple):
         return f"precision: {times}: there is no difference"
 
 
-def measured(plan: Plan, console: Console) -> Plan:
+def measured(plan: Plan, console: Console) -> Probed:
     """``plan`` with its cost by its finished runs and, for each method without one, by a short run in a temporary folder.
 
     That run is the largest of its method, cut to :data:`STEPS` steps, with all of its set-up, evaluation and linearity, in a worker of
@@ -63,11 +91,11 @@ def measured(plan: Plan, console: Console) -> Plan:
     largest = {cost.uses(run.config): run.config for run in sorted(plan.todo, key=lambda run: run.work)}
     chosen = [config for method, config in largest.items() if method not in known]
     if not chosen:
-        return plan
+        return Probed(plan)
     with tempfile.TemporaryDirectory() as folder:
-        samples = _carry_out(chosen, Path(folder), console)
-        basis = f"a probe of {STEPS} steps of {len(samples)} methods" + (f" and {plan.estimate.basis}" if own else "")
-        return with_estimate(plan, cost.by([*own, *samples], basis, own=bool(own)))
+        runs = _carry_out(chosen, Path(folder), console)
+        basis = f"a probe of {STEPS} steps of {len(runs)} methods" + (f" and {plan.estimate.basis}" if own else "")
+        return Probed(with_estimate(plan, cost.by([*own, *(run.sample for run in runs)], basis, own=bool(own))), runs)
 
 
 def precisions(plan: Plan, console: Console) -> Precisions | None:
@@ -89,10 +117,10 @@ def precisions(plan: Plan, console: Console) -> Precisions | None:
         found = _carry_out(both, Path(folder), console)
     if len(found) < len(both):
         return None
-    return Precisions(config.method, found[0].step, found[1].step, any(each.precision == "bf16" for each in runs))
+    return Precisions(config.method, found[0].sample.step, found[1].sample.step, any(each.precision == "bf16" for each in runs))
 
 
-def _carry_out(configs: Sequence[RunConfig], folder: Path, console: Console) -> list[Sample]:
+def _carry_out(configs: Sequence[RunConfig], folder: Path, console: Console) -> list[Short]:
     short = {each.run_id: each for each in map(_short, configs)}
     for run_id, config in short.items():
         RunFolder(folder / "runs" / run_id).create(yamlio.dump(config.model_dump(mode="json")))
@@ -100,7 +128,7 @@ def _carry_out(configs: Sequence[RunConfig], folder: Path, console: Console) -> 
     outcome = run_local(Order(str(folder), tuple(short), runtime.device, 1, runtime.threads), open_view(console))
     if outcome.message:
         raise UsageError(f"the probe was not carried out: {outcome.message}")
-    return [each for run_id in outcome.done if (each := _sample(short[run_id], RunFolder(folder / "runs" / run_id))) is not None]
+    return [each for run_id in outcome.done if (each := _read(short[run_id], RunFolder(folder / "runs" / run_id))) is not None]
 
 
 def _short(config: RunConfig) -> RunConfig:
@@ -109,13 +137,15 @@ def _short(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"training": training})
 
 
-def _sample(config: RunConfig, run: RunFolder) -> Sample | None:
+def _read(config: RunConfig, run: RunFolder) -> Short | None:
     """As of any finished run, but with the time of a step by the second half of the steps."""
     record = read_json(run.record_path) or {}
     found = cost.sample(config, record, run.path)
+    if found is None:
+        return None
     rows = [json.loads(line) for line in (run.path / "curves.jsonl").read_text(encoding="utf-8").splitlines()]
-    if found is None or len(rows) < 2:
-        return found
-    steps, elapsed = zip(*((row["step"], row["step"] * record["batch_size"] / row["images_per_second"]) for row in rows), strict=True)
-    step = (elapsed[-1] - elapsed[0]) / (steps[-1] - steps[0])
-    return found._replace(step=step, fixed=record["wall_seconds"] - record["steps"] * step)
+    if len(rows) > 1:
+        steps, elapsed = zip(*((row["step"], row["step"] * record["batch_size"] / row["images_per_second"]) for row in rows), strict=True)
+        step = (elapsed[-1] - elapsed[0]) / (steps[-1] - steps[0])
+        found = found._replace(step=step, fixed=record["wall_seconds"] - record["steps"] * step)
+    return Short(found, config.method, ratios_of(rows))

@@ -1,6 +1,7 @@
 """``list methods`` and ``describe``: everything a sweep may name, with what is declared of it."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -29,6 +30,18 @@ def test_describe_prints_equation_and_every_option(name: str) -> None:
         assert all(str(value) in text for value in preset.values())
         assert all(term in text for term in info.declarations["terms"])
         assert "Deviations from the authors' code" in text
+
+
+@pytest.mark.parametrize("base", ["smile", "mixup"])
+def test_describe_says_of_a_class_what_its_base_declares(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = f"derived_from_{base}"
+    (tmp_path / f"{module}.py").write_text(f'from methods.{base} import {base.title()}\nclass M({base.title()}):\n    """mine"""\n')
+    text, original = described(f"{module}:M"), described(base)
+    for words in ("loss terms: ", "cost: ", "equals fine-tuning at: ", "version of its results: ", "it is the one mixer of a composition"):
+        lines = [[line for line in shown.splitlines() if line.startswith(words)] for shown in (text, original)]
+        assert lines[0] == lines[1] != []
+    assert all(f"│ {option} " in text for option in method_info(base).options)
 
 
 def test_describe_says_what_a_component_needs_and_costs() -> None:

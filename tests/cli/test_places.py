@@ -61,6 +61,18 @@ def test_a_results_folder_that_is_none_is_said_in_a_line(verb: str, kind: str, s
     assert {path.name for path in tmp_path.iterdir()} <= {*before, "place"}
 
 
+@pytest.mark.parametrize("verb", ["report", "figures"])
+@pytest.mark.parametrize(
+    ("arguments", "name", "folder"), [(("quick",), "quick", "results/quick"), (("x.yaml", "--out", "rezults"), "x", "rezults")]
+)
+def test_a_report_of_runs_that_are_not_there_names_the_sweep_and_the_folder(
+    verb: str, arguments: tuple[str, ...], name: str, folder: str, smilebench: Smilebench, tmp_path: Path
+) -> None:
+    code, shown = smilebench(verb, *arguments)
+    assert (code, shown.startswith(f"error: no run of '{name}' under {folder} yet")) == (2, True), shown
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
+
+
 @pytest.mark.parametrize("kind", ["file", "below a file", "device"])
 def test_nothing_runs_where_no_result_can_be_written(kind: str, smilebench: Smilebench, tmp_path: Path) -> None:
     code, shown = smilebench("sweep", "x.yaml", "--out", place(kind, tmp_path))

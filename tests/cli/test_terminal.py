@@ -1,5 +1,6 @@
 """What is printed is what was meant: brackets, escapes, and streams that cannot show everything."""
 
+import contextlib
 import io
 import json
 import os
@@ -12,9 +13,10 @@ import yaml
 from rich.console import Console, Group
 from rich.table import Table
 
-from benchmark.cli import doctor, logs
+from benchmark.cli import app, doctor, logs
 from benchmark.config import grid
 from benchmark.errors import UsageError
+from benchmark.perf import scale
 from benchmark.report.build import build
 from benchmark.report.figures import write
 from benchmark.sweep import results
@@ -101,6 +103,32 @@ def test_the_tables_of_a_sweep_are_shown_on_any_terminal(
     for word in ("fine_tuning", "smile", "12.5", *text.split(), str(found.html)):
         assert word in shown
     assert len({len(line) for line in stream.shown.splitlines() if line[:1] in ("|", "+", "┃", "│")}) <= 1, "columns are aligned"
+
+
+@pytest.mark.parametrize(("encoding", "minus", "interval"), [("latin-1", "-", "±"), ("ascii", "-", "+-"), ("utf-8", "−", "±")])
+def test_a_report_is_made_and_shown_whatever_the_encoding(
+    encoding: str, minus: str, interval: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command: standard output is strict, as Python opens it."""
+    monkeypatch.setattr(write, "PER_GROUP", ())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump({**SWEEP, "methods": ["fine_tuning", "l2_sp"], "seeds": 2}))
+    for run in grid.load("x.yaml").runs:
+        folder = tmp_path / "results" / "x" / "runs" / run.run_id
+        folder.mkdir(parents=True)
+        accuracy = 0.5 + 0.01 * run.seed - 0.25 * (run.method == "l2_sp") * (1 + run.seed)
+        (folder / "record.json").write_text(json.dumps({**scale.record(run, 1), "test_accuracy": accuracy}))
+    strict = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", strict)
+    monkeypatch.setattr(sys, "argv", ["smilebench", "report", "x.yaml"])
+    with contextlib.suppress(SystemExit):
+        app.main()
+    strict.flush()
+    shown = " ".join(strict.buffer.getvalue().decode(encoding).split())
+    assert f" {minus}37.5 {interval} 158.8 " in shown, "the difference of 25 and of 50 points"
+    assert "report: results/x/report.html" in shown
+    assert (tmp_path / "results" / "x" / "report.html").is_file()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("width", [20, 40, 60])

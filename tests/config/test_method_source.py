@@ -157,6 +157,8 @@ def test_annotations_and_defaults_are_read_without_being_run(
     "content",
     [
         b"\xef\xbb\xbf" + (PLAIN + "class M(Component):\n    def __init__(self, *, w: int = 1): pass\n").encode(),
+        b"#!/usr/bin/env python\r\n# vim: set fileencoding=cp1252 :\r\n# 10 \x80\r\n"
+        + (PLAIN + "class M(Component):\n    def __init__(self, *, w: int = 1): pass\n").replace("\n", "\r\n").encode(),
         b"# -*- coding: latin-1 -*-\n# caf\xe9\n" + (PLAIN + "class M(Component):\n    def __init__(self, *, w: int = 1): pass\n").encode(),
     ],
 )

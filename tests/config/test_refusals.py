@@ -48,6 +48,10 @@ def test_numbers_that_a_program_gives_are_finite_too() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"methods": ["fine_tuning", {"name": "a", "use": "l2_sp", "alpha": float("nan")}]}, "'.nan' is no finite number"),
+        ({"methods": ["fine_tuning", {"name": "b", "use": "mixup", "alpha": float("inf")}]}, "'.inf' is no finite number"),
+        ({"methods": ["fine_tuning", {"name": "c", "use": "smile", "feature_weight": float("nan")}]}, "'.nan' is no finite number"),
+        ({"training": {"weight_decay": -float("inf")}}, "'-.inf' is no finite number"),
         ({"name": ".."}, "name"),
         ({"name": "."}, "name"),
         ({"name": "x\n"}, "name"),
@@ -82,6 +86,13 @@ def test_a_sweep_file_is_refused_in_words(changes: dict[str, Any], words: str, t
 def test_a_data_set_given_on_the_command_line_is_not_ignored(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="datasets"):
         grid.load(written(tmp_path), ["data.use=folder:/x"])
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("[07, 08, 09]", [7, 8, 9]), ("[010, 011]", [10, 11]), ("[+07, 00]", [7, 0])])
+def test_leading_zeros_of_a_file_are_decimal(text: str, seeds: list[int], tmp_path: Path) -> None:
+    path = Path(written(tmp_path, methods=["fine_tuning"]))
+    path.write_text(path.read_text().replace("seeds: 1\n", f"seeds: {text}\n"))
+    assert [run.seed for run in grid.load(str(path)).runs] == seeds
 
 
 def test_leading_zeros_are_decimal(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from datasets.arena import decodings
 from datasets.base import DataError, DataSet, Use, open_dataset, remember
 from tests.datasets import releases
 from tests.datasets.test_images import rotated
+from tests.datasets.test_parquet import write
 
 LISTS = {
     "cub200",
@@ -338,6 +339,49 @@ def commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
     yield path, command
     for name, below in getattr(command, "commands", {}).items():
         yield from commands(below, (*path, name))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [([0, 1, None, 1], None), ([0, 1, None, 1], ["cat", "dog"]), (["cat", "dog", None], None), (["cat", "", "dog"], None)],
+)
+def test_a_parquet_copy_with_an_empty_label_becomes_no_class(data, tmp_path: Path, cache: Path, labels: list, names: list | None) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / "hub", labels, names).rename(tmp_path / "hub" / f"{split}-00000-of-00001.parquet")
+    code, shown = data("prepare", "food101", "--from", tmp_path / "hub", "--partial", "--resize", 16)
+    assert code == 2
+    assert "00000-of-00001.parquet, row" in shown
+    assert shown.endswith("the label is empty")
+    assert not decodings()
+    assert not [path for path in cache.rglob("*") if path.name in ("None", "nan", "")]
+
+
+@pytest.mark.parametrize(("left", "said"), [((".gif", 20), "(.gif 20, .avif 1, .jfif 1;"), ((".heic", 3), "(.heic 3, .avif 1, .jfif 1;")])
+def test_files_that_are_left_out_are_counted_on_the_terminal(data, image_folder, left: tuple[str, int], said: str) -> None:
+    root = image_folder()
+    suffixes = [left[0]] * left[1] + [".jfif", ".avif"]
+    for n, suffix in enumerate(suffixes):
+        (root / "train" / "cat" / f"left{n}{suffix}").write_bytes(b"")
+    code, shown = data("prepare", f"folder:{root}", "--resize", 16)
+    assert code == 0
+    assert "8 train, 8 test images" in shown
+    assert f"{len(suffixes)} files are no images that are read {said}" in shown
+
+
+@pytest.mark.parametrize("top", [4095, 1023])
+def test_what_decoding_finds_is_said_on_the_terminal(data, image_folder, top: int) -> None:
+    root = image_folder()
+    for split, n in (("train", 1), ("train", 2), ("test", 3)):
+        scan = np.linspace(0, top, 400).astype(np.uint16).reshape(20, 20) // n
+        scan[0, 0] = top
+        Image.fromarray(scan).save(root / split / "dog" / f"scan{n}.png")
+    (root / "test" / "cat" / "again.jpg").write_bytes((root / "train" / "cat" / "1.jpg").read_bytes())
+    (root / "train" / "dog" / "too.jpg").write_bytes((root / "train" / "cat" / "2.jpg").read_bytes())
+    code, shown = data("prepare", f"folder:{root}", "--resize", 16)
+    assert code == 0
+    assert f"3 of 3 images of 16-bit grey hold no value above {top} " in shown
+    assert "1 images of test are in train too, among them test/cat/again.jpg (train/cat/1.jpg)" in shown
+    assert "1 images are in two classes, among them train/cat/2.jpg and train/dog/too.jpg" in shown
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from methods.base import MethodError
+from methods.base import Batch, MethodError, Output, Step
 from methods.reg_sl import RegSL, clamp_scale, distance_penalty, group_of, penalty_gradients, shrink_
-from methods.self_labels import reweighted
+from methods.self_labels import SelfLabels, reweighted
 from methods.shared import stage_groups
-from tests.methods.real import random_net, sample, step, whole
+from tests.methods.real import CLASSES, random_net, sample, step, whole
 
 RADII = {"lambda_ext": 0.05, "lambda_head": 0.1, "gamma": 2.0}
 
@@ -187,6 +187,19 @@ def test_an_epoch_is_a_pass_without_its_last_incomplete_batch(ready64):
     found = [component.penalties(step(ctx, batch, i, out=out))["self_label"].item() for i in (27, 28)]
     assert found == pytest.approx([0.0, (reweighted(losses, 2.0) - plain).item()], abs=1e-12)
     assert abs(found[1]) > 1e-3
+
+
+@pytest.mark.parametrize(("images", "batch", "begins"), [(95, 48, 4), (36, 5, 28), (100, 33, 12), (64, 16, 16)])
+def test_the_fifth_epoch_begins_after_four_passes(images, batch, begins):
+    """Of 95 images a pass is one batch of 48: counted in images, the fifth epoch would begin at step 8."""
+    labels = SelfLabels(5, 10, 0.5)
+    labels._num_images, labels.labels = images, torch.arange(images) % CLASSES
+    logits, y = randn(batch, CLASSES), torch.arange(batch) % CLASSES
+    out = Output(logits, logits, {})
+    steps = (Step(i, None, Batch(logits, y, torch.arange(batch)), None, out) for i in range(begins + 1))
+    changes = [labels.correction(step).item() for step in steps]
+    assert changes[:begins] == pytest.approx([0.0] * begins, abs=1e-12)
+    assert abs(changes[begins]) > 1e-3
 
 
 def test_radii_must_be_given():

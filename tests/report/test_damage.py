@@ -173,6 +173,24 @@ def test_odd_names_break_no_table_and_no_figure(tmp_path: Path, monkeypatch: pyt
     assert tex.isascii()
 
 
+@pytest.mark.parametrize(("name", "letters", "codes"), [("한국어", "한국어", "U+D55C, U+AD6D, U+C5B4"), ("fast🙂", "🙂", "U+1F642")])
+def test_letters_that_no_font_has_are_noted_once(
+    name: str, letters: str, codes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "PER_GROUP", (draw_accuracy,))
+    monkeypatch.setattr(fonts, "_covered", lambda path: frozenset(map(chr, range(0x250))))
+    methods = ("fine_tuning", name)
+    fakes.write_sweep(tmp_path, items := fakes.grid(methods, seeds=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = build(tmp_path, fakes.info(methods), items)
+    (note,) = [note for note in found.tables[0].notes if "No installed font has" in note]
+    assert set(note.partition("has ")[2].partition(":")[0]) == set(letters)
+    tex = (tmp_path / "tables" / "main.tex").read_text(encoding="utf-8")
+    assert all(code in tex for code in codes.split(", "))
+    assert tex.isascii()
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
 def test_a_text_field_is_no_formula_and_a_number_stays_one(text: str) -> None:
     assert list(csv.reader(io.StringIO(csv_text(("a", "b"), [(text, -1.5)]), newline=""))) == [

@@ -16,12 +16,13 @@ import yaml
 from rich.console import Console
 
 from benchmark.config import grid
+from benchmark.devices import Gpu
 from benchmark.errors import UsageError
 from benchmark.slurm import cancel as stopping
 from benchmark.slurm import jobs, submit
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import identity
-from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json
+from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json, write_record
 from benchmark.sweep import plan
 from datasets.arena import prepare
 from datasets.base import DataError, open_dataset
@@ -471,6 +472,18 @@ def test_the_commands_that_a_submission_prints_are_of_its_own_results(world, fol
     code, shown = command(capsys, *verbs[1])
     assert (code, "cancelled job 100" in shown) == (0, True)
     assert world.slurm.asked("scancel") == ["scancel 100"]
+
+
+def test_what_was_submitted_from_a_machine_without_a_gpu_is_the_same_runs_on_one_with(world, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    world.file.write_text(yaml.safe_dump({**yaml.safe_load(world.file.read_text()), "runtime": {}}))
+    assert command(capsys, "sweep", world.file, "--backend", "slurm", "--out", world.out)[0] == 0
+    submitted = {run.name for run in (world.out / "runs").iterdir()}
+    write_record(next((world.out / "runs").iterdir()), {})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr("benchmark.devices.gpu", lambda cache: Gpu("A100", (8, 0), 2**36))
+    assert {run.run_id for run in grid.load(str(world.file), out=world.out).runs} == submitted
+    assert command(capsys, "status", world.file, "--out", world.out)[1].startswith("5 queued, 0 running, 0 interrupted, 0 failed, 1 done")
 
 
 def test_options_of_slurm_are_refused_for_the_local_backend(world):

@@ -1,8 +1,8 @@
 """A training program without torch, for the sweep's tests; the run's ``config.yaml`` is JSON that says how it behaves.
 
 steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, pause: one
-at which it sleeps for a minute, both on its first ``times`` claims. error: an exception to raise at step 2. fits_alone: out of memory on
-the first claim only. show: environment variables to log.
+at which it sleeps for a minute, both on its first ``times`` claims. last_words: what it writes to its parent before it dies. error: an
+exception to raise at step 2. fits_alone: out of memory on the first claim only. show: environment variables to log.
 """
 
 import errno
@@ -34,6 +34,7 @@ DEFAULTS = {
     "every": 3,
     "die": None,
     "pause": None,
+    "last_words": "",
     "times": 1,
     "error": None,
     "fits_alone": False,
@@ -135,4 +136,5 @@ def point(config: dict[str, Any], session: Any, name: str) -> None:
         session.log(f"pauses at {name}")
         time.sleep(60)
     if config["die"] == name and session.claim <= config["times"]:
+        os.write(session._parent._events, config["last_words"].encode())
         os.kill(os.getpid(), signal.SIGKILL)

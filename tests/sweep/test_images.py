@@ -11,6 +11,8 @@ from rich.console import Console
 from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.sweep import carry_out, plan
+from benchmark.training.images import load_images
+from benchmark.training.seeding import Streams
 from datasets.arena import find
 from datasets.base import DataError, Item, accept_missing, open_dataset
 
@@ -119,6 +121,17 @@ def test_the_split_is_part_of_a_runs_identity_and_its_absence_changes_none(class
 def test_splits_that_do_not_fit_are_errors_of_usage(item: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         sweep([item])
+
+
+@pytest.mark.parametrize("text", ["class0/0.png\t0\nclass1/2.png\t1\n", "train/class0/0.png\tclass0\r\ntrain/class1/2.png  class1\r\n"])
+def test_a_published_list_with_tabs_is_what_a_run_trains_on(images: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    found = sweep([row(images)], data={"train_list": str(tmp_path / "list.txt")}, training={"steps": 2, "batch_size": 2, "image_size": 32})
+    plan.make(found, tmp_path / "out")
+    carry_out.prepare_data(found.runs, Console(file=io.StringIO()))
+    (run,) = found.runs
+    loaded = load_images(run, Streams(run.dataset, run.fraction, run.seed))
+    assert {loaded.train.keys[i] for i in loaded.train_index} == {"class0/0.png", "class1/2.png"}
 
 
 @pytest.mark.parametrize(("text", "reason"), [("class0/0.png\t1\n", r"label '1' \(line 1\)"), ("class0/0.png\n", r"\(line 1\)")])

@@ -18,7 +18,7 @@ from benchmark.perf import scale
 from benchmark.storage import yamlio
 from benchmark.storage.run_folder import RunFolder, claim
 from benchmark.sweep import carry_out, cost, plan, status
-from benchmark.sweep.probe import Precisions, precisions
+from benchmark.sweep.probe import Precisions, Probed, Short, measured, precisions
 from datasets.arena import prepare
 from datasets.base import open_dataset
 from tests.commands import command
@@ -234,13 +234,11 @@ def test_a_config_lost_in_a_crash_is_written_again(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_probe_measures_a_few_steps_of_each_method(images: Path, backbone: str, tmp_path: Path) -> None:
-    from benchmark.sweep.probe import measured
-
     data = [{"name": "tiny", "use": f"folder:{images}"}]
     training = {"steps": 5000, "batch_size": 8, "image_size": 32}
     found = sweep(datasets=data, backbone=backbone, training=training, linearity={"pairs": 4, "lambdas": 3})
     log = Console(file=io.StringIO())
-    made = measured(plan.make(found, tmp_path / "out"), log)
+    made = measured(plan.make(found, tmp_path / "out"), log).plan
     assert made.estimate.basis == "a probe of 10 steps of 2 methods"
     assert made.counts == {"new": 10}
     assert not (tmp_path / "out").exists()
@@ -248,7 +246,7 @@ def test_a_probe_measures_a_few_steps_of_each_method(images: Path, backbone: str
     assert 5000 * 0.0005 < tuned < smile < 5000 * 0.5
     assert made.estimate.memory() > 10**8
     finish(tmp_path / "out", found, slice(0, 1))
-    assert "a probe of 10 steps of 1 methods and 1 finished runs" in measured(plan.make(found, tmp_path / "out"), log).estimate.basis
+    assert "a probe of 10 steps of 1 methods and 1 finished runs" in measured(plan.make(found, tmp_path / "out"), log).plan.estimate.basis
     with pytest.raises(UsageError, match="cifar100"):
         measured(plan.make(sweep(datasets=["cifar100"]), tmp_path), log)
 
@@ -430,6 +428,41 @@ def test_bf16_on_a_cpu_is_praised_or_warned_of(fp32: float, bf16: float, chosen:
     assert found.loses == loses
     assert found.words().startswith("precision: a step of fine_tuning takes 0.5 s")
     assert found.words().endswith(words)
+
+
+def short(method: str, terms: dict[str, float]) -> Short:
+    return Short(cost.Sample((method,), "digits", 1.0, 1.0, 0.0, None, Path()), method, terms)
+
+
+@pytest.mark.parametrize(("ratio", "warned"), [(300.0, True), (10.5, True), (9.5, False), (0.25, False)])
+def test_a_probe_says_how_large_each_loss_term_is_and_warns_of_one_that_rules(
+    ratio: float, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [short("fine_tuning", {}), short("delta", {"delta": ratio, "head_decay": 0.5})]
+    monkeypatch.setattr("benchmark.sweep.probe.measured", lambda made, console: Probed(made, runs))
+    monkeypatch.setattr("benchmark.sweep.probe.precisions", lambda made, console: None)
+    text = io.StringIO()
+    planning.plan(sweep(methods=["fine_tuning", "delta"]), tmp_path / "out", True, Console(file=text, width=1000))
+    assert text.getvalue().count("loss terms of") == 1
+    assert f"loss terms of delta, over the cross-entropy (means over 10 steps): delta {ratio:.2g}, head_decay 0.5" in text.getvalue()
+    warning = f"delta: the loss term delta is {ratio:.0f} times the cross-entropy (means over 10 steps): it rules the training"
+    assert (warning in text.getvalue()) == warned
+    assert text.getvalue().count("it rules the training") == warned
+
+
+@pytest.mark.slow
+def test_a_probe_measures_loss_terms_over_its_steps(images: Path, backbone: str, tmp_path: Path) -> None:
+    heavy = {"name": "heavy", "use": "smile", "source_weight": 1000.0}
+    data = [{"name": "tiny", "use": f"folder:{images}"}]
+    training = {"steps": 5000, "batch_size": 8, "image_size": 32, "lr": 1e-6}
+    found = sweep(methods=["fine_tuning", heavy], datasets=data, backbone=backbone, training=training, linearity={"pairs": 0})
+    probed = measured(plan.make(found, tmp_path / "out"), Console(file=io.StringIO()))
+    (line,) = probed.terms
+    assert line.startswith("loss terms of heavy, over the cross-entropy (means over 10 steps): smile_feature ")
+    (warning,) = probed.warnings
+    times = re.fullmatch(r"heavy: the loss term smile_source is (\d+) times the cross-entropy .*", warning)
+    assert times is not None
+    assert 300 < int(times[1]) < 5000, "two cross-entropies of few classes are of one size"
 
 
 @pytest.mark.slow

@@ -53,6 +53,13 @@ def test_a_single_training_is_redone_by_its_own_command() -> None:
     assert [run.run_id for run in load(command).runs] == [run.run_id for run in sweep.runs]
 
 
+@pytest.mark.parametrize("folder", ["elsewhere", "[v2] a folder"])
+def test_the_command_of_a_report_is_of_its_own_results(folder: str, tmp_path: Path) -> None:
+    given = ["seeds=1", "methods=[fine_tuning]", "overrides=[]"]
+    info, _ = results.asked_for(grid.load("quick", given, tmp_path / folder))
+    assert shlex.split(info.command) == ["smilebench", "sweep", "quick", *given, "--out", str(tmp_path / folder)]
+
+
 def test_the_command_leaves_the_finished_records_alone() -> None:
     assert results.redo_commands(grid.load("quick"))["digits/0.15/smile"].endswith("--out results/quick-redo")
 

@@ -105,6 +105,23 @@ def test_out_of_memory_is_tried_once_more_alone(tmp_path, fits_alone):
     assert read_json(run(tmp_path, "big").claims / "1.end")["reason"] == "out_of_memory"
 
 
+@pytest.mark.parametrize("words", ['{"event": "done", "run_', "a library's own last words\n[1, 2]\n"])
+def test_what_a_dying_process_leaves_half_said_holds_nothing_up(tmp_path, words):
+    runs = make(tmp_path, {"a": {"die": "checkpoint", "last_words": words}, "b": {}})
+    outcome, _ = sweep(tmp_path, runs, workers=1)
+    assert outcome == SweepOutcome(0, done=("a", "b"))
+    assert read_json(run(tmp_path, "a").claims / "1.death")["cause"] == "SIGKILL"
+
+
+def test_running_out_of_memory_in_an_earlier_command_postpones_nothing(tmp_path):
+    runs = make(tmp_path, {"a": {}, "b": {}})
+    claim(run(tmp_path, "a").path, "an earlier command").end("out_of_memory")
+    outcome, shown = sweep(tmp_path, runs)
+    assert outcome.exit_code == 0
+    assert "postponed" not in shown
+    assert len(list(run(tmp_path, "a").claims.glob("[0-9]"))) == 2
+
+
 def test_a_run_that_kills_its_process_is_given_up_with_the_signal_named(tmp_path):
     runs = make(tmp_path, {"bad": {"die": "checkpoint", "times": 9}, "good": {}})
     outcome, _ = sweep(tmp_path, runs)

@@ -155,6 +155,18 @@ def test_a_transformer_runs_at_the_size_asked_for(size: int, images: Path, trans
     assert native.pos_embed.shape[1] == (160 // 16) ** 2 + 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [96, 128])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_named_transformers_train_at_sizes_below_their_own(name: str, size: int, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CROPS, name, size)
+    run = config(images, name, data={"resize": size}, training={"image_size": size, "batch_size": 2, "steps": 1}, pretrained=False)
+    preflight([run])
+    fit = trained(run, 0)
+    advance(fit, 1)
+    assert all(torch.isfinite(parameter).all() for parameter in fit.net.parameters())
+
+
 def test_position_embeddings_are_resampled_and_at_the_native_size_left_alone(transformer: str) -> None:
     native, same, small = (load_source(transformer, size).net.body for size in (None, 160, 80))
     assert torch.equal(native.pos_embed, same.pos_embed)

@@ -1,6 +1,9 @@
 """Results of set-up passes belong to the code that made them, and a damaged one is made anew."""
 
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,32 @@ def test_a_mended_method_does_not_read_what_its_last_version_kept(images: Path, 
     bumped = run.model_copy(update={"components": [component.model_copy(update={"version": component.version + 1})]})
     new = trained(bumped, 0).pipeline._named[0][1]._weights
     assert all(torch.equal(new[tap], old[tap].flip(0)) for tap in old)
+
+
+@pytest.mark.parametrize("hosts", [2, 5])
+def test_hosts_whose_processes_have_one_number_write_the_same_result_at_once(
+    hosts: int, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cache that nodes share; all are done computing before the first writes, and write while the others do."""
+    monkeypatch.setattr(os, "getpid", lambda: 4242)
+    together, renaming = threading.Barrier(hosts), threading.Barrier(hosts)
+    rename = os.replace
+
+    def renamed(temporary: Path, path: Path) -> None:
+        renaming.wait(20)
+        rename(temporary, path)
+
+    def compute() -> dict[str, Tensor]:
+        together.wait(20)
+        return {"x": torch.arange(50.0)}
+
+    monkeypatch.setattr(os, "replace", renamed)
+    ask = SetupCache({}).of("a:A", 1)
+    with ThreadPoolExecutor(hosts) as pool:
+        found = list(pool.map(lambda _: ask("stats", {}, compute), range(hosts)))
+    found.append(ask("stats", {}, dict))
+    assert all(torch.equal(each["x"], torch.arange(50.0)) for each in found)
+    assert len(list(own_cache.iterdir())) == 1, "no temporary file is left"
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "zeros"])
