@@ -118,6 +118,10 @@ def cell_name(dataset: str, fraction: float, method: str) -> str:
     return f"{dataset}/{fraction:g}/{method}"
 
 
+_SECTIONS = ("training", "data", "linearity", "evaluation", "runtime")
+"""Of ``config.yaml``, as far as reports read them."""
+
+
 @dataclass(frozen=True)
 class Expected:
     """One run the sweep asks for."""
@@ -176,7 +180,7 @@ class Run:
             found = yamlio.parse((_bytes(self.folder / "config.yaml") or b"").decode("utf-8"), str(self.folder))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return found if _are_settings(found) else {}
 
     def data_settings(self) -> Mapping[str, Any]:
         """The section ``data`` of :meth:`settings`; empty where that is. Runs that differ in their seed alone cost one look."""
@@ -370,6 +374,24 @@ def _bytes(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _are_settings(found: object) -> bool:
+    """Whether what a ``config.yaml`` holds has the shape of a run's settings; one that was cut off may still be YAML."""
+    if not isinstance(found, dict) or not all(isinstance(found.get(name, {}), dict) for name in _SECTIONS):
+        return False
+    components = found.get("components", [])
+    return isinstance(components, list) and all(map(_is_component, components))
+
+
+def _is_component(part: object) -> bool:
+    return (
+        isinstance(part, dict)
+        and isinstance(part.get("name"), str)
+        and isinstance(part.get("use"), str)
+        and isinstance(part.get("options"), dict)
+        and "version" in part
+    )
 
 
 def _record(content: bytes, run_id: str) -> dict[str, Any]:

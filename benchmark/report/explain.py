@@ -163,7 +163,7 @@ def details(info: SweepInfo, cell: Cell) -> list[tuple[str, str]]:
 def _settings(run: Run) -> list[tuple[str, str]]:
     settings = run.settings()
     if not settings:
-        return [("Settings", "config.yaml was not kept")]
+        return [("Settings", "config.yaml was not kept, or is damaged")]
     lines = [("Method", "; ".join(map(_component, settings.get("components", []))))]
     lines += [(title, _options(settings[name])) for name, title in _SECTIONS.items() if settings.get(name)]
     return [*lines, ("Arithmetic", f"{settings.get('precision')}, compile {settings.get('compile')}")]

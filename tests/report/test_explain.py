@@ -10,6 +10,7 @@ from benchmark.errors import UsageError
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Expected, collect
 from benchmark.report.explain import Target, explain, find_target
+from benchmark.storage import yamlio
 from tests.report import fakes
 
 METHODS = ("fine_tuning", "smile", "l2_sp+mixup")
@@ -92,8 +93,19 @@ def test_a_run_shows_itself_alone(tmp_path: Path) -> None:
     assert "CPU-hours for 1 run;" in text
 
 
+def test_settings_that_were_cut_off_or_are_of_another_shape_end_nothing(tmp_path: Path) -> None:
+    fakes.write_run(tmp_path, ONE[3])
+    path = tmp_path / "runs" / ONE[3].run_id / "config.yaml"
+    text = yamlio.dump(fakes.settings(ONE[3]))
+    said = set()
+    for content in [*(text[:end] for end in range(0, len(text), 4)), "components: [x]", "components: {}", "training: 7", "[]", "runtime:"]:
+        path.write_text(content)
+        said.add("not kept, or is damaged" in printed(tmp_path, Target("toys", 0.15, "smile")))
+    assert said == {True, False}
+
+
 def test_what_was_not_kept_or_not_run_is_said(tmp_path: Path) -> None:
     fakes.write_run(tmp_path, ONE[3])
     (tmp_path / "runs" / ONE[3].run_id / "config.yaml").unlink()
-    assert "config.yaml was not kept" in printed(tmp_path, Target("toys", 0.15, "smile"))
+    assert "config.yaml was not kept, or is damaged" in printed(tmp_path, Target("toys", 0.15, "smile"))
     assert f"{ONE[0].run_id}: missing (no record yet)" in printed(tmp_path, Target("toys", 0.15, "fine_tuning", 0))
