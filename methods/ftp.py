@@ -28,13 +28,14 @@ BETAS = (0.9, 0.999)
 
 
 def row_norms(u: Tensor) -> Tensor:
-    """The 1-norm of each row, kept as a column that multiplies ``u``."""
-    return u.abs().sum(tuple(range(1, u.ndim)) if u.ndim > 1 else None, keepdim=True)
+    """The 1-norm of each row, at least 1e-8, kept as a column that divides ``u``."""
+    return u.abs().sum(tuple(range(1, u.ndim)) if u.ndim > 1 else None, keepdim=True).clamp_min_(SMALLEST)
 
 
 class Ftp(Component):
     """The projection. radius: c at the start (> 0; None: no projection). lr: of c. k: factor on what makes c smaller (>= 0)."""
 
+    version = 2
     paper = "Tian et al., NeurIPS 2023"
     color = "#117733"
     marker = "v"
@@ -75,9 +76,9 @@ class Ftp(Component):
             u = list(torch._foreach_sub(params[part], start[part]))
             norms = [row_norms(t) for t in u]
             c = torch.minimum(self._c[part], torch.stack([n.max() for n in norms])).clamp_min(SMALLEST)
-            shares = [(each / n.clamp_min(SMALLEST)).clamp(0.0, 1.0) for each, n in zip(c.unbind(), norms, strict=True)]
-            torch._foreach_copy_(params[part], start[part])
-            torch._foreach_addcmul_(params[part], u, shares)
+            shares = [(each / n).clamp_max_(1.0) for each, n in zip(c.unbind(), norms, strict=True)]
+            for p, p0, share in zip(params[part], start[part], shares, strict=True):
+                torch.lerp(p0, p, share, out=p)  # exact at both ends
             self._previous += u
             self._norms += norms
             radii.append(c)
@@ -89,7 +90,7 @@ class Ftp(Component):
         if g is None:
             return u.new_zeros(())
         rows = (g * u).sum(tuple(range(1, u.ndim)), keepdim=True) if u.ndim > 1 else (g * u).sum()
-        return (rows / norms.clamp_min(SMALLEST)).sum()
+        return (rows / norms).sum()
 
     def _learn(self, slope: Tensor) -> None:
         """One step of Adam on the radii."""
