@@ -32,6 +32,15 @@ def row_norms(u: Tensor) -> Tensor:
     return u.abs().sum(tuple(range(1, u.ndim)) if u.ndim > 1 else None, keepdim=True).clamp_min_(SMALLEST)
 
 
+def _inner(g: Tensor | None, direction: Tensor) -> Tensor:
+    """sum_rows <g, u> / n, with ``direction`` = u / n: how fast the loss grows with c."""
+    if g is None:
+        return direction.new_zeros(())
+    if g.stride() != direction.stride():
+        return (g * direction).sum()
+    return torch.dot(*(t.as_strided((t.numel(),), (1,)) for t in (g, direction)))  # as they lie in memory, which has no gaps
+
+
 class Ftp(Component):
     """The projection. radius: c at the start (> 0; None: no projection). lr: of c. k: factor on what makes c smaller (>= 0)."""
 
@@ -48,7 +57,6 @@ class Ftp(Component):
         self.radius, self.lr, self.k = radius, lr, k
         self._pairs: list[tuple[torch.nn.Parameter, Tensor]] = []
         self._previous: list[Tensor] = []
-        self._norms: list[Tensor] = []
         self._c = self._m = self._v = torch.zeros(0)
         self._count = 0
 
@@ -62,16 +70,15 @@ class Ftp(Component):
     @torch.no_grad()
     def before_step(self, step: Step) -> None:
         if self._previous:
-            parts = zip(self._pairs, self._previous, self._norms, strict=True)
-            slopes = [self._slope(p.grad, u, norms) for (p, _), u, norms in parts]
-            self._learn(torch.stack(slopes))
+            parts = zip(self._pairs, self._previous, strict=True)
+            self._learn(torch.stack([_inner(p.grad, direction) for (p, _), direction in parts]))
 
     @torch.no_grad()
     def after_step(self, step: Step) -> None:
         if not self._pairs:
             return
         params, start = (list(part) for part in zip(*self._pairs, strict=True))
-        self._previous, self._norms, radii = [], [], []
+        self._previous, radii = [], []
         for part in together(params):
             u = list(torch._foreach_sub(params[part], start[part]))
             norms = [row_norms(t) for t in u]
@@ -79,18 +86,9 @@ class Ftp(Component):
             shares = [(each / n).clamp_max_(1.0) for each, n in zip(c.unbind(), norms, strict=True)]
             for p, p0, share in zip(params[part], start[part], shares, strict=True):
                 torch.lerp(p0, p, share, out=p)  # exact at both ends
-            self._previous += u
-            self._norms += norms
+            self._previous += [t.div_(n) for t, n in zip(u, norms, strict=True)]
             radii.append(c)
         self._c = torch.cat(radii)
-
-    @staticmethod
-    def _slope(g: Tensor | None, u: Tensor, norms: Tensor) -> Tensor:
-        """sum_rows <g, u> / n: how fast the loss grows with c. norms: the :func:`row_norms` of ``u``."""
-        if g is None:
-            return u.new_zeros(())
-        rows = (g * u).sum(tuple(range(1, u.ndim)), keepdim=True) if u.ndim > 1 else (g * u).sum()
-        return (rows / norms).sum()
 
     def _learn(self, slope: Tensor) -> None:
         """One step of Adam on the radii."""
@@ -106,5 +104,4 @@ class Ftp(Component):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._count, device = state["count"], self._c.device
         self._previous = [u.to(device) for u in state["previous"]]
-        self._norms = [row_norms(u) for u in self._previous]
         self._c, self._m, self._v = (t.to(device) for t in state["adam"])

@@ -80,6 +80,7 @@ def test_ftp_projects_each_row_to_a_radius_that_follows_adam() -> None:
     previous: list[Tensor] = []
     values = [p.clone() for p in world.start]
     for t, gradients in enumerate(draws(SHAPES, 5)):
+        before = [value.clone() for value in values]
         world.step(component, gradients, 0.3)
         for n, (w0, g) in enumerate(zip(world.start, gradients, strict=True)):
             rows = lambda x: [x] if x.ndim == 1 else list(x)
@@ -96,7 +97,7 @@ def test_ftp_projects_each_row_to_a_radius_that_follows_adam() -> None:
             torch.testing.assert_close(world.params[n].detach(), values[n], rtol=1e-9, atol=1e-11)
             if t == 0:
                 torch.testing.assert_close(values[n], w0, rtol=0, atol=1e-7)
-        previous = [p + 0.0 for p in component._previous]
+        previous = [value - 0.3 * g - w0 for value, g, w0 in zip(before, gradients, world.start, strict=True)]
     assert row_norms(torch.ones(4)).tolist() == [4.0]
 
 
