@@ -9,7 +9,6 @@ import typer
 from benchmark.cli import assets
 from benchmark.errors import UsageError, os_error_words
 from benchmark.terminal import accept_any_text, console, errors, say
-from datasets.base import DataError
 
 if TYPE_CHECKING:
     from benchmark.config.grid import Origin, Sweep
@@ -284,8 +283,10 @@ def _read(sweep: str, assignments: list[str] | None, out: Path | None) -> "tuple
 def main() -> None:
     """Entry point: errors that are the user's to mend, those of files and disks among them, are printed and exit with 2."""
     accept_any_text()
+    _check_package()
+    from datasets.base import DataError
+
     try:
-        _check_package()
         app(standalone_mode=True)
     except (UsageError, DataError) as error:
         say(errors, f"error: {error}", "red")
@@ -299,9 +300,10 @@ def main() -> None:
 
 
 def _check_package() -> None:
+    """Exit where another package is imported as ``datasets``, before anything of ours is."""
     import datasets
 
     if not hasattr(datasets, "DATASETS"):
-        raise UsageError(
-            f"the package 'datasets' is {datasets.__file__}, not SmileBench's: run inside the project's own environment (make setup)"
-        )
+        where = f"the package 'datasets' is {datasets.__file__}, not SmileBench's"
+        say(errors, f"error: {where}: run inside the project's own environment (make setup)", "red")
+        sys.exit(USAGE)
