@@ -118,8 +118,8 @@ def cell_name(dataset: str, fraction: float, method: str) -> str:
     return f"{dataset}/{fraction:g}/{method}"
 
 
-_SECTIONS = ("training", "data", "linearity", "evaluation", "runtime")
-"""Of ``config.yaml``, as far as reports read them."""
+SECTIONS = ("training", "data", "linearity", "evaluation")
+"""The parts of ``config.yaml`` that reports show."""
 
 
 @dataclass(frozen=True)
@@ -378,7 +378,7 @@ def _bytes(path: Path) -> bytes | None:
 
 def _are_settings(found: object) -> bool:
     """Whether what a ``config.yaml`` holds has the shape of a run's settings; one that was cut off may still be YAML."""
-    if not isinstance(found, dict) or not all(isinstance(found.get(name, {}), dict) for name in _SECTIONS):
+    if not isinstance(found, dict) or not all(isinstance(found.get(name, {}), dict) for name in (*SECTIONS, "runtime")):
         return False
     components = found.get("components", [])
     return isinstance(components, list) and all(map(_is_component, components))

@@ -11,14 +11,12 @@ from rich.text import Text
 
 from benchmark.errors import UsageError
 from benchmark.report.cells import Cell, Group, given, hours_of, term_ratios
-from benchmark.report.collect import Expected, Run, SweepInfo, cell_name
+from benchmark.report.collect import SECTIONS, Expected, Run, SweepInfo, cell_name
 from benchmark.report.intervals import mean
 from benchmark.report.measures import accuracy, images_per_second, minutes, peak_memory_mib
 from benchmark.report.tables import interval_value, p_value
 
 _NEAREST = 3
-
-_SECTIONS = {"training": "Training", "data": "Data", "linearity": "Linearity", "evaluation": "Evaluation"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def _settings(run: Run) -> list[tuple[str, str]]:
     if not settings:
         return [("Settings", "config.yaml was not kept, or is damaged")]
     lines = [("Method", "; ".join(map(_component, settings.get("components", []))))]
-    lines += [(title, _options(settings[name])) for name, title in _SECTIONS.items() if settings.get(name)]
+    lines += [(name.capitalize(), _options(settings[name])) for name in SECTIONS if settings.get(name)]
     return [*lines, ("Arithmetic", f"{settings.get('precision')}, compile {settings.get('compile')}")]
 
 

@@ -10,7 +10,7 @@ jobs/                   submitit's files and the jobs' logs, flat: Slurm writes 
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,8 @@ class Submissions:
         return _read(path, content)
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[Claim]:
-        """The right to submit, which one command has at a time; others wait here.
+    def turn(self, waits: Callable[[], None]) -> Iterator[Claim]:
+        """The right to submit, which one command has at a time; others wait here. waits: called once, where there is another.
 
         Who holds it sees all that was submitted before, and nobody submits what it sees as free. Beating it raises :class:`ClaimLost`
         where another command has taken this one for dead.
@@ -96,8 +96,11 @@ class Submissions:
         folder = self.folder / "turn"
         folder.mkdir(parents=True, exist_ok=True)
         session = secrets.token_hex(6)
-        while (own := claim(folder, session)) is None:
+        if (own := claim(folder, session)) is None:
+            waits()
+        while own is None:
             time.sleep(_TURN_SECONDS)
+            own = claim(folder, session)
         try:
             yield own
         finally:

@@ -80,7 +80,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     if not parts.ready:
         _tell(parts, found, console)
     else:
-        with submissions.turn() as turn:
+        with submissions.turn(lambda: say(console, "another command submits just now: waiting for it to end, or to be dead")) as turn:
             plan = make(sweep, out)  # anew: another command may have had its turn since
             found = find_jobs(submissions, mend=True)
             parts = split(plan, found, options.retries)
@@ -167,12 +167,12 @@ def _submit(plan: Plan, ready: Sequence[Planned], found: Jobs, options: Slurm, w
     if plan.counts["done"]:
         (shared / "done").touch()
     for chunk in layout.chunks:
-        steps = {run_id: _ready(plan, items[run_id]) for task in chunk for run_id in task}
         try:
             turn.beat()
         except ClaimLost:
             say(console, "another command took this one for dead and submits the rest; it is left to it", "yellow")
             return
+        steps = {run_id: _ready(plan, items[run_id]) for task in chunk for run_id in task}
         entry = submissions.open(plan.sweep.name, chunk, steps)
         count = workers_per_task(options, runtime, workers)
         policy = Policy(

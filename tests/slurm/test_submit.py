@@ -261,7 +261,8 @@ def test_a_command_waits_for_its_turn_to_submit_and_takes_that_of_a_dead_one(wor
     world.sweep()  # prepares the images
     world.slurm.set("live", "")
     turn = claim(world.out / "slurm" / "turn", "another command")
-    second = threading.Thread(target=world.sweep)
+    shown: list[str] = []
+    second = threading.Thread(target=lambda: shown.append(world.sweep()[1]))
     second.start()
     second.join(1)
     assert second.is_alive()
@@ -269,6 +270,7 @@ def test_a_command_waits_for_its_turn_to_submit_and_takes_that_of_a_dead_one(wor
     write_json(turn.run.claims / str(turn.n), {**identity(), "pid_start": "0"})
     second.join(60)
     assert len(world.slurm.scripts()) == 2
+    assert shown[0].count("another command submits just now") == 1
 
 
 def test_who_lost_its_turn_submits_nothing_more(world, monkeypatch):
