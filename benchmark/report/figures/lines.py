@@ -185,7 +185,7 @@ def draw_loss_terms(group: Group, looks: Looks) -> Drawing | None:
     for axes in grid[max(0, len(terms) - 2) : len(terms)]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("training step")
-    figure.supylabel("loss term, as weighted in the sum", fontsize=7)
+    figure.supylabel("loss term,\nas weighted in the sum", fontsize=7, linespacing=1.1)
     cells = [cell for cell in group.cells if cell.method in curves]
     heading(figure, f"{group.title}, mean over {seeds_text(cells)}")
     legend(figure, list(curves), numbers, looks)
