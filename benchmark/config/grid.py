@@ -146,8 +146,8 @@ class Sweep:
     """A resolved sweep. runs: in grid order. methods: labels in the order of the file.
 
     selection: how settings were chosen, in words; '' where none were. winners: those it takes. origin: None for a made-up one.
-    give_up_after, slurm, columns: as in the file. settings: what ``auto`` came to, each that occurs once. claims: what the file states,
-    without the time.
+    give_up_after, slurm, columns, note: as in the file. settings: what ``auto`` came to, each that occurs once. claims: what the file
+    states, without the time.
     """
 
     name: str
@@ -163,6 +163,7 @@ class Sweep:
     settings: tuple[Settings, ...] = ()
     claims: tuple[StatedClaim, ...] = ()
     columns: tuple[str, ...] = ()
+    note: str = ""
 
 
 def load(name: str, assignments: Sequence[str] = (), out: Path | None = None, auto: KeptAuto | None = None) -> Sweep:
@@ -284,6 +285,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
         slurm=file.slurm,
         settings=tuple(dict.fromkeys(settled.values())),
         columns=tuple(file.columns),
+        note=file.note,
     )
 
 

@@ -31,6 +31,7 @@ class SweepFile(Section):
     tune: what ``tune`` searches. selection: the file of winners that ``select`` wrote, whose settings the runs take.
     give_up_after: this many runs that all fail alike, before any is done, stop the sweep (null: never). slurm: how jobs are submitted.
     claims: what is expected (:mod:`benchmark.config.claim_file`), or the file that says it. columns: what main tables show besides.
+    note: what readers of the tables should know.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
@@ -57,6 +58,7 @@ class SweepFile(Section):
     slurm: Slurm = Slurm()
     claims: str | list[dict[str, Any]] = []
     columns: list[str] = []
+    note: str = ""
 
     @field_validator("name")
     @classmethod

@@ -97,7 +97,7 @@ class SweepInfo:
     :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
     settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that methods
     declare, by the method's name. ``claims`` are those of the sweep file, ``columns`` what it asks for in the main tables. ``averaged``
-    are the methods whose evaluated network is made of several iterates.
+    are the methods whose evaluated network is made of several iterates. ``note`` is the sweep file's to readers of the tables.
     """
 
     name: str
@@ -113,6 +113,7 @@ class SweepInfo:
     claims: tuple[StatedClaim, ...] = ()
     columns: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ()
+    note: str = ""
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:

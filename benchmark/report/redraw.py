@@ -48,7 +48,7 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     classes = [class_results(group) for group in groups]
     decoded = decode_notes(groups)
     tables = [
-        replace(table, notes=(*unlike, *damaged, *table.notes))
+        replace(table, notes=(*([sweep.note] if sweep.note else []), *unlike, *damaged, *table.notes))
         for table, (_, damaged), unlike in zip(tables, classes, decoded, strict=True)
     ]
     boxes = font_note([*sweep.methods, *(group.dataset for group in groups)])

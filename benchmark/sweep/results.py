@@ -34,6 +34,7 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
         looks=dict(method_looks()),
         columns=sweep.columns,
         averaged=tuple(dict.fromkeys(run.method for run in sweep.runs if run.averages)),
+        note=sweep.note,
     )
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
