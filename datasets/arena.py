@@ -241,6 +241,3 @@ def _open_split(folder: Path, name: str, fields: dict[str, Any]) -> ArenaSplit:
 
 def _damaged(file: Path, what: str) -> DataError:
     return DataError(f"decoded data is damaged: {file}: {what}; remove the folder {file.parent} and prepare the data set again")
-
-
-__all__ = ["ARENA_VERSION", "Arena", "ArenaSplit", "Decode", "changed", "copies", "decodings", "find", "open_split", "prepare", "verify"]

@@ -1,14 +1,12 @@
 """Caltech-101 (Fei-Fei, Fergus, Perona 2004): 8,677 images of 101 object classes, 31 to 800 of each."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, by_folder, first_of_each_class, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, by_folder, first_of_each_class
 
 PER_CLASS = 30
 
 
-class Caltech101(DataSet):
+class Caltech101(Published):
     """There is no official split. Ours: of each class, the 30 images whose keys have the lowest sha256 train, all others test."""
 
     name = "caltech101"
@@ -23,13 +21,9 @@ class Caltech101(DataSet):
         Source("101_ObjectCategories.tar.gz"),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    root = place.find("101_ObjectCategories")
-    if root is None:
-        return None
-    keys = [f"{path.parent.name}/{path.name}" for path in root.glob("[!.]*/[!.]*.jpg") if path.parent.name != "BACKGROUND_Google"]
-    return by_folder(root, first_of_each_class(keys, lambda n: PER_CLASS))
+    def official(self, place: Place) -> Listing | None:
+        root = place.find("101_ObjectCategories")
+        if root is None:
+            return None
+        keys = [f"{path.parent.name}/{path.name}" for path in root.glob("[!.]*/[!.]*.jpg") if path.parent.name != "BACKGROUND_Google"]
+        return by_folder(root, first_of_each_class(keys, lambda n: PER_CLASS))

@@ -1,14 +1,12 @@
 """Caltech-256 (Griffin, Holub, Perona 2007): 29,780 images of 256 object classes, 80 to 827 of each."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, by_folder, first_of_each_class, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, by_folder, first_of_each_class
 
 PER_CLASS = 60
 
 
-class Caltech256(DataSet):
+class Caltech256(Published):
     """There is no official split. Ours: of each class, the 60 images whose keys have the lowest sha256 train, all others test."""
 
     name = "caltech256"
@@ -24,13 +22,9 @@ class Caltech256(DataSet):
         ),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    root = place.find("256_ObjectCategories")
-    if root is None:
-        return None
-    keys = [f"{path.parent.name}/{path.name}" for path in root.glob("[!.]*/[!.]*.jpg") if path.parent.name != "257.clutter"]
-    return by_folder(root, first_of_each_class(keys, lambda n: PER_CLASS))
+    def official(self, place: Place) -> Listing | None:
+        root = place.find("256_ObjectCategories")
+        if root is None:
+            return None
+        keys = [f"{path.parent.name}/{path.name}" for path in root.glob("[!.]*/[!.]*.jpg") if path.parent.name != "257.clutter"]
+        return by_folder(root, first_of_each_class(keys, lambda n: PER_CLASS))

@@ -1,12 +1,10 @@
 """Caltech-UCSD Birds-200-2011 (Wah, Branson, Welinder, Perona, Belongie 2011): 11,788 photos of 200 bird species, about 500x400 pixels."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, listing, read, rows
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, listing, rows
 
 
-class Cub200(DataSet):
+class Cub200(Published):
     """The official split: 5,994 train (29 or 30 per class) and 5,794 test images, whole images without their boxes."""
 
     name = "cub200"
@@ -21,23 +19,19 @@ class Cub200(DataSet):
         ),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    index = place.find("images.txt")
-    if index is None:
-        return None
-    root = index.parent
-    classes = [name for _, name in rows(root / "classes.txt", 2)]
-    labels = {number: int(label) - 1 for number, label in rows(root / "image_class_labels.txt", 2)}
-    in_train = {number: flag == "1" for number, flag in rows(root / "train_test_split.txt", 2)}
-    items = [(number, (name, labels[number], root / "images" / name)) for number, name in rows(index, 2)]
-    return listing(
-        classes,
-        {
-            "train": [fields for number, fields in items if in_train[number]],
-            "test": [fields for number, fields in items if not in_train[number]],
-        },
-    )
+    def official(self, place: Place) -> Listing | None:
+        index = place.find("images.txt")
+        if index is None:
+            return None
+        root = index.parent
+        classes = [name for _, name in rows(root / "classes.txt", 2)]
+        labels = {number: int(label) - 1 for number, label in rows(root / "image_class_labels.txt", 2)}
+        in_train = {number: flag == "1" for number, flag in rows(root / "train_test_split.txt", 2)}
+        items = [(number, (name, labels[number], root / "images" / name)) for number, name in rows(index, 2)]
+        return listing(
+            classes,
+            {
+                "train": [fields for number, fields in items if in_train[number]],
+                "test": [fields for number, fields in items if not in_train[number]],
+            },
+        )

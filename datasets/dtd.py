@@ -1,12 +1,10 @@
 """Describable Textures (Cimpoi, Maji, Kokkinos, Mohamed, Vedaldi 2014): 5,640 images of 47 textures, 120 of each."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, by_folder, lines, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, by_folder, lines
 
 
-class Dtd(DataSet):
+class Dtd(Published):
     """The first of ten official partitions: 40 train, 40 val and 40 test images per class."""
 
     name = "dtd"
@@ -22,13 +20,9 @@ class Dtd(DataSet):
         ),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    index = place.find("labels/train1.txt")
-    if index is None:
-        return None
-    keys = {split: lines(index.parent / f"{split}1.txt") for split in ("train", "val", "test")}
-    return by_folder(index.parent.parent / "images", keys)
+    def official(self, place: Place) -> Listing | None:
+        index = place.find("labels/train1.txt")
+        if index is None:
+            return None
+        keys = {split: lines(index.parent / f"{split}1.txt") for split in ("train", "val", "test")}
+        return by_folder(index.parent.parent / "images", keys)

@@ -1,15 +1,14 @@
 """EuroSAT, RGB (Helber, Bischke, Dengel, Borth 2019): 27,000 Sentinel-2 tiles of 64x64 pixels, 10 kinds of land use."""
 
 import math
-from pathlib import Path
 
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, by_folder, first_of_each_class, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, by_folder, first_of_each_class
 
 TRAIN_SHARE = 0.8
 
 
-class EuroSat(DataSet):
+class EuroSat(Published):
     """There is no official split. Ours: of each class, the 80 % of images whose keys have the lowest sha256 train, the others test."""
 
     name = "eurosat"
@@ -28,14 +27,10 @@ class EuroSat(DataSet):
         ),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    first = place.find("AnnualCrop/*.jpg")
-    if first is None or first.parent.parent.name in ("train", "val", "test"):
-        return None
-    root = first.parent.parent
-    keys = [f"{path.parent.name}/{path.name}" for path in root.glob("[!.]*/[!.]*.jpg")]
-    return by_folder(root, first_of_each_class(keys, lambda n: math.floor(TRAIN_SHARE * n)))
+    def official(self, place: Place) -> Listing | None:
+        first = place.find("AnnualCrop/*.jpg")
+        if first is None or first.parent.parent.name in ("train", "val", "test"):
+            return None
+        root = first.parent.parent
+        keys = [f"{path.parent.name}/{path.name}" for path in root.glob("[!.]*/[!.]*.jpg")]
+        return by_folder(root, first_of_each_class(keys, lambda n: math.floor(TRAIN_SHARE * n)))

@@ -1,15 +1,13 @@
 """Oxford Flowers 102 (Nilsback, Zisserman 2008): 8,189 photos of 102 flower species; the release names classes by number alone."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, listing, matlab, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, listing, matlab
 
 SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
 URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 
 
-class Flowers102(DataSet):
+class Flowers102(Published):
     """The official split: 1,020 train and 1,020 val images (10 per class each), 6,149 test images."""
 
     name = "flowers102"
@@ -23,18 +21,14 @@ class Flowers102(DataSet):
         Source("setid.mat", (URL + "setid.mat",), "a5357ecc9cb78c4bef273ce3793fc85c"),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    images, labels, index = place.find("jpg"), place.find("imagelabels.mat"), place.find("setid.mat")
-    if not (images and labels and index):
-        return None
-    label = matlab(labels)["labels"]
-    ids = matlab(index)
-    splits = {
-        split: [(f"image_{n:05d}.jpg", int(label[n - 1]) - 1, images / f"image_{n:05d}.jpg") for n in ids[name]]
-        for split, name in SPLITS.items()
-    }
-    return listing([str(n) for n in range(1, int(label.max()) + 1)], splits)
+    def official(self, place: Place) -> Listing | None:
+        images, labels, index = place.find("jpg"), place.find("imagelabels.mat"), place.find("setid.mat")
+        if not (images and labels and index):
+            return None
+        label = matlab(labels)["labels"]
+        ids = matlab(index)
+        splits = {
+            split: [(f"image_{n:05d}.jpg", int(label[n - 1]) - 1, images / f"image_{n:05d}.jpg") for n in ids[name]]
+            for split, name in SPLITS.items()
+        }
+        return listing([str(n) for n in range(1, int(label.max()) + 1)], splits)

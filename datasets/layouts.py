@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,15 +39,19 @@ class Place:
                     return found
         return None
 
-    def need(self, *names: str) -> Path:
-        """Like :meth:`find`, but DataError when there is none."""
-        found = self.find(*names)
-        if found is None:
-            raise DataError(f"{self.folders[0]}: '{names[0]}' is missing; it belongs to the official release")
-        return found
-
 
 Reader = Callable[[Place], Listing | None]
+
+
+class Published(DataSet, ABC):
+    """A published data set that is looked for in what the user has."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.classes, self.splits = read(self, path, self.official)
+
+    @abstractmethod
+    def official(self, place: Place) -> Listing | None:
+        """The images in their official layout; None where its files are not in ``place``."""
 
 
 def read(dataset: DataSet, path: Path | None, official: Reader) -> Listing:

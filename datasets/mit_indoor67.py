@@ -1,12 +1,10 @@
 """MIT Indoor Scenes (Quattoni, Torralba 2009): 15,620 photos of 67 kinds of room, at least 100 of each."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, by_folder, lines, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, by_folder, lines
 
 
-class MitIndoor67(DataSet):
+class MitIndoor67(Published):
     """The official lists: 5,360 train and 1,340 test images, about 80 and 20 per class; the other photos are not used."""
 
     name = "mit_indoor67"
@@ -20,12 +18,8 @@ class MitIndoor67(DataSet):
         Source("TestImages.txt", ("https://web.mit.edu/torralba/www/TestImages.txt",)),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    images, index = place.find("Images"), place.find("TrainImages.txt")
-    if not (images and index):
-        return None
-    return by_folder(images, {"train": lines(index), "test": lines(index.parent / "TestImages.txt")})
+    def official(self, place: Place) -> Listing | None:
+        images, index = place.find("Images"), place.find("TrainImages.txt")
+        if not (images and index):
+            return None
+        return by_folder(images, {"train": lines(index), "test": lines(index.parent / "TestImages.txt")})

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, listing, matlab, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, listing, matlab
 
 
-class StanfordCars(DataSet):
+class StanfordCars(Published):
     """The official split: 8,144 train and 8,041 test images, whole images without their boxes."""
 
     name = "stanford_cars"
@@ -22,12 +22,8 @@ class StanfordCars(DataSet):
         Source(file) for file in ("cars_train.tgz", "cars_test.tgz", "car_devkit.tgz", "car_ims.tgz", "cars_test_annos_withlabels.mat")
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    return _two_folders(place) or _one_folder(place)
+    def official(self, place: Place) -> Listing | None:
+        return _two_folders(place) or _one_folder(place)
 
 
 def _two_folders(place: Place) -> Listing | None:

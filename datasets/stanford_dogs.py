@@ -1,12 +1,10 @@
 """Stanford Dogs (Khosla, Jayadevaprakash, Yao, Fei-Fei 2011): 20,580 photos of 120 dog breeds."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, listing, matlab, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, listing, matlab
 
 
-class StanfordDogs(DataSet):
+class StanfordDogs(Published):
     """The official split: 12,000 train (100 per class) and 8,580 test images, whole images without their boxes."""
 
     name = "stanford_dogs"
@@ -19,19 +17,15 @@ class StanfordDogs(DataSet):
         Source("lists.tar", ("http://vision.stanford.edu/aditya86/ImageNetDogs/lists.tar",)),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    images, index = place.find("Images"), place.find("train_list.mat")
-    if not (images and index):
-        return None
-    splits = {}
-    for split in ("train", "test"):
-        table = matlab(index.parent / f"{split}_list.mat")
-        splits[split] = [
-            (str(key), int(label) - 1, images / str(key)) for key, label in zip(table["file_list"], table["labels"], strict=True)
-        ]
-    names = {label: key.partition("/")[0] for key, label, _ in splits["train"]}
-    return listing([names[label] for label in sorted(names)], splits)
+    def official(self, place: Place) -> Listing | None:
+        images, index = place.find("Images"), place.find("train_list.mat")
+        if not (images and index):
+            return None
+        splits = {}
+        for split in ("train", "test"):
+            table = matlab(index.parent / f"{split}_list.mat")
+            splits[split] = [
+                (str(key), int(label) - 1, images / str(key)) for key, label in zip(table["file_list"], table["labels"], strict=True)
+            ]
+        names = {label: key.partition("/")[0] for key, label, _ in splits["train"]}
+        return listing([names[label] for label in sorted(names)], splits)

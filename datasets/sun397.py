@@ -1,12 +1,10 @@
 """SUN397 (Xiao, Hays, Ehinger, Oliva, Torralba 2010): 108,754 photos of 397 kinds of scene, at least 100 of each."""
 
-from pathlib import Path
-
-from datasets.base import DataSet, Source
-from datasets.layouts import Listing, Place, by_folder, lines, read
+from datasets.base import Source
+from datasets.layouts import Listing, Place, Published, by_folder, lines
 
 
-class Sun397(DataSet):
+class Sun397(Published):
     """The first of ten official partitions: 50 train and 50 test images per class."""
 
     name = "sun397"
@@ -20,13 +18,9 @@ class Sun397(DataSet):
         Source("Partitions.zip", ("https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip",)),
     )
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.classes, self.splits = read(self, path, _official)
-
-
-def _official(place: Place) -> Listing | None:
-    index, first = place.find("Training_01.txt"), place.find("SUN397/a")
-    if not (index and first):
-        return None
-    files = {"train": index, "test": index.parent / "Testing_01.txt"}
-    return by_folder(first.parent, {split: [line.lstrip("/") for line in lines(file)] for split, file in files.items()})
+    def official(self, place: Place) -> Listing | None:
+        index, first = place.find("Training_01.txt"), place.find("SUN397/a")
+        if not (index and first):
+            return None
+        files = {"train": index, "test": index.parent / "Testing_01.txt"}
+        return by_folder(first.parent, {split: [line.lstrip("/") for line in lines(file)] for split, file in files.items()})

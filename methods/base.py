@@ -130,20 +130,6 @@ class Frozen(Protocol):
         """To be called after the network's weights or statistics changed."""
 
 
-class Plain:
-    """The network's own forward, without gradient."""
-
-    def __init__(self, net: Net) -> None:
-        self._net = net
-
-    @torch.no_grad()
-    def __call__(self, x: Tensor) -> Output:
-        return self._net(x)
-
-    def refresh(self) -> None:
-        return
-
-
 @dataclass(frozen=True)
 class Context:
     """What a component may use, handed to ``setup`` and carried by every step.
@@ -159,13 +145,12 @@ class Context:
     source: Net
     train_pass: Callable[..., Iterator[Batch]]
     num_classes: int
-    num_source_classes: int
     total_steps: int
     device: torch.device
     rng: Rng
     cached: Callable[[str, Mapping[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+    frozen: Callable[[Net], Frozen]
     optimizer: torch.optim.Optimizer | None = None
-    frozen: Callable[[Net], Frozen] = Plain
 
     @functools.cached_property
     def run_source(self) -> Frozen:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
@@ -23,7 +22,7 @@ from benchmark.published.comparability import differences, remarks
 from benchmark.published.published_numbers import PublishedNumber
 from benchmark.report import optimism
 from benchmark.report.collect import Collected, Expected, Run, collect
-from benchmark.report.intervals import LEVEL, Interval, spread, t_interval
+from benchmark.report.intervals import Interval, spread, t_interval, t_quantile
 from benchmark.report.text import csv_text, markdown_table
 from benchmark.storage.run_folder import write_text
 from benchmark.terminal import say
@@ -82,9 +81,11 @@ def _compare(configs: Sequence[RunConfig], runs: Sequence[Run], entry: Published
     reasons = differences(configs[0], runs, entry)
     values, rule = [100 * run.record["test_accuracy"] for run in runs], LAST
     if entry.selection == "best_epoch_on_test":
-        scored = [] if configs[0].averages else [optimism.read(run) for run in runs]
+        scored = [optimism.read(run) for run in runs]
         kept = [s for s in scored if s is not None]
-        if runs and len(kept) == len(runs):
+        if configs[0].averages:
+            reasons.append("published: best epoch on test; ours: an average of iterates")
+        elif runs and len(kept) == len(runs):
             values, rule = [s.best for s in kept], BRIDGED.format(" or ".join(map(str, sorted({s.count for s in kept}))))
         else:
             reasons.append("published: best epoch on test; ours: last iterate (evaluation.snapshots would bridge this)")
@@ -112,15 +113,15 @@ def _compare(configs: Sequence[RunConfig], runs: Sequence[Run], entry: Published
     )
 
 
-def prediction_reach(values: Sequence[float], m: int, level: float = LEVEL) -> float:
-    """Half width of the interval that holds the mean of ``m`` new values with probability ``level``: t(n-1) · s · sqrt(1/m + 1/n).
+def prediction_reach(values: Sequence[float], m: int) -> float:
+    """Half width of the interval that holds the mean of ``m`` new values with 95 % probability: t(n-1) · s · sqrt(1/m + 1/n).
 
     For values of one normal distribution; ValueError when there are fewer than two.
     """
     n = len(values)
     if n < 2:
         raise ValueError(f"nothing can be predicted from {n} value(s)")
-    return float(stats.t.ppf((1 + level) / 2, n - 1)) * spread(values) * math.sqrt(1 / m + 1 / n)
+    return t_quantile(n) * spread(values) * math.sqrt(1 / m + 1 / n)
 
 
 def publish(sweep: Sweep, out: Path, entries: Sequence[PublishedNumber], console: Console) -> list[Comparison]:

@@ -175,14 +175,9 @@ def _compare(group: Group) -> Group:
 def _against(cell: Cell, base: Cell | None) -> Cell:
     """``cell`` with its paired difference to ``base``, or with the reason why there is none."""
     try:
-        return replace(cell, difference=pair(cell, base))
+        return replace(cell, difference=difference(paired_values(cell, base)))
     except NotPaired as error:
         return replace(cell, refused=str(error))
-
-
-def pair(cell: Cell, base: Cell | None) -> Difference:
-    """Difference of test accuracy cell - base in points over their shared seeds; NotPaired as :func:`paired_values`."""
-    return difference(paired_values(cell, base))
 
 
 def paired_values(cell: Cell, base: Cell | None) -> list[float]:

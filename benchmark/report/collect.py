@@ -23,7 +23,7 @@ AbsentState = Literal["missing", "failed", "unreadable", "stale"]
 
 _TEXT = ("run_id", "subset_hash", "data_hash", "weights_hash", "device", "finished_at")
 _NUMBERS = ("test_accuracy", "test_mean_class_accuracy", "wall_seconds", "images_per_second", "threads")
-_OPTIONAL_NUMBERS = ("train_loss", "train_accuracy", "test_nll", "test_ece", "val_accuracy", "peak_memory_bytes")
+_OPTIONAL_NUMBERS = ("train_loss", "train_accuracy", "test_nll", "test_ece", "val_accuracy", "peak_memory_bytes", "workers_per_gpu")
 MEASURES = ("feature_gap_rel", "feature_gap", "label_l1", "label_kl")
 """The measures of ``linearity.csv``."""
 
@@ -92,12 +92,11 @@ class StatedClaim:
 class SweepInfo:
     """What a report says about the sweep as a whole.
 
-    ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path
-    of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
-    :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
-    settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that methods
-    declare, by the method's name. ``claims`` are those of the sweep file, ``columns`` what it asks for in the main tables. ``averaged``
-    are the methods whose evaluated network is made of several iterates. ``note`` is the sweep file's to readers of the tables.
+    ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path of the sweep file as text,
+    ``command`` the command line that runs the sweep again. ``redo`` maps :func:`cell_name` to the command line that carries out that
+    cell alone, into a folder of its own. ``selection`` says how settings were chosen, '' that none were; ``tuning`` is what the trials
+    scored. ``looks`` are the (colour, marker) that methods declare, by the method's name. ``claims``, ``columns`` and ``note`` are
+    those of the sweep file. ``averaged`` are the methods whose evaluated network is made of several iterates.
     """
 
     name: str

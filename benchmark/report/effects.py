@@ -95,11 +95,14 @@ def _changes(full: list[dict[str, Any]], parts: list[dict[str, Any]]) -> str:
     for before, after in zip(full, parts, strict=True):
         old, new = before["options"], after["options"]
         prefix = f"{after['use']}." if len(parts) > 1 else ""
-        texts += [f"{prefix}{key}: {_text(old.get(key))} → {_text(value)}" for key, value in new.items() if value != old.get(key)]
+        texts += [
+            f"{prefix}{key}: {option_text(old.get(key))} → {option_text(value)}" for key, value in new.items() if value != old.get(key)
+        ]
     return ", ".join(texts)
 
 
-def _text(value: Any) -> str:
+def option_text(value: Any) -> str:
+    """An option as reports write it."""
     return "none" if value is None else ("off", "on")[value] if isinstance(value, bool) else str(value)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from benchmark.errors import UsageError
 from benchmark.report.cells import Cell, Group, given, hours_of, term_ratios
 from benchmark.report.collect import SECTIONS, Expected, Run, SweepInfo, cell_name
+from benchmark.report.effects import option_text
 from benchmark.report.intervals import mean
 from benchmark.report.measures import accuracy, images_per_second, minutes, peak_memory_mib
 from benchmark.report.tables import interval_value, p_value
@@ -173,13 +174,7 @@ def _component(part: dict[str, Any]) -> str:
 
 
 def _options(options: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {_value(value)}" for key, value in options.items())
-
-
-def _value(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "on", False: "off"}[value]
-    return str(value)
+    return ", ".join(f"{key} {option_text(value)}" for key, value in options.items())
 
 
 def _terms(cell: Cell) -> list[tuple[str, str]]:

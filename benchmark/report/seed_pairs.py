@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.report.cells import Cell, Group, given, pair
+from benchmark.report.cells import Cell, Group, given
 from benchmark.report.figures.svg import variable
 from benchmark.report.intervals import Difference, t_quantile
 from benchmark.report.measures import accuracy
@@ -73,7 +73,7 @@ def _compared(group: Group, left: Cell, right: Cell, looks: Looks) -> SeedPairs:
     ticks = [low + step * number for number in range(round((high - low) / step) + 1)]
     colours = (f"var({variable(looks[names[0]].colour)})", f"var({variable(looks[names[1]].colour)})")
     places = tuple((place(value), f"{value:.{_decimals(step)}f}") for value in ticks)
-    sentence = difference_sentence(names[0], names[1], pair(left, right))
+    sentence = difference_sentence(names[0], names[1], given(left.difference))
     return SeedPairs(group.title, names[0], names[1], colours, tuple(rows), places, ROW * len(rows) + 40, sentence)
 
 

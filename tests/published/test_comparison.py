@@ -205,6 +205,10 @@ def test_a_best_epoch_on_test_is_compared_with_the_best_snapshot_or_not_at_all(t
     bridged = outcome(found, best)
     assert (bridged.outcome, bridged.rule, bridged.ours.mean) == ("off", "best of 3 snapshots on test", 53.0)
     assert outcome(found, entry(value=51.5)).ours.mean == 51.0  # a last iterate is compared with the last iterate
+    (tmp_path / "c").mkdir()
+    averaged = made_up(tmp_path / "c", ACCURACIES, [40.0, 53.0], evaluation={"snapshots": 3}, methods=["ema"], baseline="ema")
+    unlike = outcome(averaged, best.model_copy(update={"method": "ema"}))
+    assert unlike.reasons == ("published: best epoch on test; ours: an average of iterates",)
     next(found[1].glob("runs/*/snapshots.csv")).unlink()
     assert outcome(found, best).outcome == "not comparable"
 
@@ -216,6 +220,10 @@ def test_a_best_epoch_on_test_is_compared_with_the_best_snapshot_or_not_at_all(t
         ({"pretrained": False}, {}, "ours starts from random weights"),
         ({"protocol": "smile"}, {}, "published under protocol tllib; ours: smile"),
         ({"training": {"steps": 100}}, {}, "not the protocol as it is: training.steps 100 instead of 10000"),
+        ({"data": {"keep_aspect": False}}, {}, "not the protocol as it is: data.keep_aspect False instead of True"),
+        ({"data": {"resize": 224}}, {}, "data.resize 224 instead of 256"),
+        ({"data": {"fast_decode": True}}, {}, "data.fast_decode True instead of False"),
+        ({"data": {"exif": True}}, {}, "data.exif True instead of False"),
         ({"data": {"val_fraction": 0.1}}, {}, "ours holds out 10 % of the training images"),
         ({"data": {"test_images": 500}}, {}, "ours is tested on 500 images only"),
         ({"data": {"sampling": "smile"}}, {}, "ours samples by 'smile'"),

@@ -16,7 +16,7 @@ from benchmark.report.budget import budget_csv, curve, expected_best
 from benchmark.report.build import build
 from benchmark.report.collect import Run, Tuned
 from benchmark.report.intervals import t_interval
-from benchmark.report.text import CAPTION, caption
+from benchmark.report.text import CAPTION, EVALUATED, NONE, caption
 from benchmark.tuning.search import write_budget
 from tests.report import fakes
 
@@ -88,7 +88,7 @@ def test_the_report_shows_curves_optimism_and_the_rule(tmp_path: Path) -> None:
     for text in (
         "Optimism of the best snapshot on test",
         "+2.0 ± 2.5",
-        "Settings were drawn from a hat. The last iterate is evaluated, once.",
+        f"Settings were drawn from a hat. {EVALUATED}",
     ):
         assert text in page
     assert "What a tuning budget buys: toys, 15 % of the labels" in page
@@ -99,6 +99,11 @@ def test_the_report_shows_curves_optimism_and_the_rule(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "tables" / "optimism.csv").open()))
     assert len(rows) == 5
     assert {(row["snapshots"], row["best_step"]) for row in rows} == {("3", "40")}
+    averaged = build(tmp_path, info.__class__(**{**info.__dict__, "averaged": ("smile",)}), grid).tables[1]
+    assert [value.text for value in averaged.rows[1]][1:4] == [NONE] * 3, "a snapshot of what is no iterate shows no optimism"
+    assert averaged.notes[1] == "smile: none is given, since what is evaluated is an average of iterates"
+    assert {row["method"] for row in csv.DictReader((tmp_path / "tables" / "optimism.csv").open())} == {"fine_tuning"}
+    report = build(tmp_path, info, grid)
     again = build(tmp_path, info, grid)
     assert (again.redrawn, again.tables, again.caption) == (False, report.tables, report.caption)
     main_alone = build(tmp_path, fakes.info(METHODS), grid)

@@ -68,6 +68,7 @@ def test_runs_are_one_row_each_with_the_absent_ones_named(built: tuple[Path, Rep
     assert [rows[item.run_id]["state"] for item in HOLES] == ["missing", "failed"]
     assert rows[HOLES[0].run_id]["test_accuracy"] == ""
     frame = pd.read_parquet(built[0] / "runs.parquet")
+    assert list(frame["run_id"]) == [item.run_id for item in GRID], "in the order of the sweep, with those that are absent"
     assert frame["run_id"].tolist() == list(rows)
     assert frame["test_accuracy"].isna().sum() == 2
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmark.report.cells import Group, group_runs
+from benchmark.report.cells import Group, group_runs, unmarked
 from benchmark.report.collect import collect
 from benchmark.report.measures import accuracy
+from benchmark.report.tables import main_table
 from tests.report import fakes
 
 SEEDS = (0.80, 0.82, 0.84, 0.81, 0.83)
@@ -88,6 +89,21 @@ def test_best_and_tied_are_marked_from_five_complete_seeds_on(tmp_path: Path) ->
     assert [cell.mark for cell in group(tmp_path / "hole", holed).cells] == ["", "", ""]
     four = {method: row[:4] for method, row in values.items()}
     assert [cell.mark for cell in group(tmp_path / "four", four).cells] == ["", "", ""]
+
+
+def test_why_no_method_is_marked_is_said_as_it_is(tmp_path: Path) -> None:
+    six = [*SEEDS, 0.8]
+    said = {
+        "alone": ({"fine_tuning": SEEDS}, "there is no other to compare it with"),
+        "few": ({"fine_tuning": SEEDS[:4], "smile": SEEDS[:4]}, "that takes at least 5 finished seeds of every method"),
+        "hole": ({"fine_tuning": six, "smile": [*SEEDS, None]}, "that takes all seeds of every method, and smile lacks 1 of 6 seeds"),
+    }
+    for name, (values, words) in said.items():
+        assert main_table(group(tmp_path / name, values)).notes[-1] == f"No method is marked as best: {words}"
+    found = group(tmp_path / "other", {"fine_tuning": SEEDS, "smile": SEEDS})
+    found.cells[1].runs[2].record["subset_hash"] = "other"
+    words = "not all methods are paired: trained on other images than smile at seed 2"
+    assert unmarked(found.cells) == words
 
 
 def test_deleting_runs_never_changes_a_mean_silently(tmp_path: Path) -> None:

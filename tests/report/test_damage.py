@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.devices import cpu_count
 from benchmark.report.build import Report, build
 from benchmark.report.cells import file_name, group_runs, term_ratios
 from benchmark.report.collect import Tuned, collect
 from benchmark.report.figures import fonts, write
 from benchmark.report.figures.lines import linearity_series, loss_series
 from benchmark.report.figures.rows import draw_accuracy
-from benchmark.report.figures.write import usable_cores
 from benchmark.report.text import csv_text, markdown_table, to_latex
 from tests.report import fakes
 
@@ -227,4 +227,4 @@ def test_a_loss_term_far_above_the_cross_entropy_is_warned_of(sweep: Path, size:
 
 def test_cores_are_counted_where_the_system_does_not_say_which_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert usable_cores() == os.cpu_count()
+    assert cpu_count() == os.cpu_count()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report.cells import hours_of
+from benchmark.report.cells import group_runs, hours_of
 from benchmark.report.collect import Run, collect
 from tests.report import fakes
 
@@ -35,6 +35,18 @@ def test_gpu_hours_are_wall_hours(tmp_path: Path) -> None:
     found = runs(tmp_path, dict.fromkeys(range(4), "cuda"), threads=4)
     hours = hours_of(found)
     assert (hours.unit, hours.total(found)) == ("GPU-hours", pytest.approx(2.0))
+
+
+def test_gpu_hours_are_divided_by_the_workers_that_shared_the_gpu(tmp_path: Path) -> None:
+    found = runs(tmp_path, dict.fromkeys(range(4), "cuda"))
+    for run in found[:2]:
+        run.record["workers_per_gpu"] = 4
+    assert hours_of(found).total(found) == pytest.approx(2 * 0.5 / 4 + 2 * 0.5)
+    (group,) = group_runs(fakes.info(("fine_tuning", "smile")), GRID, collect(tmp_path, GRID))
+    assert not group.cells[0].mixed
+    fakes.write_run(tmp_path, GRID[0], {**group.cells[0].runs[0].record, "workers_per_gpu": 2})
+    (group,) = group_runs(fakes.info(("fine_tuning", "smile")), GRID, collect(tmp_path, GRID))
+    assert group.cells[0].mixed, "its times are not those of a run that has the GPU alone"
 
 
 def test_hours_of_both_kinds_are_not_called_either(tmp_path: Path) -> None:

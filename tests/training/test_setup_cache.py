@@ -39,6 +39,18 @@ def test_two_components_do_not_read_each_others_results_nor_those_of_another_ver
     assert calls == [0, 1, 2]
 
 
+def test_what_another_run_computed_counts_as_long_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((10.0, 17.5))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    first, second, calls = SetupCache({"weights": "w"}), SetupCache({"weights": "w"}), []
+    first.of("a:A", 1)("stats", {}, value(1, calls))
+    assert first.spared == 0, "it is in its own wall time"
+    for cache in (second, second):
+        found = cache.of("a:A", 1)("stats", {}, value(2, calls))
+    assert (calls, second.spared) == ([1], 15.0)
+    assert found.keys() == {"x"}
+
+
 def test_a_loop_or_a_timm_of_another_version_computes_anew(images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run, calls = config(images, backbone), []
 
@@ -72,6 +84,11 @@ def test_a_mended_method_does_not_read_what_its_last_version_kept(images: Path, 
     bumped = run.model_copy(update={"components": [component.model_copy(update={"version": component.version + 1})]})
     new = trained(bumped, 0).pipeline._named[0][1]._weights
     assert all(torch.equal(new[tap], old[tap].flip(0)) for tap in old)
+
+
+def test_a_run_says_how_long_the_passes_took_that_it_did_not_make(images: Path, backbone: str) -> None:
+    first, second = (trained(config(images, backbone, method), 0) for method in ("delta", "delta+mixup"))
+    assert first.spared == 0 < second.spared
 
 
 @pytest.mark.parametrize("hosts", [2, 5])

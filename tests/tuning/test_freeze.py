@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,34 @@ def test_what_the_selection_does_not_cover_is_refused(done: tuple[grid.Origin, P
         final(tmp_path, out, methods=["fine_tuning", {"name": "mine", "use": "smile"}], tune=None)
     with pytest.raises(UsageError, match=r"training\.lr: this sweep's selection sets it"):
         grid.load(sweep_file(tmp_path, selection=str(out / "selection.json")), ["training.lr=0.5"])
+
+
+def test_an_override_of_what_was_selected_or_is_tuned_is_refused(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    rate = [{"match": {"method": "mixup"}, "set": {"training.lr": 0.5}}]
+    with pytest.raises(UsageError, match=r"set\.training\.lr: of mixup on digits: this sweep's selection sets it"):
+        final(tmp_path, out, overrides=rate)
+    with pytest.raises(UsageError, match=r"set\.training\.lr: of mixup on digits: tuning sets it"):
+        trials.cells(opened(tmp_path, overrides=rate))
+    with pytest.raises(UsageError, match=r"set\.data\.val_fraction: of mixup on digits: tuning sets it"):
+        trials.cells(opened(tmp_path, overrides=[{"match": {"method": "mixup"}, "set": {"data.val_fraction": 0.1}}]))
+    other = final(tmp_path, out, overrides=[{"match": {"method": "mixup"}, "set": {"training.momentum": 0.5}}])
+    assert {run.training.momentum for run in other.runs if "mixup" in run.method} == {0.5}
+
+
+@pytest.mark.parametrize("assignment", ["training.lr=0.5", "data.val_fraction=0.1", "l2_sp.alpha=1.0"])
+def test_what_tuning_sets_is_not_set_on_the_command_line(assignment: str, tmp_path: Path) -> None:
+    found = grid.read(sweep_file(tmp_path), [assignment])
+    with pytest.raises(UsageError, match=re.escape(assignment.partition("=")[0]) + ": tuning sets it"):
+        selecting.select(found, tmp_path / "out", QUIET)
+    with pytest.raises(UsageError, match=re.escape(assignment.partition("=")[0]) + ": tuning sets it"):
+        search.run(found, tmp_path / "out", 1, QUIET)
+
+
+def test_keys_of_the_tune_block_are_set_on_the_command_line(tmp_path: Path) -> None:
+    found = grid.read(sweep_file(tmp_path), ["tune.trials=2", "tune.seeds=[7]"])
+    assert {(len(cell.trials), run.seed) for cell in trials.cells(found) for trial in cell.trials for run in trial.runs} == {(2, 7)}
 
 
 def test_a_label_that_means_another_method_now_is_refused(tmp_path: Path) -> None:

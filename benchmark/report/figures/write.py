@@ -1,7 +1,6 @@
 """Draws all figures of a report and writes each as PNG and SVG."""
 
 import io
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+from benchmark.devices import cpu_count
 from benchmark.report.across import Across
 from benchmark.report.cells import Group, group_slug
 from benchmark.report.collect import Tuned
@@ -92,7 +92,7 @@ def write_figures(groups: Sequence[Group], across: Across, folder: Path, looks: 
         tasks += _tasks(draw_fractions, same, "")
         tasks += [task for group in same for draw in PER_GROUP for task in _tasks(draw, group, group.slug)]
     names = [name for group in groups for name in (group.dataset, *(cell.method for cell in group.cells))]
-    return _write_all(tasks, folder, looks, names, min(usable_cores(), len(groups)) if len(groups) >= POOL_FROM else 1)
+    return _write_all(tasks, folder, looks, names, min(cpu_count(), len(groups)) if len(groups) >= POOL_FROM else 1)
 
 
 def write_budgets(found: Sequence[Tuned], folder: Path, looks: Looks) -> list[Picture]:
@@ -102,11 +102,6 @@ def write_budgets(found: Sequence[Tuned], folder: Path, looks: Looks) -> list[Pi
         trials = [tuned for tuned in found if tuned.group == group]
         tasks.append(_Task(draw_budget, trials, group_slug(*group)))
     return _write_all(tasks, folder, looks, [name for tuned in found for name in (tuned.dataset, tuned.method)], 1)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; not every system says which these are, then all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tasks(draw: Draw, subject: Group | list[Group], slug: str) -> list[_Task]:
