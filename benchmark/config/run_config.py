@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 import datasets
+from benchmark.config.entries import in_folders
 from benchmark.config.method_options import method_info
 from benchmark.errors import UsageError, unknown
 from benchmark.storage import yamlio
@@ -334,7 +335,7 @@ class RunConfig(Section):
     @property
     def run_id(self) -> str:
         parts = [self.dataset, f"{self.fraction:g}", self.method, f"s{self.seed}", self.config_hash[:8]]
-        return "-".join(re.sub(r"[^A-Za-z0-9_.+]", "_", part) for part in parts)
+        return "-".join(map(in_folders, parts))
 
 
 def _tuples(value: Any) -> Any:

@@ -42,8 +42,7 @@ def build(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected]) -> Re
     sweep_dir.mkdir(parents=True, exist_ok=True)
     found = collect(sweep_dir, expected)
     key = _key(sweep, found, fingerprint(sweep_dir))
-    before = read_json(sweep_dir / STATE)
-    before = before if isinstance(before, dict) else {}
+    before = read_json(sweep_dir / STATE) or {}
     if before.get("key") == key and _whole(sweep_dir, before["files"]):
         return Report(sweep_dir / "report.html", tuple(map(_table, before["tables"])), before["summary"], False, caption(sweep.selection))
     from benchmark.report.redraw import redraw

@@ -17,7 +17,7 @@ from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, NotPaired, gi
 from benchmark.report.collect import StatedClaim
 from benchmark.report.intervals import LEVEL, POWER, Interval, detectable_difference, holm, mean, paired_p, spread, t_interval
 from benchmark.report.measures import CLAIMABLE
-from benchmark.report.text import NONE, Table, Value, csv_text, signed_interval
+from benchmark.report.text import NONE, Table, Value, csv_text
 
 ALPHA = 1 - LEVEL
 CLOCKS_APART = datetime.timedelta(minutes=1)
@@ -193,7 +193,7 @@ def _row(decision: Decision) -> tuple[Value, ...]:
     return (
         Value(claim.name, claim.name),
         Value(decision.verdict, decision.verdict),
-        Value(NONE) if found is None else Value(signed_interval(found.mean, found.low, found.high, measure.form), found.mean),
+        Value(NONE) if found is None else Value(found.signed(measure.form), found.mean),
         Value(f"{count} {decision.unit}s", len(decision.values)) if decision.family else Value(NONE),
         Value(NONE) if p is None else Value("< 0.001" if p < 0.001 else f"{p:.3f}", p),
         Value(NONE) if distance is None else Value(measure.form.format(distance), distance),

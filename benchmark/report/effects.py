@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, NotPaired, paired_by_seed
 from benchmark.report.intervals import LEVEL, Difference, difference, holm
-from benchmark.report.measures import CLAIMABLE, SPLITS, Measure
-from benchmark.report.text import NONE, Table, Value, csv_text, signed_interval
+from benchmark.report.measures import CLAIMABLE, SPLITS
+from benchmark.report.text import NONE, Table, Value, csv_text
 
 PANELS = (("accuracy", "Accuracy (points)"), ("feature_rel", "Feature gap"), ("label_l1", "Label gap"))
 """Metrics of an ablation, with what their differences are called."""
@@ -122,7 +122,7 @@ def _sentence(found: Sequence[Effect], baseline: str, key: tuple[str, str]) -> s
     for sign, word in ((1, "higher"), (-1, "lower")):
         moved = [effect for effect in known if key in effect.clear and sign * effect.differences[key].mean > 0]
         if moved:
-            parts.append(f"{word} under " + ", ".join(f"{effect.name} {_written(effect.differences[key], measure)}" for effect in moved))
+            parts.append(f"{word} under " + ", ".join(f"{effect.name} {effect.differences[key].signed(measure.form)}" for effect in moved))
     open_ = [effect for effect in known if key not in effect.clear]
     if open_:
         limits = [of for effect in open_ if (of := effect.differences[key].detectable_among(len(_tested(found)))) is not None]
@@ -138,10 +138,6 @@ def _subject(key: tuple[str, str]) -> str:
     return f"{split.capitalize()} {name} beside that"
 
 
-def _written(found: Difference, measure: Measure) -> str:
-    return signed_interval(found.mean, found.low, found.high, measure.form)
-
-
 def ablation_table(group: Group, found: Sequence[Effect]) -> Table:
     """One row per effect, a column per measure and split."""
     keys = [(metric, split) for metric, _ in PANELS for split in SPLITS]
@@ -153,7 +149,7 @@ def ablation_table(group: Group, found: Sequence[Effect]) -> Table:
             if (of := effect.differences.get(key)) is None:
                 values.append(Value(NONE))
             else:
-                values.append(Value(_written(of, CLAIMABLE[key]) + ("*" if key in effect.clear else ""), of.mean))
+                values.append(Value(of.signed(CLAIMABLE[key].form) + ("*" if key in effect.clear else ""), of.mean))
         rows.append(tuple(values))
     columns = ("Method", "Change", *(f"{names[metric]}, {split}" for metric, split in keys))
     pairs = sorted({of.n for effect in found for of in effect.differences.values()})

@@ -13,6 +13,8 @@ import numpy as np
 from scipy import special, stats
 from scipy.optimize import brentq
 
+from benchmark.report.text import signed
+
 LEVEL = 0.95
 POWER = 0.8
 
@@ -38,6 +40,13 @@ class Interval:
     @property
     def half_width(self) -> float | None:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def signed(self, form: str = "{:.1f}") -> str:
+        """``+0.7 [−0.1, 1.4]``, without the bracket where there is no interval."""
+        mean = signed(self.mean, form)
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} [{', '.join(signed(end, form).removeprefix('+') for end in (self.low, self.high))}]"
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,6 @@ def images_per_second(run: Run) -> float:
     return run.record["images_per_second"]
 
 
-def peak_memory_mib(run: Run) -> float | None:
-    """Peak memory in MiB, or None where it was not measured."""
-    size = run.record.get("peak_memory_bytes")
-    return None if size is None else size / 2**20
-
-
 def gap(split: str, name: str) -> Read:
     """Reader of one linearity gap."""
     return lambda run: run.gap(split, name)
@@ -63,6 +57,10 @@ def _field(name: str, factor: float = 1.0) -> Read:
         return None if value is None else factor * value
 
     return read
+
+
+peak_memory_mib = _field("peak_memory_bytes", 2**-20)
+"""Peak memory in MiB, or None where it was not measured."""
 
 
 @dataclass(frozen=True)

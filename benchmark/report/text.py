@@ -37,14 +37,6 @@ def signed(value: float, form: str = "{:.1f}") -> str:
     return text if float(text) == 0 else ("+" if value > 0 else "−") + text
 
 
-def signed_interval(mean: float, low: float | None, high: float | None, form: str = "{:.1f}") -> str:
-    """``+0.7 [−0.1, 1.4]``, without the bracket where there is no interval."""
-    if low is None or high is None:
-        return signed(mean, form)
-    ends = ", ".join(signed(end, form).removeprefix("+") for end in (low, high))
-    return f"{signed(mean, form)} [{ends}]"
-
-
 @dataclass(frozen=True)
 class Value:
     """One table entry: its text, the number it sorts by (None sorts last), and its mark: ``best``, ``tied`` or ''."""

@@ -14,7 +14,6 @@ from benchmark.report.figures.rows import say
 from benchmark.report.figures.svg import tell
 from benchmark.report.measures import CLAIMABLE
 from benchmark.report.style import INK, MUTED, RULE, WIDTH, Looks
-from benchmark.report.text import signed_interval
 
 _ROW = 0.36
 _FRAME = 0.95
@@ -68,7 +67,7 @@ def _row(axes: Axes, y: int, effect: Effect, metric: str, looks: Looks, baseline
         where = {"x": list(of.values), "y": [y + shift] * of.n, "orient": "h", "native_scale": True, "ax": axes}
         edge = {"markeredgewidth": 0.9, "markeredgecolor": look.colour}
         sns.pointplot(**where, errorbar=interval_ends, color=look.colour, marker=look.marker, err_kws=bar, **marker, **edge)
-        shown = signed_interval(of.mean, of.low, of.high, CLAIMABLE[metric, split].form)
+        shown = of.signed(CLAIMABLE[metric, split].form)
         text = f"{effect.cell.method} − {baseline}, {split}: {shown}, n = {of.n}"
         for line in axes.get_lines()[before:]:
             tell(line, text)

@@ -28,7 +28,7 @@ from benchmark.report.figures.canvas import (
 )
 from benchmark.report.figures.labels import number_line, numbering
 from benchmark.report.intervals import mean
-from benchmark.report.measures import accuracy
+from benchmark.report.measures import SPLITS, accuracy
 from benchmark.report.style import INK, Looks
 
 _AXES = {
@@ -41,8 +41,6 @@ _AXES = {
 
 MAX_POINTS = 200
 """A curve keeps at most this many steps: more cannot be told apart at one-column width."""
-
-_SPLITS = ("train", "test")
 
 Series = Mapping[tuple[str, str], Sequence[tuple[float, float]]]
 """Per (split, measure) the (lambda, value) points of a method's line, by rising lambda, one for each seed."""
@@ -74,12 +72,12 @@ def _by_lambda(rows: Sequence[Mapping]) -> Series:
     return dict(found)
 
 
-def draw_linearity_feature(group: Group, looks: Looks, splits: Sequence[str] = _SPLITS) -> Drawing | None:
+def draw_linearity_feature(group: Group, looks: Looks, splits: Sequence[str] = SPLITS) -> Drawing | None:
     """Both feature gaps against lambda."""
     return _draw_linearity(group, looks, "feature", ("feature_gap_rel", "feature_gap"), splits)
 
 
-def draw_linearity_label(group: Group, looks: Looks, splits: Sequence[str] = _SPLITS) -> Drawing | None:
+def draw_linearity_label(group: Group, looks: Looks, splits: Sequence[str] = SPLITS) -> Drawing | None:
     """Both label gaps against lambda."""
     return _draw_linearity(group, looks, "label", ("label_l1", "label_kl"), splits)
 
@@ -103,7 +101,7 @@ def _draw_linearity(group: Group, looks: Looks, kind: str, measures: Sequence[st
     )
 
 
-def draw_linearity_difference(group: Group, looks: Looks, splits: Sequence[str] = _SPLITS) -> Drawing | None:
+def draw_linearity_difference(group: Group, looks: Looks, splits: Sequence[str] = SPLITS) -> Drawing | None:
     """Paired difference to the baseline of one feature and one label gap, where lines that lie on each other come apart."""
     measures, base = ("feature_gap_rel", "label_l1"), group.cell(group.baseline)
     others = [cell for cell in group.cells if cell is not base]

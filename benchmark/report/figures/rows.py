@@ -23,7 +23,6 @@ from benchmark.report.figures.svg import tell
 from benchmark.report.intervals import Interval
 from benchmark.report.measures import accuracy
 from benchmark.report.style import INK, MUTED, Looks, Style
-from benchmark.report.text import signed_interval
 
 _ROW = 0.23
 _FRAME = 0.62
@@ -77,9 +76,9 @@ def draw_difference(group: Group, looks: Looks) -> Drawing | None:
         if cell.difference:
             told = value_text(f"{cell.method} − {group.baseline}", cell.difference, "points")
             _mark(axes, cell.difference.values, y, looks[cell.method], told)
+            axes.text(1.03, y, cell.difference.signed(), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
         else:
             say(axes, y, "not paired" if cell.n else "no finished run")
-        axes.text(1.03, y, _text(cell.difference), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     label_rows(axes, cells)
     focus(axes, {y: cell.difference for y, cell in enumerate(cells) if cell.difference}, always=0.0)
     axes.set_xlabel(plain(f"Difference to {group.baseline} (percentage points)"))
@@ -163,7 +162,3 @@ def label_rows(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.set_ylabel("")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-
-
-def _text(difference: Interval | None) -> str:
-    return "" if difference is None else signed_interval(difference.mean, difference.low, difference.high)
