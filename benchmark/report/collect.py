@@ -28,7 +28,6 @@ MEASURES = ("feature_gap_rel", "feature_gap", "label_l1", "label_kl")
 """The measures of ``linearity.csv``."""
 
 PREDICTIONS = "predictions.parquet"
-
 _DRAWN_FILES = ("linearity.csv", "curves.jsonl", "snapshots.csv", "config.yaml", PREDICTIONS)
 """Files beside a record that a report is drawn from."""
 
@@ -92,11 +91,12 @@ class StatedClaim:
 class SweepInfo:
     """What a report says about the sweep as a whole.
 
-    ``methods`` are the sweep's labels in their order, ``baseline`` is one of them, ``source`` the path of the sweep file as text,
-    ``command`` the command line that runs the sweep again. ``redo`` maps :func:`cell_name` to the command line that carries out that
-    cell alone, into a folder of its own. ``selection`` says how settings were chosen, '' that none were; ``tuning`` is what the trials
-    scored. ``looks`` are the (colour, marker) that methods declare, by the method's name. ``claims``, ``columns`` and ``note`` are
-    those of the sweep file. ``averaged`` are the methods whose evaluated network is made of several iterates.
+    ``methods`` are labels in the sweep's order, ``source`` is the path of its file as text, ``command`` the command line that runs it
+    again. ``redo`` maps :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection``
+    says how settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that
+    methods declare, by the method's name. ``claims`` and ``columns`` are those of the sweep file. ``averaged`` are the methods whose
+    evaluated network is made of several iterates. ``notes`` are for readers of the main tables, by their
+    :func:`benchmark.report.cells.group_slug`.
     """
 
     name: str
@@ -112,7 +112,7 @@ class SweepInfo:
     claims: tuple[StatedClaim, ...] = ()
     columns: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ()
-    note: str = ""
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:

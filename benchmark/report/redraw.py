@@ -48,8 +48,8 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     classes = [class_results(group) for group in groups]
     decoded = decode_notes(groups)
     tables = [
-        replace(table, notes=(*([sweep.note] if sweep.note else []), *unlike, *damaged, *table.notes))
-        for table, (_, damaged), unlike in zip(tables, classes, decoded, strict=True)
+        replace(table, notes=(*sweep.notes.get(group.slug, ()), *unlike, *damaged, *table.notes))
+        for group, table, (_, damaged), unlike in zip(groups, tables, classes, decoded, strict=True)
     ]
     boxes = font_note([*sweep.methods, *(group.dataset for group in groups)])
     if boxes:

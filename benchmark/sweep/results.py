@@ -15,7 +15,7 @@ from benchmark.config.method_options import method_looks
 from benchmark.errors import UsageError
 from benchmark.report import explain as explaining
 from benchmark.report.build import STATE, Report, build, print_table
-from benchmark.report.cells import group_runs
+from benchmark.report.cells import group_runs, group_slug
 from benchmark.report.collect import Expected, SweepInfo, Tuned, cell_name, collect
 from benchmark.storage.atomic import write_text
 from benchmark.terminal import say
@@ -34,9 +34,16 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
         looks=dict(method_looks()),
         columns=sweep.columns,
         averaged=tuple(dict.fromkeys(run.method for run in sweep.runs if run.averages)),
-        note=sweep.note,
+        notes={group_slug(*place): _notes(sweep, *place) for place in dict.fromkeys((run.dataset, run.fraction) for run in sweep.runs)},
     )
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
+
+
+def _notes(sweep: Sweep, dataset: str, fraction: float) -> tuple[str, ...]:
+    """What the file says to readers of a main table, and what ``select`` had to say of the settings behind it."""
+    chosen = sweep.winners.found.cells if sweep.winners.found else []
+    mine = [w for w in chosen if (w.dataset, w.fraction) == (dataset, fraction) and w.method in sweep.methods]
+    return (*filter(None, [sweep.note]), *(f"{winner.method}, tuned: {warning}" for winner in mine for warning in winner.warnings))
 
 
 def check_not_emptied(sweep: Sweep, out: Path) -> None:

@@ -16,6 +16,7 @@ from benchmark.report.build import build
 from benchmark.report.collect import collect
 from benchmark.sweep import carry_out as local_sweep
 from benchmark.sweep import plan
+from benchmark.sweep.results import asked_for
 from benchmark.tuning import freeze as selecting
 from benchmark.tuning import search, trials
 from benchmark.tuning.trials import FOLDER, cells
@@ -325,6 +326,16 @@ def test_what_the_selection_does_not_cover_is_refused(done: tuple[grid.Origin, P
         final(tmp_path, out, methods=["fine_tuning", {"name": "mine", "use": "smile"}], tune=None)
     with pytest.raises(UsageError, match=r"training\.lr: this sweep's selection sets it"):
         grid.load(sweep_file(tmp_path, selection=str(out / "selection.json")), ["training.lr=0.5"])
+
+
+def test_what_select_had_to_say_and_the_files_own_note_stand_below_the_table(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
+    found, out = done
+    selecting.select(found, out, QUIET)
+    sweep = final(tmp_path, out, note="a busy machine", fractions=[0.3], methods=["fine_tuning", "mixup"], tune=None)
+    warned = [w for w in sweep.winners.found.cells if w.fraction == 0.3 and w.method in sweep.methods and w.warnings]
+    (notes,) = asked_for(sweep)[0].notes.values()
+    assert warned
+    assert notes == ("a busy machine", *(f"{w.method}, tuned: {line}" for w in warned for line in w.warnings))
 
 
 def test_an_override_of_what_was_selected_or_is_tuned_is_refused(done: tuple[grid.Origin, Path], tmp_path: Path) -> None:
