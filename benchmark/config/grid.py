@@ -23,6 +23,7 @@ from benchmark.config.run_config import (
     Runtime,
     Training,
     check_together,
+    resize_for,
     validate,
     with_defaults,
 )
@@ -44,9 +45,18 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "evaluation": Evaluation,
     "runtime": Runtime,
 }
+_WRITTEN = (*_SECTIONS, "slurm", "tune")
+"""The mappings of a sweep file in which the command line sets single keys."""
 _SCALARS = ("precision", "compile", "fold_bn", "pretrained")
 _AXES = ("methods", "datasets", "fractions", "seeds")
 _MATCHES = ("method", "label", "dataset", "fraction", "seed")
+_OF_A_SWEEP = ("runtime.device", "runtime.threads", "runtime.workers_per_gpu")
+"""What all runs of a sweep share: its workers are started once."""
+_OF_A_COMPARISON = (
+    *(f"data.{key}" for key in ("split", "test_from", "test_images", "also_test")),
+    *("linearity.pairs", "linearity.lambdas", "evaluation.test"),
+)
+"""What all runs of a data set and fraction share: on other test images or pairs their differences would not be paired."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,14 @@ class Origin:
     part: str = ""
 
     @property
+    def assigned(self) -> set[str]:
+        """The keys that the assignments set."""
+        return {assignment.partition("=")[0] for assignment in self.assignments}
+
+    @property
     def crossed(self) -> bool:
         """Whether the assignments change what is crossed: parts of the file may then have nothing left to be about."""
-        return any(assignment.partition("=")[0] in _AXES for assignment in self.assignments)
+        return not self.assigned.isdisjoint(_AXES)
 
     @property
     def shown(self) -> str:
@@ -157,10 +172,8 @@ def load(name: str, assignments: Sequence[str] = (), out: Path | None = None, au
     """
     origin = read(name, assignments, out)
     sweep = expand(origin.file, origin.extra, origin.where, origin.auto if auto is None else auto)
-    if fixed := sweep.winners.keys & {assignment.partition("=")[0] for assignment in assignments}:
-        raise UsageError(
-            f"{origin.where}: {', '.join(sorted(fixed))}: this sweep's selection sets it; leave it, or the selection (selection=null)"
-        )
+    if fixed := sweep.winners.keys & origin.assigned:
+        raise UsageError(f"{origin.where}: {', '.join(sorted(fixed))}: {_BY_SELECTION}")
     return replace(sweep, origin=origin, claims=origin.claims(sweep.methods, sweep.runs))
 
 
@@ -197,8 +210,14 @@ def find(name: str) -> Path:
     return path
 
 
-def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAuto = NOTHING_KEPT) -> Sweep:
-    """The cross product of the file's lists, overrides applied in order (those of the command line last). auto: what it meant before."""
+_BY_SELECTION = "this sweep's selection sets it; leave it, or the selection (selection=null)"
+
+
+def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAuto = NOTHING_KEPT, trial: Override | None = None) -> Sweep:
+    """The cross product of the file's lists, overrides applied in order (those of the command line last). auto: what it meant before.
+
+    trial: what a tuning trial tries. It comes last, as the winners of a selection do, and no override may set what they set.
+    """
     entries = [parse_entry(item, f"{where}: methods.{i}") for i, item in enumerate(file.methods)]
     unique([entry.label for entry in entries], f"{where}: methods")
     labels = tuple(entry.label for entry in entries)
@@ -217,7 +236,8 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
         raise UsageError(f"{where}: {count} runs are more than the {MOST_RUNS} that a sweep may have: fewer seeds, or several sweeps")
     winners = winners_in(file.selection, file.tune is not None, where)
     frozen = [Override(match=cell, set=settings, optional=True) for cell, settings in winners.overrides]
-    overrides = [*file.overrides, *extra, *frozen]
+    overrides = [*file.overrides, *extra, *frozen, *([trial] if trial else [])]
+    free = len(overrides) - len(frozen) - (trial is not None)
     settled: dict[tuple[Any, ...], Settings] = {}
 
     def settle(device: str, precision: str, compile: str, fold_bn: str, steps: int) -> Settings:
@@ -229,6 +249,7 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
 
     hits: set[int] = set()
     runs = []
+    agreed: dict[tuple[Any, ...], tuple[str, Any]] = {}
     for dataset, fraction, entry in itertools.product(sets, file.fractions, entries):
         resolved: dict[tuple[int, ...], RunConfig] = {}  # seeds that the same overrides hit share all else
         for seed in seeds:
@@ -236,11 +257,18 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
             chosen = tuple(n for n, override in enumerate(overrides) if _matches(override, cell, entry, where))
             if chosen not in resolved:
                 hits.update(chosen)
-                resolved[chosen] = _resolve(file, cell, dataset[1], entry, [overrides[n] for n in chosen], where, settle)
+                hit = [overrides[n] for n in chosen]
+                last = sum(n >= free for n in chosen)
+                _nothing_overruled(hit[: len(hit) - last], hit[len(hit) - last :], cell, trial, where)
+                resolved[chosen] = _resolve(file, cell, dataset[1], entry, hit, where, settle)
+                _agree(resolved[chosen], agreed, where)
                 _ = resolved[chosen].canonical  # shared by the copies
             runs.append(resolved[chosen].model_copy(update={"seed": seed}))
     for n, override in enumerate(overrides):
         if n not in hits and not override.optional:
+            components = dict.fromkeys(c.name for entry in entries for c in entry.components)
+            if override in extra and (owner := override.match["method"]) not in (*labels, *components):
+                raise UsageError(f"{where}: {min(override.set)}: " + unknown("section or component", owner, [*_WRITTEN, *components]))
             raise UsageError(
                 f"{where}: overrides: match {override.match} hits no run of this sweep (write 'optional: true' if that is meant)"
             )
@@ -257,6 +285,29 @@ def expand(file: SweepFile, extra: Sequence[Override], where: str, auto: KeptAut
         settings=tuple(dict.fromkeys(settled.values())),
         columns=tuple(file.columns),
     )
+
+
+def _nothing_overruled(
+    written: Sequence[Override], last: Sequence[Override], cell: Mapping[str, Any], trial: Override | None, where: str
+) -> None:
+    """Refuse an override of what a selection or a trial sets in the same cell: it would change nothing."""
+    both = {key for override in written for key in override.set} & {key for override in last for key in override.set}
+    if both:
+        why = "tuning sets it; leave it out of the overrides, or of what is tuned" if trial else _BY_SELECTION
+        raise UsageError(f"{where}: overrides: set.{min(both)}: of {cell['method']} on {cell['dataset']}: {why}")
+
+
+def _agree(config: RunConfig, agreed: dict[tuple[Any, ...], tuple[str, Any]], where: str) -> None:
+    """Refuse a run that differs in what all of its sweep or comparison share. agreed: the first label and value of each such key."""
+    for keys, cell, of in ((_OF_A_SWEEP, (), "a sweep"), (_OF_A_COMPARISON, (config.dataset, config.fraction), "a data set and fraction")):
+        for key in keys:
+            section, _, name = key.partition(".")
+            value = getattr(getattr(config, section), name)
+            label, first = agreed.setdefault((key, *cell), (config.method, value))
+            if first != value:
+                raise UsageError(
+                    f"{where}: overrides: set.{key}: {value} for {config.method}, {first} for {label}: all runs of {of} share it"
+                )
 
 
 def _apart(names: Sequence[str], where: str) -> None:
@@ -312,7 +363,7 @@ def _resolve(
     settings = settle(sections["runtime"].device, *asked, sections["training"].steps)
     sections["runtime"] = sections["runtime"].model_copy(update={"device": settings.device})
     if sections["data"].resize is None:
-        sections["data"] = sections["data"].model_copy(update={"resize": round(sections["training"].image_size * 256 / 224)})
+        sections["data"] = sections["data"].model_copy(update={"resize": resize_for(sections["training"].image_size)})
     check_together(sections["evaluation"], sections["data"], sections["training"], sections["linearity"], where)
     components = [_component(c, options[c.name], f"{where}: {entry.label}") for c in entry.components]
     check_composition(entry.label, [method_info(c.use) for c in entry.components], sections["data"].val_fraction, where)
@@ -351,7 +402,7 @@ def _assign(raw: dict[str, Any], assignment: str) -> Override | None:
     owner, dot, option = key.rpartition(".")
     if not dot:
         raw[key] = value
-    elif owner in (*_SECTIONS, "slurm"):
+    elif owner in _WRITTEN:
         section = raw.get(owner) or {}
         if not isinstance(section, dict):
             raise UsageError(f"'{assignment}': {owner} is no mapping of keys in the sweep file")

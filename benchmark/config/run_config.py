@@ -198,15 +198,17 @@ class Training(Section):
     @field_validator("exp_end")
     @classmethod
     def _exp_end_is_of_exp(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value is not None and info.data.get("schedule", "step") != "exp":
-            raise ValueError(f"schedule '{info.data['schedule']}' has no exp_end, only 'exp' has")
+        schedule = info.data.get("schedule", "exp")  # a wrong one is not there, but refused
+        if value is not None and schedule != "exp":
+            raise ValueError(f"schedule '{schedule}' has no exp_end, only 'exp' has")
         return value
 
     @field_validator("milestone")
     @classmethod
     def _milestone_is_of_step(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value is not None and info.data.get("schedule", "step") != "step":
-            raise ValueError(f"schedule '{info.data['schedule']}' has no milestone, only 'step' has")
+        schedule = info.data.get("schedule", "step")
+        if value is not None and schedule != "step":
+            raise ValueError(f"schedule '{schedule}' has no milestone, only 'step' has")
         return value
 
 
@@ -285,6 +287,16 @@ class RunConfig(Section):
     fold_bn: Literal["off", "on"] = "off"
     runtime: Runtime
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The methods that its components are."""
+        return tuple(component.use for component in self.components)
+
+    @property
+    def averages(self) -> bool:
+        """Whether the network that is evaluated is made of several iterates."""
+        return any(method_info(use).declarations["chooses_weights"] for use in self.uses)
+
     def identity(self) -> dict[str, Any]:
         """What the hash covers."""
         config = self.model_dump(mode="json", exclude={"sweep", "method", "runtime", "backbone", "components", "protocol"})
@@ -347,6 +359,11 @@ def with_defaults(protocol: str, section: str, given: Mapping[str, Any]) -> dict
     defaults = PROTOCOLS[protocol].get(section, {})
     other = given.get("schedule", "step") != "step"
     return {**{key: value for key, value in defaults.items() if not (other and key == "milestone")}, **given}
+
+
+def resize_for(image_size: int) -> int:
+    """What images are decoded to where ``data.resize`` is not given, for crops of ``image_size``; both in pixels."""
+    return round(image_size * 256 / 224)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -142,7 +142,7 @@ class Winners:
             winner = chosen.get((config.dataset, config.fraction, config.method))
             if winner is None:
                 uncovered.append(f"{config.method} on {config.dataset} at {config.fraction:g}")
-            elif winner.components != components(config):
+            elif winner.components != list(config.uses):
                 raise UsageError(f"{where}: selection: '{config.method}' was tuned as {'+'.join(winner.components)}, and is not that here")
             else:
                 taken.append(winner)
@@ -213,11 +213,6 @@ def _check_records(found: Selection, runs: Path, where: str) -> None:
             record = runs / used.run_id / "record.json"
             if used.trial == winner.trial and (not record.is_file() or file_sha256(record) != used.sha256):
                 raise UsageError(f"{where}: {record} is not the record that was used; {AGAIN}")
-
-
-def components(config: RunConfig) -> list[str]:
-    """What a run's method is made of."""
-    return [component.use for component in config.components]
 
 
 def settings_of(config: RunConfig, keys: Iterable[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The keys of a sweep file."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -42,9 +42,9 @@ class SweepFile(Section):
     baseline: str = "fine_tuning"
     methods: list[str | dict[str, Any]] = Field(min_length=1)
     protocol: str = "smile"
-    precision: str = "auto"
-    compile: str = "auto"
-    fold_bn: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "off", "on"] = "auto"
+    fold_bn: Literal["auto", "off", "on"] = "auto"
     training: dict[str, Any] = {}
     linearity: dict[str, Any] = {}
     data: dict[str, Any] = {}

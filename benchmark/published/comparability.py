@@ -7,9 +7,10 @@ from pyarrow import parquet
 
 import methods
 from benchmark.config.method_options import method_info
-from benchmark.config.run_config import RunConfig, Training, with_defaults
+from benchmark.config.run_config import Data, RunConfig, Training, resize_for, with_defaults
 from benchmark.published.published_numbers import PublishedNumber
 from benchmark.report.collect import Run
+from benchmark.report.made_with import DECODE
 from datasets.counts import COUNTS
 
 WEIGHTS = {"resnet50": "resnet50.tv_in1k"}
@@ -63,11 +64,16 @@ def _protocol(config: RunConfig, entry: PublishedNumber) -> list[str]:
         return ["what its protocol was is not known"]
     if config.protocol != entry.protocol:
         return [f"published under protocol {entry.protocol}; ours: {config.protocol}"]
-    standard = Training.model_validate(with_defaults(config.protocol, "training", {}))
+    training = Training.model_validate(with_defaults(config.protocol, "training", {}))
+    data = Data.model_validate({"resize": resize_for(training.image_size), **with_defaults(config.protocol, "data", {})})
     changed = [
-        f"training.{key} {getattr(config.training, key)} instead of {getattr(standard, key)}"
-        for key in Training.model_fields
-        if key not in _FREE and getattr(config.training, key) != getattr(standard, key)
+        f"{section}.{key} {getattr(ours, key)} instead of {getattr(standard, key)}"
+        for section, ours, standard, keys in (
+            ("training", config.training, training, [key for key in Training.model_fields if key not in _FREE]),
+            ("data", config.data, data, DECODE),
+        )
+        for key in keys
+        if getattr(ours, key) != getattr(standard, key)
     ]
     return [f"not the protocol as it is: {', '.join(changed)}"] if changed else []
 

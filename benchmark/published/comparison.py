@@ -82,7 +82,7 @@ def _compare(configs: Sequence[RunConfig], runs: Sequence[Run], entry: Published
     reasons = differences(configs[0], runs, entry)
     values, rule = [100 * run.record["test_accuracy"] for run in runs], LAST
     if entry.selection == "best_epoch_on_test":
-        scored = [optimism.read(run) for run in runs]
+        scored = [] if configs[0].averages else [optimism.read(run) for run in runs]
         kept = [s for s in scored if s is not None]
         if runs and len(kept) == len(runs):
             values, rule = [s.best for s in kept], BRIDGED.format(" or ".join(map(str, sorted({s.count for s in kept}))))

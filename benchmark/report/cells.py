@@ -52,13 +52,13 @@ class Cell:
         return len(self.runs)
 
     @property
-    def hardware(self) -> set[tuple[str, int]]:
-        """The (device, threads) pairs its runs were made on."""
-        return {(run.record["device"], run.record["threads"]) for run in self.runs}
+    def hardware(self) -> set[tuple[str, int, int]]:
+        """What its runs were made on."""
+        return {hardware(run) for run in self.runs}
 
     @property
     def mixed(self) -> bool:
-        """Whether its runs come from different devices or thread counts."""
+        """Whether its runs come from different devices, thread counts or numbers of workers per GPU."""
         return len(self.hardware) > 1
 
     def interval(self, value: Callable[[Run], float | None]) -> Interval | None:
@@ -99,6 +99,11 @@ class Group:
 
     def cell(self, method: str) -> Cell | None:
         return next((cell for cell in self.cells if cell.method == method), None)
+
+
+def hardware(run: Run) -> tuple[str, int, int]:
+    """The device, the threads, and how many workers shared a GPU (1 on a CPU); runs are timed alike where all three are equal."""
+    return run.record["device"], run.record["threads"], run.record.get("workers_per_gpu", 1)
 
 
 def group_slug(dataset: str, fraction: float) -> str:
@@ -206,6 +211,22 @@ def paired_by_seed(cell: Cell, base: Cell | None, read: Read) -> dict[int, float
     return found
 
 
+def unmarked(cells: Sequence[Cell]) -> str:
+    """Why no method is marked as best, or ''."""
+    if len(cells) < 2:
+        return "there is no other to compare it with"
+    if any(cell.n < MIN_PAIRS_TO_MARK for cell in cells):
+        return f"that takes at least {MIN_PAIRS_TO_MARK} finished seeds of every method"
+    if lacking := [f"{cell.method} lacks {cell.expected - cell.n} of {cell.expected} seeds" for cell in cells if cell.n < cell.expected]:
+        return f"that takes all seeds of every method, and {', '.join(lacking)}"
+    try:
+        for one, other in combinations(cells, 2):
+            paired_values(one, other)
+    except NotPaired as error:
+        return f"not all methods are paired: {error}"
+    return ""
+
+
 def _marked(cells: Sequence[Cell]) -> list[Cell]:
     """Cells with the best mean marked, and those that a paired test cannot call worse.
 
@@ -213,14 +234,11 @@ def _marked(cells: Sequence[Cell]) -> list[Cell]:
     over the comparisons with the best alone, equal methods would be called worse in up to three times the stated 5 % of
     tables. Nothing is marked unless every cell is complete and has at least ``MIN_PAIRS_TO_MARK`` seeds.
     """
-    if len(cells) < 2 or any(cell.n < max(cell.expected, MIN_PAIRS_TO_MARK) for cell in cells):
+    if unmarked(cells):
         return list(cells)
     best = max(range(len(cells)), key=lambda i: given(cells[i].accuracy).mean)
     pairs = list(combinations(range(len(cells)), 2))
-    try:
-        p_values = [paired_p(paired_values(cells[i], cells[j])) for i, j in pairs]
-    except NotPaired:
-        return list(cells)
+    p_values = [paired_p(paired_values(cells[i], cells[j])) for i, j in pairs]
     known = [(pair, p) for pair, p in zip(pairs, p_values, strict=True) if p is not None]
     adjusted = holm([p for _, p in known])
     tied = {i for (pair, _), p in zip(known, adjusted, strict=True) if best in pair and p >= 0.05 for i in pair}
@@ -267,9 +285,10 @@ class Hours:
         return f"{kind}-hours" if kind else "hours"
 
     def of(self, run: Run) -> float:
-        """Wall hours of one GPU, or wall hours times threads on a CPU."""
+        """Wall hours of a GPU, divided by the workers that share it, or wall hours times threads on a CPU."""
+        device, threads, workers = hardware(run)
         wall = run.record["wall_seconds"] / 3600
-        return wall * run.record["threads"] if self.kinds[run.record["device"]] == "CPU" else wall
+        return wall * threads if self.kinds[device] == "CPU" else wall / workers
 
     def total(self, runs: Iterable[Run]) -> float | None:
         """Hours of all ``runs`` together; None for no runs."""

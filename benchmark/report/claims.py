@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, NotPaired, given, paired_by_seed, percent
+from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, NotPaired, given, hardware, paired_by_seed, percent
 from benchmark.report.collect import StatedClaim
 from benchmark.report.intervals import LEVEL, POWER, Interval, detectable_difference, holm, mean, paired_p, spread, t_interval
 from benchmark.report.measures import CLAIMABLE
@@ -164,13 +164,13 @@ def _of_data_set(claim: StatedClaim, groups: Sequence[Group]) -> list[float]:
 
 
 def _check_hardware(left: Cell, right: Cell) -> None:
-    """NotPaired where a seed of both was not run on the same device with as many threads: that, not the methods, may be the difference."""
-    ours, theirs = ({run.seed: (run.record["device"], run.record["threads"]) for run in cell.runs} for cell in (left, right))
+    """NotPaired where a seed of both was not run on the same hardware, shared alike: that, not the methods, may be the difference."""
+    ours, theirs = ({run.seed: hardware(run) for run in cell.runs} for cell in (left, right))
     for seed in sorted(ours.keys() & theirs.keys()):
         if ours[seed] != theirs[seed]:
             places = [
-                f"{method} on {device}, {threads} threads"
-                for method, (device, threads) in ((left.method, ours[seed]), (right.method, theirs[seed]))
+                f"{method} on {device}, {threads} threads" + (f", {workers} workers per GPU" if workers > 1 else "")
+                for method, (device, threads, workers) in ((left.method, ours[seed]), (right.method, theirs[seed]))
             ]
             raise NotPaired(f"times of different hardware at seed {seed}: {' and '.join(places)}")
 

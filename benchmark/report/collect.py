@@ -96,7 +96,8 @@ class SweepInfo:
     of the sweep file as text, and ``command`` the command line that runs the sweep again. ``redo`` maps
     :func:`cell_name` to the command line that carries out that cell alone, into a folder of its own. ``selection`` says how
     settings were chosen, '' that none were; ``tuning`` is what the trials scored. ``looks`` are the (colour, marker) that methods
-    declare, by the method's name. ``claims`` are those of the sweep file, ``columns`` what it asks for in the main tables.
+    declare, by the method's name. ``claims`` are those of the sweep file, ``columns`` what it asks for in the main tables. ``averaged``
+    are the methods whose evaluated network is made of several iterates.
     """
 
     name: str
@@ -111,6 +112,7 @@ class SweepInfo:
     looks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     claims: tuple[StatedClaim, ...] = ()
     columns: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
 
 
 def cell_name(dataset: str, fraction: float, method: str) -> str:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -70,9 +71,12 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
         }
     extra = _extra(sweep, groups, across)
     texts |= extra.texts
-    optimism = [table for group in groups if (table := optimism_table(group)) is not None]
+    optimism = [table for group in groups if (table := optimism_table(group, sweep.averaged)) is not None]
     if optimism:
-        texts |= {"tables/optimism.md": to_markdown(optimism, OPTIMISM_CAPTION), "tables/optimism.csv": optimism_csv(groups)}
+        texts |= {
+            "tables/optimism.md": to_markdown(optimism, OPTIMISM_CAPTION),
+            "tables/optimism.csv": optimism_csv(groups, sweep.averaged),
+        }
     by_class = [found for found, _ in classes]
     if any(by_class):
         texts[CLASSES_CSV] = classes_csv(list(zip(groups, by_class, strict=True)))
@@ -81,7 +85,7 @@ def redraw(sweep_dir: Path, sweep: SweepInfo, expected: Sequence[Expected], foun
     (sweep_dir / "tables").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(sweep_dir / name, text, durable=False)
-    _write_runs(sweep_dir, found)
+    _write_runs(sweep_dir, expected, found)
     pictures = write_figures(groups, across, sweep_dir / "figures", Looks(sweep.looks))
     pictures += write_budgets(sweep.tuning, sweep_dir / "figures", Looks(sweep.looks))
     batches = batch_pictures(sweep_dir, expected)
@@ -124,10 +128,14 @@ def _extra(sweep: SweepInfo, groups: Sequence[Group], across: Across) -> _Extra:
     return _Extra(tuple(PlainSection(name, title, table, words) for name, title, table, words, _ in found), texts)
 
 
-def _write_runs(sweep_dir: Path, found: Collected) -> None:
+def _write_runs(sweep_dir: Path, expected: Sequence[Expected], found: Collected) -> None:
+    """``runs.csv`` and ``runs.parquet``, one row per run that the sweep asks for, in its order."""
     names = ("run_id", "dataset", "fraction", "method", "seed")
     absent = [asdict(item.expected) | {"state": item.state, "reason": item.reason} for item in found.absent]
-    frame = pd.DataFrame([row | {"state": "done", "reason": ""} for row in flat_rows(found.runs, names)] + absent)
+    rows: list[dict[str, Any]] = [row | {"state": "done", "reason": ""} for row in flat_rows(found.runs, names)] + absent
+    order = {item.run_id: place for place, item in enumerate(expected)}
+    rows.sort(key=lambda row: order[row["run_id"]])
+    frame = pd.DataFrame(rows)
     leading = [name for name in (*names, "state", "reason") if name in frame]
     frame = frame[[*leading, *(name for name in frame if name not in leading)]]
     write_text(sweep_dir / "runs.csv", frame.map(csv_field).to_csv(index=False, lineterminator="\n"), durable=False)

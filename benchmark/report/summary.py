@@ -10,6 +10,7 @@ from benchmark.report.effects import ablation_words
 from benchmark.report.intervals import Interval
 from benchmark.report.measures import gap
 from benchmark.report.overview import across_notes
+from benchmark.report.tables import interval_value
 
 ALPHA = 0.05
 ACROSS = "Across data sets"
@@ -66,7 +67,7 @@ def _group(group: Group) -> list[str]:
     base = group.cell(group.baseline)
     sentences = []
     if base and base.accuracy:
-        sentences.append(f"{group.baseline} (the baseline) reaches {_interval(base.accuracy)} % test accuracy.")
+        sentences.append(f"{group.baseline} (the baseline) reaches {interval_value(base.accuracy).text} % test accuracy.")
     return sentences + _highest(group) + _tested(group) + _linearity(group) + ablation_words(group)
 
 
@@ -75,7 +76,7 @@ def _highest(group: Group) -> list[str]:
     if len(cells) < 2:
         return []
     best = max(cells, key=lambda cell: given(cell.accuracy).mean)
-    text = f"The highest of {len(cells)} means is {best.method}'s, {_interval(given(best.accuracy))} %"
+    text = f"The highest of {len(cells)} means is {best.method}'s, {interval_value(given(best.accuracy)).text} %"
     if best.n < best.expected:
         text += f" (from {best.n} of {best.expected} seeds only)"
     if best.difference:
@@ -111,20 +112,15 @@ def _linearity(group: Group) -> list[str]:
         if len(known) < 2:
             continue
         least = min(known, key=lambda method: known[method].mean)
-        text = f"The smallest mean {kind} on test pairs is {least}'s, {_interval(known[least], '{:.3f}')}"
+        text = f"The smallest mean {kind} on test pairs is {least}'s, {interval_value(known[least], '{:.3f}').text}"
         if group.baseline in known and least != group.baseline:
-            text += f" (baseline: {_interval(known[group.baseline], '{:.3f}')})"
+            text += f" (baseline: {interval_value(known[group.baseline], '{:.3f}').text})"
         sentences.append(text + ".")
     return sentences
 
 
-def _interval(interval: Interval, form: str = "{:.1f}") -> str:
-    text = form.format(interval.mean)
-    return text if interval.half_width is None else f"{text} ± {form.format(interval.half_width)}"
-
-
 def _signed(difference: Interval) -> str:
-    return _interval(difference, "{:+.1f}").replace("± +", "± ").replace("-", "−")
+    return interval_value(difference, "{:+.1f}").text.replace("-", "−")
 
 
 def _count(number: int, noun: str) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from benchmark.report.cells import (
-    MIN_PAIRS_TO_MARK,
     Cell,
     Group,
     Hours,
     hours_of,
     large_terms,
     term_ratios,
+    unmarked,
 )
 from benchmark.report.collect import ALSO_TEST
 from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
@@ -57,10 +57,10 @@ def _columns(group: Group) -> list[_Column]:
         ("p (Holm)", p_value, False),
         ("Mean-class accuracy (%)", lambda c: interval_value(c.interval(mean_class_accuracy)), False),
         *(column for name in group.second_tests for column in _second_columns(name)),
-        ("Feature gap, train", lambda c: _mean(c.interval(gap("train", "feature_rel")), "{:.3f}"), False),
-        ("Feature gap, test", lambda c: _mean(c.interval(gap("test", "feature_rel")), "{:.3f}"), True),
-        ("Label gap, train", lambda c: _mean(c.interval(gap("train", "label_l1")), "{:.3f}"), False),
-        ("Label gap, test", lambda c: _mean(c.interval(gap("test", "label_l1")), "{:.3f}"), True),
+        ("Feature gap, train", lambda c: interval_value(c.interval(gap("train", "feature_rel")), "{:.3f}"), False),
+        ("Feature gap, test", lambda c: interval_value(c.interval(gap("test", "feature_rel")), "{:.3f}"), True),
+        ("Label gap, train", lambda c: interval_value(c.interval(gap("train", "label_l1")), "{:.3f}"), False),
+        ("Label gap, test", lambda c: interval_value(c.interval(gap("test", "label_l1")), "{:.3f}"), True),
         ("Images/s", lambda c: _mean(c.interval(images_per_second), "{:.0f}"), False),
         ("Minutes", lambda c: _mean(c.interval(minutes), "{:.2f}"), True),
         (f"{hours.unit[0].upper()}{hours.unit[1:]}, total", lambda c: _hours(c, hours), False),
@@ -88,9 +88,8 @@ def _measured(cell: Cell, measure: Measure) -> Value:
     interval = cell.interval(measure.read)
     if interval is None:
         return Value(NONE)
-    text = measure.form.format(interval.mean)
-    text += "" if interval.half_width is None else f" ± {measure.form.format(interval.half_width)}"
-    return Value(text if interval.n == cell.n else f"{text} ({interval.n} of {cell.n})", interval.mean)
+    value = interval_value(interval, measure.form)
+    return value if interval.n == cell.n else Value(f"{value.text} ({interval.n} of {cell.n})", interval.mean)
 
 
 def _second_columns(name: str) -> list[tuple[str, Callable[[Cell], Value], bool]]:
@@ -100,8 +99,8 @@ def _second_columns(name: str) -> list[tuple[str, Callable[[Cell], Value], bool]
     return [
         (f"Accuracy on {name} (%)", lambda c: interval_value(c.interval(accuracy)), True),
         (f"Mean-class accuracy on {name} (%)", lambda c: interval_value(c.interval(of_classes)), False),
-        (f"NLL on {name}", lambda c: _mean(c.interval(nll), "{:.3f}"), False),
-        (f"ECE on {name}", lambda c: _mean(c.interval(ece), "{:.3f}"), False),
+        (f"NLL on {name}", lambda c: interval_value(c.interval(nll), "{:.3f}"), False),
+        (f"ECE on {name}", lambda c: interval_value(c.interval(ece), "{:.3f}"), False),
     ]
 
 
@@ -119,7 +118,7 @@ def interval_value(interval: Interval | None, form: str = "{:.1f}") -> Value:
         return Value(NONE)
     text = form.format(interval.mean)
     if interval.half_width is not None:
-        text += f" ± {abs(interval.half_width):.1f}"
+        text += f" ± {form.replace('+', '').format(interval.half_width)}"
     return Value(text, interval.mean)
 
 
@@ -172,7 +171,7 @@ def notes(group: Group) -> list[str]:
         if cell.refused and cell.n and cell.method != group.baseline:
             lines.append(f"{cell.method}: no difference given: {cell.refused}")
         if cell.mixed:
-            lines.append(f"‡ {cell.method}: its runs mix devices or thread counts, rates and minutes are not comparable")
+            lines.append(f"‡ {cell.method}: its runs mix devices, thread counts or workers per GPU: rates and minutes are not comparable")
     if len({frozenset(cell.hardware) for cell in group.cells if cell.runs}) > 1:
         lines.append("Not all methods ran on the same device and thread count: compare rates and minutes with care")
     return lines + _power(group) + _resampling(group) + _marks(group)
@@ -205,7 +204,7 @@ def _resampling(group: Group) -> list[str]:
 def _marks(group: Group) -> list[str]:
     if any(cell.mark for cell in group.cells):
         return ["Bold: best mean; ≈: not significantly worse than it (paired t-test, 5 %, Holm-corrected over all pairs of methods)"]
-    return [f"No method is marked as best: that takes at least {MIN_PAIRS_TO_MARK} finished seeds of every method"]
+    return [f"No method is marked as best: {unmarked(group.cells)}"]
 
 
 def main_csv(groups: Sequence[Group], asked: Sequence[str] = ()) -> str:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 NONE = "–"
 
-UNSELECTED = "No selection: the last iterate is evaluated, once."
+EVALUATED = "The last iterate is evaluated, once (of EMA, SWA and WiSE-FT what they make of the iterates)."
+
+UNSELECTED = f"No selection. {EVALUATED}"
 
 CAPTION = (
     "Mean ± half width of the 95 % t-interval over seeds (a seed draws subset, order, augmentation and new head together). "
@@ -26,7 +28,7 @@ CAPTION = (
 
 def caption(selection: str) -> str:
     """The words below a main table; ``selection`` says how settings were chosen, '' that none were."""
-    return CAPTION.replace(UNSELECTED, f"{selection} The last iterate is evaluated, once." if selection else UNSELECTED)
+    return CAPTION.replace(UNSELECTED, f"{selection} {EVALUATED}" if selection else UNSELECTED)
 
 
 def signed(value: float, form: str = "{:.1f}") -> str:

@@ -53,7 +53,7 @@ class Estimate:
         rates = {key: (median(s.step / s.unit for s in found), median(s.fixed for s in found)) for key, found in near.items()}
         seconds: list[float | None] = []
         for run in runs:
-            method = uses(run)
+            method = run.uses
             rate, fixed = next(rates[key] for key in ((method, run.dataset), (method,), ()) if key in rates)
             seconds.append(run.training.steps * step_work(run) * rate + fixed)
         return seconds
@@ -61,7 +61,7 @@ class Estimate:
     def unmeasured(self, runs: Sequence[RunConfig]) -> list[str]:
         """Labels of the methods whose cost is scaled from that of others."""
         known = {sample.method for sample in self.samples}
-        return list(dict.fromkeys(run.method for run in runs if uses(run) not in known)) if known else []
+        return list(dict.fromkeys(run.method for run in runs if run.uses not in known)) if known else []
 
     def memory(self) -> int | None:
         """The highest peak of a worker, in bytes; None where it was not measured."""
@@ -81,7 +81,7 @@ def sample(config: RunConfig, record: Mapping[str, Any], folder: Path) -> Sample
     try:
         step = record["batch_size"] / record["images_per_second"]
         fixed = max(0.0, record["wall_seconds"] - record["steps"] * step)
-        return Sample(uses(config), config.dataset, step_work(config), step, fixed, record["peak_memory_bytes"], folder)
+        return Sample(config.uses, config.dataset, step_work(config), step, fixed, record["peak_memory_bytes"], folder)
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
 
@@ -112,11 +112,6 @@ def work(config: RunConfig) -> float:
     """Relative cost of a run before anything is measured; also the longest-first order."""
     linearity = 2 * config.linearity.pairs * (config.linearity.lambdas + 2)
     return step_work(config) * config.training.steps + linearity * config.training.image_size**2
-
-
-def uses(config: RunConfig) -> tuple[str, ...]:
-    """The methods a run is composed of."""
-    return tuple(component.use for component in config.components)
 
 
 def folder_size(folder: Path) -> int:

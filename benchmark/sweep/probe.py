@@ -88,7 +88,7 @@ def measured(plan: Plan, console: Console) -> Probed:
         raise UsageError("\n".join(plan.missing))
     own = plan.estimate.samples if plan.estimate.own else ()
     known = {sample.method for sample in own}
-    largest = {cost.uses(run.config): run.config for run in sorted(plan.todo, key=lambda run: run.work)}
+    largest = {run.config.uses: run.config for run in sorted(plan.todo, key=lambda run: run.work)}
     chosen = [config for method, config in largest.items() if method not in known]
     if not chosen:
         return Probed(plan)

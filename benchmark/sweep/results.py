@@ -27,7 +27,14 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
     """What the report is told of a sweep, and the runs it is to find."""
     source, command = (sweep.origin.shown, sweep.origin.command()) if sweep.origin else ("", "")
     about = (sweep.name, sweep.baseline, sweep.methods, sweep.protocol, source, command)
-    info = SweepInfo(*about, redo=redo_commands(sweep), selection=sweep.selection, looks=dict(method_looks()), columns=sweep.columns)
+    info = SweepInfo(
+        *about,
+        redo=redo_commands(sweep),
+        selection=sweep.selection,
+        looks=dict(method_looks()),
+        columns=sweep.columns,
+        averaged=tuple(dict.fromkeys(run.method for run in sweep.runs if run.averages)),
+    )
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]
 
 

@@ -31,7 +31,8 @@ class Diverged(RuntimeError):
 class Fit:
     """What training consists of, and how far it is. ``curves``: one row per log point.
 
-    elapsed: seconds in the loop over all claims, without those in which checkpoints and snapshots are written.
+    elapsed: seconds in the loop over all claims, without those in which checkpoints and snapshots are written. spared: seconds of set-up
+    passes whose results an earlier run has left.
     """
 
     config: Training
@@ -44,6 +45,7 @@ class Fit:
     forward: Callable[..., Any]
     step: int = 0
     elapsed: float = 0.0
+    spared: float = 0.0
     resumes: int = 0
     curves: list[dict[str, float]] = field(default_factory=list)
 

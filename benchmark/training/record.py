@@ -130,6 +130,7 @@ def build(config: RunConfig, results: Results) -> dict[str, Any]:
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "resident_pixels": fit.stream.pixels is not None,
         "threads": torch.get_num_threads(),
+        "workers_per_gpu": config.runtime.workers_per_gpu if device.type == "cuda" else 1,
         "train_loss": results.train.loss,
         "train_accuracy": results.train.accuracy,
         "test_accuracy": results.test.accuracy if results.test else None,

@@ -71,7 +71,7 @@ def train(config: RunConfig, session: Session) -> None:
             fit_train(fit, session, checkpoints, snapshots)
         events.write(fit.curves)
     results = assess(config, fit, images, source, session)
-    wall = before + time.monotonic() - started
+    wall = before + fit.spared + time.monotonic() - started
     results = replace(results, wall_seconds=wall, started_at=started_at)
     record = build(config, results)  # settled: what snapshots score on test can change nothing in it
     if results.test is not None and snapshots.steps:
@@ -118,7 +118,8 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
         cached=_outside_setup,
         frozen=functools.partial(Runner, fold=config.fold_bn == "on", compile=config.compile == "on"),
     )
-    pipeline.setup(ctx, setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device))
+    cache = setup_cache(config, source.sha256, images.arena.data_hash, images.subset_hash, device)
+    pipeline.setup(ctx, cache)
     optimizer = _optimizer(config, student, pipeline, device)
     stream = TrainStream(
         images.train,
@@ -134,6 +135,7 @@ def _assemble(config: RunConfig, images: Images, streams: Streams) -> tuple[Fit,
     )
     forward = compiled(student) if config.compile == "on" else student
     fit = Fit(config.training, preprocess, replace(ctx, optimizer=optimizer), pipeline, stream, optimizer, config.precision, forward)
+    fit.spared = cache.spared
     return fit, images, source
 
 

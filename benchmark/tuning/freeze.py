@@ -16,13 +16,13 @@ from rich.table import Table
 
 from benchmark.config import grid
 from benchmark.config.run_config import load_run
-from benchmark.config.selection import FILE, Again, Selection, Winner, components, conditions, digest, kept, settings_of
+from benchmark.config.selection import FILE, Again, Selection, Winner, conditions, digest, kept, settings_of
 from benchmark.config.tune_options import Dimension, Range, Settings, Tune
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import RunFolder, write_json
 from benchmark.terminal import say
 from benchmark.tuning.search import leader, warnings
-from benchmark.tuning.trials import FOLDER, TrialOutcome, TuningCell, Unfinished, cells, outcomes, tuned
+from benchmark.tuning.trials import FOLDER, TrialOutcome, TuningCell, Unfinished, cells, check_assignments, outcomes, tuned
 
 EDGE = 0.05
 """A winner this close to an end of its range (as a part of it) is on the edge: better settings may lie beyond."""
@@ -34,6 +34,7 @@ def select(origin: grid.Origin, out: Path, console: Console, again: bool = False
     again: where final runs with selected settings are in ``out`` already, do it nevertheless; the file then says so for good. Else it is a
     UsageError: who has seen test could tune until it pleases.
     """
+    check_assignments(origin)
     tune, folder, path = tuned(origin), out / FOLDER, out / FILE
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     searched, before = cells(origin), kept(path)
@@ -129,7 +130,7 @@ def _winner(cell: TuningCell, found: Sequence[TrialOutcome], space: dict[str, Di
         warnings=[
             text for key, dimension in space.items() if (text := edge(key, dimension, best.trial.settings[key], [t[key] for t in tried]))
         ],
-        components=components(first),
+        components=list(first.uses),
         conditions=conditions(first, best.trial.settings),
         data_hash=pair[0],
         weights_hash=pair[1],

@@ -14,12 +14,12 @@ from benchmark.report.collect import Tuned
 from benchmark.storage.atomic import write_text
 from benchmark.sweep import carry_out
 from benchmark.terminal import say
-from benchmark.tuning.trials import FOLDER, TrialOutcome, cells, curves, of_trials, outcomes, runs_of, tuned
+from benchmark.tuning.trials import FOLDER, TrialOutcome, cells, check_assignments, curves, of_trials, outcomes, runs_of, tuned
 
 
 def run(origin: grid.Origin, out: Path, workers: int | None, console: Console) -> int:
     """Carry out every trial that is missing, interrupted, or failed before this command; returns the exit code."""
-    tuned(origin)
+    check_assignments(origin)
     origin = of_trials(origin)
     grid.expand(
         origin.file.model_copy(update={"selection": None}), origin.extra, origin.where, origin.auto

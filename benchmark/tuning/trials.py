@@ -70,6 +70,15 @@ def tuned(origin: grid.Origin) -> Tune:
     return origin.file.tune
 
 
+def check_assignments(origin: grid.Origin) -> None:
+    """Refuse ``key=value`` of the command line for what tuning sets itself: it would change nothing."""
+    tune = tuned(origin)
+    methods = [parse_entry(method, origin.where).label for method in origin.file.methods]
+    keys = {key for method in methods for settings in tune.settings(method, origin.where) for key in settings} | {"data.val_fraction"}
+    if both := keys & origin.assigned:
+        raise UsageError(f"{origin.where}: {min(both)}: tuning sets it; change the 'tune' block of the file instead")
+
+
 def of_trials(origin: grid.Origin) -> grid.Origin:
     """The same sweep, in which ``auto`` means what it meant when its first trials were made, on whatever machine."""
     return replace(origin, part=FOLDER)
@@ -105,9 +114,9 @@ def _runs(
         "tune": None,
         "selection": None,
     }
-    steps = {"training.steps": tune.steps} if tune.steps else {}
-    trial = grid.Override(set={**steps, **settings, "data.val_fraction": tune.val_fraction, **never})
-    return grid.expand(file.model_copy(update=alone), [trial], origin.where, origin.auto).runs
+    shorter = grid.Override(set={**({"training.steps": tune.steps} if tune.steps else {}), **never})
+    trial = grid.Override(set={**settings, "data.val_fraction": tune.val_fraction})
+    return grid.expand(file.model_copy(update=alone), [shorter], origin.where, origin.auto, trial).runs
 
 
 def states(cell: TuningCell, folder: Path) -> dict[str, str]:
@@ -195,7 +204,12 @@ def curves(origin: grid.Origin | None, out: Path, console: Console) -> tuple[Tun
     if origin is None or origin.file.tune is None or not (folder / "runs").is_dir():
         return ()
     done = []
-    for cell in cells(origin):
+    try:
+        searched = cells(origin)
+    except UsageError as error:  # what the trials are is not to be told: an override of what was tuned, without its selection
+        say(console, f"no budget curves: {error}", "yellow")
+        return ()
+    for cell in searched:
         try:
             scores = tuple(outcome.score or 0.0 for outcome in outcomes(cell, folder))
         except Unfinished:

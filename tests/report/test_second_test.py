@@ -29,7 +29,7 @@ def test_a_second_test_set_has_columns_of_its_own(tmp_path: Path) -> None:
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert [row["Accuracy on shifted (%)"].sort for row in rows] == pytest.approx([60, 50])
     assert [row["NLL on shifted"].sort for row in rows] == pytest.approx([0.4, 0.5])
-    assert [row["ECE on shifted"].text for row in rows] == ["0.250", "0.250"]
+    assert [row["ECE on shifted"].text for row in rows] == ["0.250 ± 0.000", "0.250 ± 0.000"]
     assert table.columns.index("Accuracy on shifted (%)") in table.compact
     (first, _) = csv.DictReader(io.StringIO(main_csv([group])))
     assert float(first["shifted_accuracy_mean"]) == pytest.approx(60)

@@ -47,6 +47,7 @@ FIELDS = [
     "cudnn_benchmark",
     "resident_pixels",
     "threads",
+    "workers_per_gpu",
     "train_loss",
     "train_accuracy",
     "test_accuracy",

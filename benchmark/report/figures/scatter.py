@@ -101,8 +101,9 @@ def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
 
 
 def _hardware(cells: Sequence[Cell]) -> str:
-    ((device, threads),) = set().union(*(cell.hardware for cell in cells))
-    return f"{device} with {threads} thread{'s' if threads != 1 else ''}"
+    ((device, threads, workers),) = set().union(*(cell.hardware for cell in cells))
+    shared = f", {workers} workers per GPU" if workers > 1 else ""
+    return f"{device} with {threads} thread{'s' if threads != 1 else ''}{shared}"
 
 
 def _points(axes: Axes, cells: Sequence[Cell], costs: Sequence[Interval], looks: Looks) -> None:
