@@ -68,13 +68,17 @@ def _compared(group: Group, left: Cell, right: Cell, looks: Looks) -> SeedPairs:
     names = (left.method, right.method)
     rows = []
     for number, (name, both) in enumerate(pairs.items()):
-        told = tuple(f"{method}, {name}: {value:.2f} %" for method, value in zip(names, both, strict=True))
+        told = tuple(f"{method}, {name}: {value + _NUDGE:.2f} %" for method, value in zip(names, both, strict=True))
         rows.append(SeedRow(name, ROW * (number + 0.5), place(both[0]), place(both[1]), (told[0], told[1]), _points(both[0] - both[1])))
     ticks = [low + step * number for number in range(round((high - low) / step) + 1)]
     colours = (f"var({variable(looks[names[0]].colour)})", f"var({variable(looks[names[1]].colour)})")
     places = tuple((place(value), f"{value:.{_decimals(step)}f}") for value in ticks)
     sentence = difference_sentence(names[0], names[1], given(left.difference))
     return SeedPairs(group.title, names[0], names[1], colours, tuple(rows), places, ROW * len(rows) + 40, sentence)
+
+
+_NUDGE = 1e-9
+"""Added before a number is written with two decimals: a half is rounded up, here and in ``report.js``, whatever the order of the sum."""
 
 
 def scale(values: Sequence[float]) -> tuple[float, float, float]:
@@ -118,4 +122,4 @@ def _method(cell: Cell, group: Group, looks: Looks) -> dict[str, Any]:
 
 
 def _points(value: float) -> str:
-    return signed(value, "{:.2f}")
+    return signed(math.copysign(abs(value) + _NUDGE, value), "{:.2f}")

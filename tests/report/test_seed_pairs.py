@@ -1,5 +1,6 @@
 """Two methods seed by seed: what is compared first, and what the script gets."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -70,3 +71,11 @@ def test_an_axis_holds_all_values_between_few_round_ticks(values: tuple[float, f
 
 def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
     assert [signed(value, "{:.2f}") for value in (0.004, -0.004, 0.006, -1.0)] == ["0.00", "0.00", "+0.01", "−1.00"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "text"), [(1.245, "+1.25"), (1.2449999999999999, "+1.25"), (0.125, "+0.13"), (-0.125, "−0.13"), (0.0, "0.00")]
+)
+def test_a_half_is_rounded_up_whatever_the_order_of_its_sum(mean: float, text: str) -> None:
+    found = replace(difference([1.0, 2.0, 3.0]), mean=mean)
+    assert difference_sentence("a", "b", found).startswith(f"a − b: {text} points [")

@@ -110,8 +110,13 @@ function axisScale(values) {
   return [step * Math.floor(low / step), step * (Math.floor(high / step) + 1), step];
 }
 
+// Two decimals; a half is rounded up whatever the order of the sum that it comes from, as in seed_pairs.py.
+function hundredths(value) {
+  return (value + 1e-9).toFixed(2);
+}
+
 function signed(value) {
-  const text = Math.abs(value).toFixed(2);
+  const text = hundredths(Math.abs(value));
   return Number(text) === 0 ? text : (value > 0 ? "+" : "−") + text;
 }
 
@@ -145,7 +150,7 @@ function svgElement(name, attributes, text) {
 function pairDot(x, y, method, name, value, hollow) {
   const look = hollow ? { r: 4.25, class: "hollow", style: `--mark: ${method.colour}` } : { r: 5, fill: method.colour };
   const dot = svgElement("circle", { cx: x.toFixed(1), cy: y, ...look });
-  dot.append(svgElement("title", {}, `${method.name}, ${name}: ${value.toFixed(2)} %`));
+  dot.append(svgElement("title", {}, `${method.name}, ${name}: ${hundredths(value)} %`));
   return dot;
 }
 
