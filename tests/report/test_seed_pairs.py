@@ -9,8 +9,8 @@ import pytest
 from benchmark.config.method_options import method_looks
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
-from benchmark.report.intervals import t_quantile
-from benchmark.report.seed_pairs import LEFT, RIGHT, WIDTH, first_pair, pair_data, scale
+from benchmark.report.intervals import difference, t_quantile
+from benchmark.report.seed_pairs import LEFT, RIGHT, WIDTH, difference_sentence, first_pair, pair_data, scale
 from benchmark.report.style import Looks
 from benchmark.report.text import signed
 from tests.report import fakes
