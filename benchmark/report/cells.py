@@ -73,12 +73,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """All cells of one data set and fraction, in the order of the sweep's methods."""
+    """All cells of one data set and fraction, in the order of the sweep's methods. unmarked: why none of them is marked as best, or ''."""
 
     dataset: str
     fraction: float
     baseline: str
     cells: tuple[Cell, ...]
+    unmarked: str = ""
 
     @property
     def title(self) -> str:
@@ -169,7 +170,8 @@ def _compare(group: Group) -> Group:
     tested = {i: found.p for i, found in differences if found.n >= MIN_PAIRS_TO_TEST and found.p is not None}
     for i, p in zip(tested, holm(list(tested.values())), strict=True):
         cells[i] = replace(cells[i], p_holm=p)
-    return replace(group, cells=tuple(_marked(cells)))
+    marked, unmarked = _marked(cells)
+    return replace(group, cells=tuple(marked), unmarked=unmarked)
 
 
 def _against(cell: Cell, base: Cell | None) -> Cell:
@@ -206,39 +208,37 @@ def paired_by_seed(cell: Cell, base: Cell | None, read: Read) -> dict[int, float
     return found
 
 
-def unmarked(cells: Sequence[Cell]) -> str:
-    """Why no method is marked as best, or ''."""
+def _too_few(cells: Sequence[Cell]) -> str:
+    """What is missing before a method can be marked as best, or ''."""
     if len(cells) < 2:
         return "there is no other to compare it with"
     if any(cell.n < MIN_PAIRS_TO_MARK for cell in cells):
         return f"that takes at least {MIN_PAIRS_TO_MARK} finished seeds of every method"
     if lacking := [f"{cell.method} lacks {cell.expected - cell.n} of {cell.expected} seeds" for cell in cells if cell.n < cell.expected]:
         return f"that takes all seeds of every method, and {', '.join(lacking)}"
-    try:
-        for one, other in combinations(cells, 2):
-            paired_values(one, other)
-    except NotPaired as error:
-        return f"not all methods are paired: {error}"
     return ""
 
 
-def _marked(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells with the best mean marked, and those that a paired test cannot call worse.
+def _marked(cells: Sequence[Cell]) -> tuple[list[Cell], str]:
+    """Cells with the best mean marked, and those that a paired test cannot call worse; and why none is, or ''.
 
     Which one is best is only known after a look at all of them, so the tests are Holm-corrected over all pairs of methods:
     over the comparisons with the best alone, equal methods would be called worse in up to three times the stated 5 % of
     tables. Nothing is marked unless every cell is complete and has at least ``MIN_PAIRS_TO_MARK`` seeds.
     """
-    if unmarked(cells):
-        return list(cells)
+    if lacking := _too_few(cells):
+        return list(cells), lacking
     best = max(range(len(cells)), key=lambda i: given(cells[i].accuracy).mean)
     pairs = list(combinations(range(len(cells)), 2))
-    p_values = [paired_p(paired_values(cells[i], cells[j])) for i, j in pairs]
+    try:
+        p_values = [paired_p(paired_values(cells[i], cells[j])) for i, j in pairs]
+    except NotPaired as error:
+        return list(cells), f"not all methods are paired: {error}"
     known = [(pair, p) for pair, p in zip(pairs, p_values, strict=True) if p is not None]
     adjusted = holm([p for _, p in known])
     tied = {i for (pair, _), p in zip(known, adjusted, strict=True) if best in pair and p >= 0.05 for i in pair}
     marks = dict.fromkeys(tied, "tied") | {best: "best"}
-    return [replace(cell, mark=marks.get(i, "")) for i, cell in enumerate(cells)]
+    return [replace(cell, mark=marks.get(i, "")) for i, cell in enumerate(cells)], ""
 
 
 def term_ratios(cell: Cell) -> dict[str, float]:

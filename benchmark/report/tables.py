@@ -9,7 +9,6 @@ from benchmark.report.cells import (
     hours_of,
     large_terms,
     term_ratios,
-    unmarked,
 )
 from benchmark.report.collect import ALSO_TEST
 from benchmark.report.intervals import MIN_UNITS_TO_RESAMPLE, Interval
@@ -204,7 +203,7 @@ def _resampling(group: Group) -> list[str]:
 def _marks(group: Group) -> list[str]:
     if any(cell.mark for cell in group.cells):
         return ["Bold: best mean; ≈: not significantly worse than it (paired t-test, 5 %, Holm-corrected over all pairs of methods)"]
-    return [f"No method is marked as best: {unmarked(group.cells)}"]
+    return [f"No method is marked as best: {group.unmarked}"]
 
 
 def main_csv(groups: Sequence[Group], asked: Sequence[str] = ()) -> str:

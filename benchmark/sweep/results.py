@@ -33,7 +33,7 @@ def asked_for(sweep: Sweep) -> tuple[SweepInfo, list[Expected]]:
         selection=sweep.selection,
         looks=dict(method_looks()),
         columns=sweep.columns,
-        averaged=tuple(dict.fromkeys(run.method for run in sweep.runs if run.averages)),
+        averaged=tuple(method for method, run in {run.method: run for run in sweep.runs}.items() if run.averages),
         notes={group_slug(*place): _notes(sweep, *place) for place in dict.fromkeys((run.dataset, run.fraction) for run in sweep.runs)},
     )
     return info, [Expected(c.run_id, c.dataset, c.fraction, c.method, c.seed) for c in sweep.runs]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.report.cells import Group, group_runs, unmarked
+from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
 from benchmark.report.measures import accuracy
 from benchmark.report.tables import main_table
@@ -100,10 +100,9 @@ def test_why_no_method_is_marked_is_said_as_it_is(tmp_path: Path) -> None:
     }
     for name, (values, words) in said.items():
         assert main_table(group(tmp_path / name, values)).notes[-1] == f"No method is marked as best: {words}"
-    found = group(tmp_path / "other", {"fine_tuning": SEEDS, "smile": SEEDS})
-    found.cells[1].runs[2].record["subset_hash"] = "other"
+    found = group(tmp_path / "other", {"fine_tuning": SEEDS, "smile": SEEDS}, {("smile", 2): {"subset_hash": "other"}})
     words = "not all methods are paired: trained on other images than smile at seed 2"
-    assert unmarked(found.cells) == words
+    assert found.unmarked == words
 
 
 def test_deleting_runs_never_changes_a_mean_silently(tmp_path: Path) -> None:
