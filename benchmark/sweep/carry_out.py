@@ -35,7 +35,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: 
     """
     if not all(config.evaluation.test for config in sweep.runs):
         raise UsageError(f"{sweep.name}: evaluation.test: false is for 'smilebench tune': a sweep's report is of test")
-    code = complete(sweep, out, workers, console)
+    code = complete(sweep, out, workers, console, idle=results.load_drawing)
     if code not in (0, 1):
         return code
     try:
@@ -46,8 +46,11 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: 
     return code
 
 
-def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> int:
-    """Carry out what is missing, failed, interrupted or stale in ``out``. Returns the exit code."""
+def complete(sweep: Sweep, out: Path, workers: int | None, console: Console, idle: Callable[[], None] = lambda: None) -> int:
+    """Carry out what is missing, failed, interrupted or stale in ``out``. Returns the exit code.
+
+    idle: called when a core is free while the last runs are still carried out.
+    """
     if not worker_devices(sweep.runs[0].runtime.device):
         raise UsageError(no_gpu())
     check_writable(out)
@@ -68,10 +71,10 @@ def complete(sweep: Sweep, out: Path, workers: int | None, console: Console) -> 
         return 0
     verify_data([item.config for item in plan.todo], console)
     say(console, f"{sweep.name}: {summary(plan)}")
-    return _carry_out(plan, workers, console)
+    return _carry_out(plan, workers, console, idle)
 
 
-def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
+def _carry_out(plan: Plan, workers: int | None, console: Console, idle: Callable[[], None]) -> int:
     from benchmark.sweep.runner import run_local
 
     create_folders(plan)
@@ -79,7 +82,7 @@ def _carry_out(plan: Plan, workers: int | None, console: Console) -> int:
     run_ids = tuple(item.config.run_id for item in sorted(plan.runs, key=lambda item: -(item.seconds or item.work)))
     count = workers or default_workers(runtime.device, runtime.threads, runtime.workers_per_gpu)
     order = Order(str(plan.out), run_ids, runtime.device, count, runtime.threads)
-    outcome = run_local(order, open_view(console), Policy(give_up_after=plan.sweep.give_up_after))
+    outcome = run_local(order, open_view(console), Policy(give_up_after=plan.sweep.give_up_after), idle=idle)
     for run_id, reason in outcome.failed.items():
         say(console, f"failed: {run_id}: {reason}", "red")
     if outcome.message:

@@ -25,11 +25,18 @@ _TERM_SECONDS = 20.0
 """A cluster kills a job 30 s after SIGTERM: workers that are not ready before are killed here, and their runs let go."""
 
 
-def run_local(order: Order, view: View, policy: Policy = ATTENDED, stop: Callable[[], bool] = lambda: False) -> SweepOutcome:
+def run_local(
+    order: Order,
+    view: View,
+    policy: Policy = ATTENDED,
+    stop: Callable[[], bool] = lambda: False,
+    idle: Callable[[], None] = lambda: None,
+) -> SweepOutcome:
     """Carry out what is not done of ``order``.
 
     Failures of earlier commands are moved aside and tried again. Runs that another command holds are waited for, where the policy does not
-    say otherwise. stop: asked a few times per second whether to save and stop.
+    say otherwise. stop: asked a few times per second whether to save and stop. idle: called whenever a run ends and fewer are left than
+    there are workers, so that a core is free.
     """
     check_writable(Path(order.out))
     todo = []
@@ -47,7 +54,7 @@ def run_local(order: Order, view: View, policy: Policy = ATTENDED, stop: Callabl
         return SweepOutcome(USAGE, unfinished=tuple(todo), message=no_gpu())
     session = policy.session or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     runner = _Runner(
-        replace(order, runs=tuple(todo)), replace(policy, session=session), devices, view, stop, done=len(todo) < len(order.runs)
+        replace(order, runs=tuple(todo)), replace(policy, session=session), devices, view, stop, idle, done=len(todo) < len(order.runs)
     )
     view.begin(todo, already=len(order.runs) - len(todo))
     try:
@@ -65,12 +72,22 @@ class _Runner:
     asked to stop are killed; overdue: they were.
     """
 
-    def __init__(self, order: Order, policy: Policy, devices: list[str], view: View, stop: Callable[[], bool], done: bool) -> None:
+    def __init__(
+        self,
+        order: Order,
+        policy: Policy,
+        devices: list[str],
+        view: View,
+        stop: Callable[[], bool],
+        idle: Callable[[], None],
+        done: bool,
+    ) -> None:
         self.order = order
         self.policy = policy
         self.devices = devices
         self.view = view
         self.stop_asked = stop
+        self.idle = idle
         self.logs = Path(order.out) / "logs" / str(policy.session)
         self.stop_early = StopEarly(policy.give_up_after, done, Path(policy.shared) if policy.shared is not None else None)
         self.events: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]] = queue.SimpleQueue()
@@ -210,6 +227,16 @@ class _Runner:
             self.view.finished(run_id, state, event.get("reason"))
         elif kind in ("interrupted", "lost", "held"):
             self.view.released(run_id, "held by another process, and left to it" if kind == "held" else kind)
+        if len(self.open) < len(self.alive):
+            self.idle()
+        if not self.open:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """No run is left: workers that wait for one of another's to end need not look again."""
+        for worker in self.alive.values():
+            if worker.ready:
+                worker.stop()
 
     def count(self, kind: str, run_id: str, event: dict[str, Any]) -> None:
         """Count what this command's own runs came to, and give up when all of them fail alike."""

@@ -29,7 +29,7 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         raise UsageError(f"compile: 'on' needs {problem}; compile=off runs without it")
     if any(config.runtime.tensorboard for config in configs):
         check_installed()
-    seen, pictures = set(), set()
+    seen, pictures, forwards = set(), set(), set()
     for config in configs:
         names = [repr((c.use, sorted(c.options.items()))) for c in config.components]
         shown = (config.dataset, config.fraction, config.data, config.evaluation, config.linearity, config.training.image_size)
@@ -45,8 +45,11 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         pipeline = Pipeline.build(config.components)
         student = student_of(source, len(open_arena(config.data.source, config.data.decode).classes), streams)
         pipeline.check(student, source.num_classes)
-        student.tap(pipeline.taps(student))
-        check_forward(student, config)
+        student.tap(taps := pipeline.taps(student))
+        shape = (config.backbone, config.training.image_size, *taps)
+        if shape not in forwards:  # what a method does to the network comes later, in training
+            forwards.add(shape)
+            check_forward(student, config)
 
 
 def _check_images(config: RunConfig) -> None:

@@ -5,10 +5,15 @@ import sys
 import threading
 
 import pytest
+from rich.console import Console
 
 from benchmark.storage.run_folder import claim, read_json
-from benchmark.sweep.order import SweepOutcome
-from tests.sweep.sweeping import ROOT, make, record, run, steps_done, sweep, total
+from benchmark.sweep.order import Order, SweepOutcome
+from benchmark.sweep.progress import View
+from benchmark.sweep.runner import run_local
+from benchmark.sweep.worker import PROGRAM
+from benchmark.sweep.worker_process import WorkerProcess
+from tests.sweep.sweeping import FAKE, ROOT, make, record, run, steps_done, sweep, total
 
 
 def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monkeypatch):
@@ -237,3 +242,26 @@ def test_a_damaged_failure_of_an_earlier_command_is_tried_again(tmp_path):
     runs = make(tmp_path, {"a": {}})
     run(tmp_path, "a").failure_path.write_text('{"reason": null}')
     assert sweep(tmp_path, runs)[0].exit_code == 0
+
+
+def test_a_worker_without_a_run_is_let_go_with_the_last_run(tmp_path, monkeypatch):
+    """What waits for another's run to end looks again only seconds later, and the report would wait for it."""
+    runs = make(tmp_path, {"long": {"steps": 300}, "short": {}})
+    told, stop = [], WorkerProcess.stop
+    monkeypatch.setattr(WorkerProcess, "stop", lambda worker: told.append(worker.index) or stop(worker))
+    outcome, _ = sweep(tmp_path, runs)
+    assert outcome == SweepOutcome(0, done=tuple(runs))
+    assert set(told) == {0, 1}
+
+
+def test_a_core_that_gets_free_before_the_last_run_ends_is_told_of(tmp_path, monkeypatch):
+    runs = make(tmp_path, {"long": {"steps": 300}, "short": {}})
+    finished = []
+    monkeypatch.setenv(PROGRAM, FAKE)
+    order = Order(str(tmp_path), tuple(runs), "cpu", 2, 1)
+
+    def idle() -> None:
+        finished.append({name for name in runs if run(tmp_path, name).record_path.exists()})
+
+    run_local(order, View(Console(quiet=True)), idle=idle)
+    assert finished[0] == {"short"}

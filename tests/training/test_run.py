@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
+from benchmark.training import preflight as looked_at
 from benchmark.training.images import load_images
 from benchmark.training.loop import Diverged
 from benchmark.training.run import Interrupted, preflight, train
@@ -207,6 +208,15 @@ def test_a_source_head_is_required_where_a_method_reads_it(images: Path, tmp_pat
     preflight([config(images, f"test_resnet@{file}", "fine_tuning")])
     with pytest.raises(UsageError, match="'smile' needs the source classifier"):
         preflight([config(images, f"test_resnet@{file}", "smile")])
+
+
+def test_the_image_size_is_tried_once_for_networks_alike(images: Path, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[int, tuple[str, ...]]] = []
+    monkeypatch.setattr(looked_at, "check_forward", lambda net, run: tried.append((run.training.image_size, net.taps)))
+    smaller = config(images, backbone, "fine_tuning", training={"image_size": 24})
+    preflight([*(config(images, backbone, method) for method in ("fine_tuning", "l2_sp", "mixup", "delta")), smaller])
+    assert [size for size, _ in tried] == [32, 32, 24]
+    assert tried[0][1] != tried[1][1]  # delta reads the network's stages
 
 
 def test_images_smaller_than_the_crop_are_refused_before_training(images: Path, backbone: str) -> None:
