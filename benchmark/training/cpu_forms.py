@@ -2,9 +2,12 @@
 
 Depthwise convolutions whose kernel is larger than their map, of at most 3×3 pixels: the library's weight gradient takes many times as
 long as its forward there. Such a layer is a product with one small matrix per channel, y[c] = x[c] M[c], and so are both gradients.
-Activations out of place where the in-place form has to keep a copy of its input for the backward pass: one copy less, the same bits.
+Activations out of place where the in-place form has to keep a copy of its input for the backward pass: one copy less, the same bits. While
+there is no backward pass, as in evaluation, they are in place again: a third less time there, and again the same bits.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -13,11 +16,16 @@ from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from methods.base import Net
+
 _Pair = tuple[int, int]
 LARGEST_SIDE = 3
 """Pixels of the maps' longer side up to which the matrices are faster: beyond, they grow with its fourth power."""
 _KEEP_THEIR_INPUT = (nn.Hardtanh, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish, nn.GELU)
 """Activations whose backward pass reads their input; that of ReLU, sigmoid or tanh reads the output, which in place costs nothing."""
+
+_MARK = "in_place_without_gradient"
+"""Attribute of the activations that were taken out of place."""
 
 
 def for_cpu(body: nn.Module) -> None:
@@ -25,8 +33,22 @@ def for_cpu(body: nn.Module) -> None:
     for name, module in list(body.named_modules()):
         if isinstance(module, _KEEP_THEIR_INPUT) and getattr(module, "inplace", False):
             module.inplace = False
+            setattr(module, _MARK, True)
         if type(module) in (nn.Conv2d, Conv2dSame) and _is_depthwise(module):
             body.set_submodule(name, DepthwiseConv2d(module))
+
+
+@contextmanager
+def in_place(net: Net | nn.Module) -> Iterator[None]:
+    """Activations that :func:`for_cpu` took out of place work in place within: for passes without gradients alone."""
+    taken_out: list[Any] = [module for module in net.modules() if hasattr(module, _MARK)]
+    for module in taken_out:
+        module.inplace = True
+    try:
+        yield
+    finally:
+        for module in taken_out:
+            module.inplace = False
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from benchmark.training.cpu_forms import in_place
 from benchmark.training.session import Interrupted, Session
 from datasets.stream import Sample
 from methods.base import Net
@@ -55,7 +56,7 @@ def evaluate(net: Net, batches: Iterable[Sample], precision: str) -> Predictions
     net.eval()
     parts: list[list[torch.Tensor]] = []
     for sample in batches:
-        with autocast(sample.x.device, precision):
+        with autocast(sample.x.device, precision), in_place(net):
             logits = net(sample.x).logits
         log_p = torch.log_softmax(logits.float(), dim=1)
         best = log_p.max(dim=1)

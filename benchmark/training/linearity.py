@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmark.config.run_config import Linearity
+from benchmark.training.cpu_forms import in_place
 from benchmark.training.evaluate import autocast
 from datasets.arena import ArenaSplit
 from datasets.base import DataError
@@ -119,7 +120,7 @@ def label_kl(logits: Tensor, ya: Tensor, yb: Tensor, lam: float) -> Tensor:
 
 
 def _forward(net: Net, x: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    with autocast(x.device, precision):
+    with autocast(x.device, precision), in_place(net):
         out = net(x)
     return out.features.float(), out.logits.float()
 

@@ -8,8 +8,13 @@ from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn import functional as F
 
+from benchmark.config.run_config import Linearity
 from benchmark.training.backbones import load_source
-from benchmark.training.cpu_forms import DepthwiseConv2d, for_cpu
+from benchmark.training.cpu_forms import DepthwiseConv2d, for_cpu, in_place
+from benchmark.training.evaluate import evaluate
+from benchmark.training.linearity import measure
+from benchmark.training.net import Net
+from datasets.stream import Sample
 
 
 def gradients(conv: nn.Module, x: torch.Tensor, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -98,3 +103,25 @@ def _curve(net: nn.Module) -> list[float]:
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+def test_activations_are_in_place_where_no_gradient_is_asked_for_and_give_the_same_bits() -> None:
+    body = load_source("efficientnet_lite0", 32).net.body
+    seen: list[bool] = []
+    body.bn1.act.register_forward_pre_hook(lambda act, _: seen.append(act.inplace))
+    x = torch.rand(4, 3, 32, 32).to(memory_format=torch.channels_last)
+    for_cpu(body)
+    with torch.inference_mode():
+        out_of_place = body(x)
+        with in_place(body):
+            assert torch.equal(body(x), out_of_place)
+    body(x)
+    assert seen == [False, True, False]
+    sample = Sample(x, torch.tensor([0, 1, 2, 3]), torch.arange(4))
+    evaluate(Net(body), [sample], "fp32")
+    measure(Net(body), [(sample, sample)], Linearity(pairs=4, lambdas=3), "fp32")
+    assert all(seen[3:])
+    assert len(seen) > 4
+    kept = nn.ReLU6(inplace=False)  # the network's own choice: its input may be read again
+    with in_place(kept):
+        assert not kept.inplace
