@@ -1,5 +1,6 @@
 """A sweep in the words of the report, which knows no configs; and the command line that carries out one of its cells again."""
 
+import functools
 import importlib
 import threading
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ from benchmark.report.collect import Expected, SweepInfo, Tuned, cell_name, coll
 from benchmark.storage.atomic import write_text
 from benchmark.terminal import say
 
-_LOADING = "load-drawing"
 _AXES = ("methods", "datasets", "fractions", "seeds", "baseline")
 
 
@@ -59,10 +59,10 @@ def check_not_emptied(sweep: Sweep, out: Path) -> None:
         )
 
 
+@functools.cache
 def load_drawing() -> None:
-    """Begin to import, in a thread, what draws a report: two seconds less to wait after the last run."""
-    if not any(thread.name == _LOADING for thread in threading.enumerate()):
-        threading.Thread(target=importlib.import_module, args=("benchmark.report.redraw",), name=_LOADING).start()
+    """Begin to import, in a thread and once, what draws a report: less to wait for after the last run."""
+    threading.Thread(target=importlib.import_module, args=("benchmark.report.redraw",)).start()
 
 
 def report(sweep: Sweep, out: Path, tuning: tuple[Tuned, ...] = ()) -> Report:

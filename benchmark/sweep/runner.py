@@ -235,7 +235,7 @@ class _Runner:
     def let_go(self) -> None:
         """No run is left: workers that wait for one of another's to end need not look again."""
         for worker in self.alive.values():
-            if worker.ready:
+            if worker.ready and worker.run_id is None:
                 worker.stop()
 
     def count(self, kind: str, run_id: str, event: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 Depthwise convolutions whose kernel is larger than their map, of at most 3×3 pixels: the library's weight gradient takes many times as
 long as its forward there. Such a layer is a product with one small matrix per channel, y[c] = x[c] M[c], and so are both gradients.
 Activations out of place where the in-place form has to keep a copy of its input for the backward pass: one copy less, the same bits. While
-there is no backward pass, as in evaluation, they are in place again: a third less time there, and again the same bits.
+there is no backward pass, as in evaluation, they are in place again: no new memory, and again the same bits.
 """
 
 from collections.abc import Iterator
