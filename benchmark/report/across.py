@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from benchmark.report.cells import Cell, Group, percent
 from benchmark.report.collect import Run
@@ -128,7 +128,7 @@ def _run(cell: Cell, seed: int) -> Run:
 
 def rank_table(values: Sequence[Sequence[float]]) -> list[list[float]]:
     """Rank of each method in each block: 1 for the highest value, ties share their mean rank."""
-    return stats.rankdata(-_rounded(values), axis=1).tolist()
+    return scipy.stats.rankdata(-_rounded(values), axis=1).tolist()
 
 
 def _rounded(values: Sequence[Sequence[float]]) -> np.ndarray:
@@ -149,7 +149,7 @@ def friedman_p(values: Sequence[Sequence[float]]) -> float:
     orders are enumerated where there are at most ``RESAMPLES``, else as many are drawn with a fixed seed.
     """
     ranks = np.asarray(rank_table(values))
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         tuple(ranks.T),
         _squared_rank_sums,
         permutation_type="samples",

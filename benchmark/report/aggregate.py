@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from benchmark.report.across import Across
 from benchmark.report.cells import Group
@@ -113,7 +113,7 @@ def _too_few(counts: Sequence[int]) -> bool:
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
     """Mean over the last axis of what is left without a quarter of the values, rounded down, at either end."""
-    return stats.trim_mean(scores, TRIMMED, axis=-1)
+    return scipy.stats.trim_mean(scores, TRIMMED, axis=-1)
 
 
 def improvement(left: _Scores, right: _Scores) -> float:

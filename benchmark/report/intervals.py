@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import special, stats
-from scipy.optimize import brentq
+import scipy
 
 from benchmark.report.text import signed
 
@@ -104,12 +103,12 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
 
 def t_quantile(n: int, level: float = LEVEL) -> float:
     """Half width of the t-interval of ``n`` values in units of sd / √n."""
-    return float(stats.t.ppf((1 + level) / 2, n - 1))
+    return float(scipy.stats.t.ppf((1 + level) / 2, n - 1))
 
 
 def wilson_interval(share: float, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval of a ``share`` (0 to 1) of ``n`` trials; it has a width at 0 and 1 too."""
-    z2 = float(special.ndtri((1 + level) / 2)) ** 2
+    z2 = float(scipy.special.ndtri((1 + level) / 2)) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -124,7 +123,7 @@ def bootstrap_interval(values: tuple[float, ...], level: float = LEVEL) -> tuple
     if len(values) < MIN_UNITS_TO_RESAMPLE or not spread(values):
         return None
     draws = np.random.default_rng(0)
-    found = stats.bootstrap((values,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", random_state=draws)
+    found = scipy.stats.bootstrap((values,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", random_state=draws)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
@@ -157,7 +156,7 @@ def paired_p(values: Sequence[float]) -> float | None:
         return None
     centre, sd = mean(values), spread(values)
     if sd > 0:
-        return float(2 * special.stdtr(n - 1, -abs(centre) / (sd / math.sqrt(n))))
+        return float(2 * scipy.special.stdtr(n - 1, -abs(centre) / (sd / math.sqrt(n))))
     return 1.0 if abs(centre) <= _ROUNDING else None
 
 
@@ -173,12 +172,12 @@ def detectable_difference(sd: float, n: int, power: float = POWER, level: float 
     critical = t_quantile(n, level) ** 2
 
     def shortfall(noncentrality: float) -> float:
-        return float(stats.ncf.sf(critical, 1, n - 1, noncentrality**2)) - power
+        return float(scipy.stats.ncf.sf(critical, 1, n - 1, noncentrality**2)) - power
 
     upper = 1.0
     while shortfall(upper) < 0:
         upper *= 2
-    return float(brentq(shortfall, upper / 2, upper)) * sd / math.sqrt(n)
+    return float(scipy.optimize.brentq(shortfall, upper / 2, upper)) * sd / math.sqrt(n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

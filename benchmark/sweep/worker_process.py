@@ -65,14 +65,14 @@ class WorkerProcess:
         if self.ready:
             self._stdin.close()
         else:
-            self._process.kill()
+            self.cut_off()
 
     def cut_off(self) -> None:
-        """End it at once; the end of its events follows."""
-        self._process.kill()
+        """End it at once; the end of its events follows. Popen's own ``kill`` would reap one that has just ended by itself."""
+        os.kill(self._process.pid, signal.SIGKILL)
 
     def kill(self) -> None:
-        self._process.kill()
+        self.cut_off()
         self.reap()
 
     def cause_of_death(self) -> str | None:

@@ -6,6 +6,7 @@ Activations out of place where the in-place form has to keep a copy of its input
 there is no backward pass, as in evaluation, they are in place again: no new memory, and again the same bits.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -99,23 +100,27 @@ class _SmallMaps(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        place = _place(
-            x.shape[2:], grad.shape[2:], weight.shape[2:], ctx.stride, ctx.before
-        )  # one-hot, so products with it only pick and add
-        by_channel = grad.permute(1, 0, 2, 3).flatten(2).contiguous()
+        place = _place(x.shape[2:], grad.shape[2:], weight.shape[2:], ctx.stride, ctx.before).to(weight)
+        by_channel = _by_channel(grad)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            matrix = (weight.flatten(1) @ place.to(weight).transpose(1, 2).flatten(1)).view(len(weight), *place.shape[:0:-1])
-            product = torch.bmm(by_channel, matrix).view(x.shape[1], x.shape[0], *x.shape[2:])
-            grad_x = product.permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
+            matrix = (weight.flatten(1) @ place.transpose(1, 2).flatten(1)).view(len(weight), *place.shape[:0:-1])
+            pixels = torch.bmm(by_channel, matrix).flatten(1).T.contiguous()
+            grad_x = pixels.view(len(x), *x.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[2]:
-            product = torch.bmm(x.permute(1, 0, 2, 3).flatten(2).contiguous().transpose(1, 2), by_channel)
-            grad_weight = (product.flatten(1) @ place.to(weight).flatten(1).T).view_as(weight)
+            product = torch.bmm(_by_channel(x).transpose(1, 2), by_channel)
+            grad_weight = (product.flatten(1) @ place.flatten(1).T).view_as(weight)
         return grad_x, None, grad_weight, None, None, None
 
 
-def _place(inputs: torch.Size, outputs: torch.Size, kernel: torch.Size, stride: tuple[int, int], before: tuple[int, int]) -> Tensor:
-    """[kernel taps, input pixels, output pixels]: 1 where this tap joins this input to this output, else 0."""
+def _by_channel(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [C, B, h w], copied as a transposed matrix: several times as fast as permuted dimensions."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).T.contiguous().view(x.shape[1], len(x), -1)
+
+
+@functools.cache
+def _place(inputs: torch.Size, outputs: torch.Size, kernel: torch.Size, stride: _Pair, before: _Pair) -> Tensor:
+    """[kernel taps, input pixels, output pixels]: 1 where a tap joins two pixels, else 0, so that products with it only pick and add."""
     rows, columns = (
         torch.arange(k)[:, None, None] == torch.arange(i)[None, :, None] - s * torch.arange(o)[None, None, :] + p
         for k, i, o, s, p in zip(kernel, inputs, outputs, stride, before, strict=True)

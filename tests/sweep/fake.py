@@ -6,6 +6,7 @@ exception to raise at step 2. fits_alone: out of memory on the first claim only.
 """
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -90,6 +91,7 @@ def train(config: dict[str, Any], session: Any) -> None:
 
 def _train(config: dict[str, Any], session: Any) -> None:
     session.log(json.dumps({name: os.environ[name] for name in config["show"]}))
+    session.log(f"{'nothing' if gc.get_freeze_count() == 0 else 'what is imported'} is left out of collections")
     point(config, session, "setup")
     saved = session.folder / "checkpoint" / "step.json"
     step, total = 0, 0

@@ -181,6 +181,17 @@ def test_a_worker_sets_its_threads_and_hides_other_devices(tmp_path):
     assert json.dumps({"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}) in log
 
 
+def test_collecting_between_runs_does_not_look_at_what_is_imported(tmp_path):
+    runs = make(tmp_path, {"a": {}})
+    sweep(tmp_path, runs)
+    assert "what is imported is left out of collections" in run(tmp_path, "a").log_path.read_text()
+
+
+def test_runs_begin_before_what_only_a_report_needs_is_imported():
+    code = "import sys, benchmark.sweep.carry_out; sys.exit(bool({'scipy.stats', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_runner_does_not_import_torch():
     code = "import sys, benchmark.sweep.runner, benchmark.sweep.status, benchmark.sweep.worker; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -34,3 +34,14 @@ def test_what_follows_a_line_that_is_no_event_is_heard_to_the_last_word(line: by
     with open(writer, "wb") as file:
         file.write(b'{"event": "ready"}\n' + line + b'{"event": "done"}\n' + line[:-1])
     assert [heard.get(timeout=10) for _ in range(3)] == [{"event": "ready"}, {"event": "done"}, None]
+
+
+def test_a_worker_that_has_just_ended_can_still_be_told_to_end_and_is_heard(tmp_path: Path) -> None:
+    worker = WorkerProcess(0, "cpu", 1, tmp_path / "log")
+    assert worker._process.stdin is not None
+    worker._process.stdin.close()  # before its order: it ends by itself
+    os.waitid(os.P_PID, worker._process.pid, os.WEXITED | os.WNOWAIT)
+    worker.stop()
+    worker.cut_off()
+    assert worker.cause_of_death() is None
+    worker.reap()
