@@ -89,9 +89,9 @@ SECTIONS = (
     ("reading", "How to read this"),
     ("provenance", "Environment and provenance"),
 )
-"""The page from top to bottom: (name, heading) of each section, drawn by ``templates/sections/NAME.html``.
+"""The page from top to bottom: (name, heading) of each section, drawn by the macro ``NAME_section`` of ``templates/sections.html``.
 
-A template that writes nothing leaves its section out. Its ``<h3 id="…">`` are the section's entries in the contents.
+A macro that writes nothing leaves its section out. Its ``<h3 id="…">`` are the section's entries in the contents.
 """
 
 
@@ -136,13 +136,12 @@ def _render(content: Content, packed: bool) -> str:
         "MOST_CONFUSED": MOST_CONFUSED,
         "class_row": class_row,
     }
-    values = _values(content)
+    drawing = environment.get_template("sections.html").make_module(_values(content))
     bodies = []
     for name, title in SECTIONS:
-        bodies.append((name, title, environment.get_template(f"sections/{name}.html").render(values)))
+        bodies.append((name, title, getattr(drawing, f"{name}_section")()))
         if name == "summary":
-            plain = environment.get_template("sections/plain.html")
-            bodies += [(section.name, section.title, plain.render(section=section)) for section in content.plain]
+            bodies += [(section.name, section.title, drawing.plain_section(section)) for section in content.plain]
     sections = [DrawnSection(name, title, body, _headings(body)) for name, title, body in bodies if body.strip()]
     light, dark = _variables(inliner.colours)
     return environment.get_template("report.html").render(sweep=sweep, sections=sections, glyphs=inliner.glyphs, light=light, dark=dark)
@@ -160,7 +159,7 @@ def _headings(body: str) -> list[tuple[str, str]]:
 
 
 def _values(content: Content) -> dict[str, Any]:
-    """What the sections' templates read: the fields of ``content``, and what is worked out from them."""
+    """What the sections' macros read: the fields of ``content``, and what is worked out from them."""
     groups, pictures = content.groups, content.pictures
     own = [[picture for picture in pictures if picture.group == group.slug] for group in groups]
     return {field.name: getattr(content, field.name) for field in fields(content)} | {
