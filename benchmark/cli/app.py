@@ -66,9 +66,9 @@ def plan(
     ] = False,
 ) -> None:
     """Say what a sweep would do; change nothing."""
-    from benchmark.cli import planning
+    from benchmark.cli import printing
 
-    planning.plan(*_load(sweep, assignments, out), probe, console)
+    printing.plan(*_load(sweep, assignments, out), probe, console)
 
 
 @app.command()
@@ -192,17 +192,17 @@ def compare(sweep: SweepName, assignments: Assignments = None, out: Out = None) 
 @app.command()
 def cancel(sweep: SweepName, assignments: Assignments = None, out: Out = None) -> None:
     """Stop a sweep: cancel its Slurm jobs, and tell what runs elsewhere. Runs keep their checkpoints."""
-    from benchmark.slurm import cancel as stopping
+    from benchmark.slurm import jobs
 
-    raise typer.Exit(stopping.cancel(*_load(sweep, assignments, out), console))
+    raise typer.Exit(jobs.cancel(*_load(sweep, assignments, out), console))
 
 
 @app.command()
 def logs(run_id: str, results: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results")) -> None:
     """Print the log of a run, why it failed, and the logs of its jobs."""
-    from benchmark.cli import logs as reading
+    from benchmark.cli import printing
 
-    reading.show(run_id, results, console)
+    printing.show_logs(run_id, results, console)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmark.config import weights
 from benchmark.config.slurm_options import user_file
 from benchmark.devices import COMPILE_FROM_STEPS, cpu_count, explain_auto, resolve_auto, visible_gpus
-from benchmark.slurm import login_node
+from benchmark.slurm import submit
 from benchmark.storage.atomic import clock
 from benchmark.sweep.order import USAGE
 from benchmark.terminal import say
@@ -57,7 +57,7 @@ def doctor(console: Console) -> int:
             problems += not well
             say(console, f"{name}: {text}", "" if well else "red")
     say(console, f"{problems} to look at" if problems else "nothing is wrong")
-    return USAGE if login_node.is_meant() and login_node.why_not() else 0
+    return USAGE if submit.is_meant() and submit.why_not() else 0
 
 
 def _lines(look: Callable[[], Iterator[Line]]) -> Iterator[Line]:
@@ -176,11 +176,11 @@ def _console() -> Iterator[Line]:
 
 
 def _slurm() -> Iterator[Line]:
-    if not login_node.is_meant():
+    if not submit.is_meant():
         yield True, "not on this machine"
         return
     missing = [name for name in _SLURM if not shutil.which(name)]
-    why = login_node.why_not()
+    why = submit.why_not()
     yield not why, why or "jobs can be submitted"
     if missing:
         yield False, f"not found on PATH: {', '.join(missing)}"

@@ -95,8 +95,7 @@ class LoadedSweep:
         import matplotlib
 
         from benchmark.report.figures import lines
-        from benchmark.report.figures.canvas import fix_layout
-        from benchmark.report.figures.fonts import font_families
+        from benchmark.report.figures.canvas import fix_layout, font_families
         from benchmark.report.style import RC, Looks
 
         _check("kind", kind, _KINDS)

@@ -18,9 +18,8 @@ from benchmark.config import grid, kept_auto, kept_claims
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.exchange.folders import ResultsFolder, open_results, travelling
-from benchmark.exchange.same_run import conflicts
-from benchmark.exchange.whole_run import faults
+from benchmark.exchange.conflicts import conflicts, faults
+from benchmark.exchange.pack import ResultsFolder, open_results, travelling
 from benchmark.report.collect import Absent, Expected, Run, read_run
 from benchmark.report.made_with import hashes, image_settings
 from benchmark.storage.atomic import TEMP, check_writable, read_json, replacing, write_json
@@ -28,8 +27,8 @@ from benchmark.storage.liveness import identity, known_dead
 from benchmark.storage.run_folder import RunFolder
 from benchmark.sweep import results
 from benchmark.sweep.carry_out import set_aside
-from benchmark.sweep.changes import Earlier, cell_of
 from benchmark.sweep.order import OK, SOME_FAILED
+from benchmark.sweep.plan import Earlier, cell_of
 from benchmark.terminal import say
 from benchmark.tuning.trials import curves
 

@@ -18,7 +18,7 @@ from benchmark.devices import cpu_count
 from benchmark.errors import UsageError, unknown
 from benchmark.storage.run_folder import read_json, write_json, write_text
 from benchmark.terminal import errors, say
-from benchmark.training import peak_memory
+from benchmark.training import on_device
 from benchmark.training.record import cpu_name, git_commit
 
 PARTS = {name: f"benchmark.perf.{name}" for name in ("steps", "data_path", "kernels", "overhead", "resources", "scale")}
@@ -42,14 +42,14 @@ def main(
             raise UsageError(unknown("part", part, known))
     folder = into or Path("results/perf") / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
-    peak_memory.keep_pages()
+    on_device.keep_pages()
     torch.set_num_threads(1)
     for part in chosen:
         file = folder / f"{part}.json"
         found = read_json(file)
         if found is None:
             write_json(file, carry_out(part, known[part]))
-            peak_memory.release()
+            on_device.release()
         else:
             print(found["text"])
     kept = {part: read_json(folder / f"{part}.json") for part in known}

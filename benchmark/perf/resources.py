@@ -18,7 +18,7 @@ from benchmark.config.run_config import RunConfig
 from benchmark.devices import cpu_count
 from benchmark.perf import steps
 from benchmark.perf.measure import Measured, interleaved, own_cache, ratio, show, threads
-from benchmark.training import peak_memory
+from benchmark.training import on_device
 
 ROUNDS, STEPS_OF_A_WORKER, STEPS_OF_A_PEAK = 5, 12, 3
 
@@ -55,7 +55,7 @@ def thread_rows(config: RunConfig, most: int) -> list[Measured]:
 def _worker(config: RunConfig) -> float:
     """Median seconds of a step in this process."""
     torch.set_num_threads(1)
-    peak_memory.keep_pages()
+    on_device.keep_pages()
     step = steps.stepper(steps.started(config))
     return statistics.median(interleaved({"step": step}, STEPS_OF_A_WORKER, time.perf_counter)["step"])
 
@@ -73,13 +73,13 @@ def memory_rows(configs: tuple[RunConfig, ...]) -> list[Measured]:
 def _peak(config: RunConfig) -> int:
     """Bytes that set-up and a few steps take above what the process has before."""
     torch.set_num_threads(1)
-    peak_memory.reset_peak()
+    on_device.reset_peak()
     device = torch.device(config.runtime.device)
-    idle = peak_memory.peak_bytes(device) or 0
+    idle = on_device.peak_bytes(device) or 0
     step = steps.stepper(steps.started(config))
     for _ in range(STEPS_OF_A_PEAK):
         step()
-    return (peak_memory.peak_bytes(device) or 0) - idle
+    return (on_device.peak_bytes(device) or 0) - idle
 
 
 def report(console: Console) -> list[Measured]:

@@ -18,8 +18,7 @@ from rich.table import Table
 from benchmark.config.grid import Sweep
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
-from benchmark.published.comparability import differences, remarks
-from benchmark.published.published_numbers import PublishedNumber
+from benchmark.published.published_numbers import PublishedNumber, differences, remarks
 from benchmark.report import optimism
 from benchmark.report.collect import Collected, Expected, Run, collect
 from benchmark.report.intervals import Interval, spread, t_interval, t_quantile

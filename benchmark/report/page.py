@@ -10,17 +10,17 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmark.report.across import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.batches import BatchPicture
 from benchmark.report.cells import Group
 from benchmark.report.classes import LOWEST, MOST_CONFUSED, ClassResult, ClassResults
 from benchmark.report.collect import Collected, Run, SweepInfo
 from benchmark.report.explain import details, name_of
-from benchmark.report.figures.critical import NAME as CRITICAL
+from benchmark.report.figures.scatter import NAME as CRITICAL
 from benchmark.report.figures.svg import Inliner, variable
 from benchmark.report.figures.write import Picture
 from benchmark.report.measures import accuracy, mean_class_accuracy, minutes
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_table
-from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION
 from benchmark.report.seed_pairs import first_pair, pair_data
 from benchmark.report.style import Looks, dark_form
 from benchmark.report.summary import ACROSS
@@ -136,7 +136,7 @@ def _render(content: Content, packed: bool) -> str:
         "MOST_CONFUSED": MOST_CONFUSED,
         "class_row": class_row,
     }
-    drawing = environment.get_template("sections.html").make_module(_values(content))
+    drawing: Any = environment.get_template("sections.html").make_module(_values(content))
     bodies = []
     for name, title in SECTIONS:
         bodies.append((name, title, getattr(drawing, f"{name}_section")()))

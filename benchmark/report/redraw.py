@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.report.across import Across, compare_across
+from benchmark.report.across import (
+    OVERVIEW_CAPTION,
+    RANKS_CAPTION,
+    Across,
+    compare_across,
+    overview_csv,
+    overview_tables,
+    ranks_csv,
+    ranks_table,
+)
 from benchmark.report.aggregate import AGGREGATE_CAPTION, aggregate, aggregate_csv, aggregate_table
 from benchmark.report.batches import batch_pictures
 from benchmark.report.budget import CSV as BUDGET_CSV
@@ -17,16 +26,14 @@ from benchmark.report.cells import Group, group_runs
 from benchmark.report.claims import CLAIMS_CAPTION, claims_csv, claims_table, decide
 from benchmark.report.classes import CLASSES_CSV, class_results, classes_csv
 from benchmark.report.collect import Collected, Expected, SweepInfo, flat_rows
-from benchmark.report.decoded import decode_notes
 from benchmark.report.effects import ABLATION_CAPTION, ablation_csv, ablation_table, effects
-from benchmark.report.figures.fonts import font_note
+from benchmark.report.figures.canvas import font_note
 from benchmark.report.figures.write import write_budgets, write_figures
 from benchmark.report.optimism import OPTIMISM_CAPTION, optimism_csv, optimism_table
-from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
 from benchmark.report.page import Content, PlainSection, render
 from benchmark.report.style import Looks
 from benchmark.report.summary import summarise
-from benchmark.report.tables import main_csv, main_table
+from benchmark.report.tables import decode_notes, main_csv, main_table
 from benchmark.report.text import Table, caption, csv_field, to_latex, to_latex_panels, to_markdown
 from benchmark.storage.atomic import replacing, write_text
 

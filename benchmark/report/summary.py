@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark.report.across import Across
+from benchmark.report.across import Across, across_notes
 from benchmark.report.cells import MIN_PAIRS_TO_TEST, Cell, Group, given
 from benchmark.report.collect import Collected, Expected
 from benchmark.report.effects import ablation_words
 from benchmark.report.intervals import Interval
 from benchmark.report.measures import gap
-from benchmark.report.overview import across_notes
 from benchmark.report.tables import interval_value
 
 ALPHA = 0.05

@@ -1,5 +1,6 @@
 """``sweep --backend slurm``: submit what no job and nobody else has in hand, then leave, or follow the jobs until they end."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +10,8 @@ from rich.console import Console
 
 from benchmark.config import kept_claims
 from benchmark.config.grid import Sweep
-from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, workers_per_task
+from benchmark.config.slurm_options import Slurm, cpus_per_task, for_runs, resolve, user_file, workers_per_task
 from benchmark.errors import UsageError
-from benchmark.slurm import login_node
 from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
@@ -23,6 +23,10 @@ from benchmark.sweep.plan import Plan, Planned, make, summary
 from benchmark.terminal import say
 from benchmark.tuning.trials import curves
 
+_NEEDED = ("sbatch", "srun")
+"""Without sbatch nothing is submitted; submitit submits nothing, either, where it finds no srun."""
+_SIGNS = (*_NEEDED, "squeue", "sacct", "scancel", "scontrol", "sinfo")
+"""Programs of which one shows that this machine is one to submit from."""
 _FIRST_POLL, _LONGEST_POLL = 1.0, 30.0
 """Seconds between two looks at the jobs: growing while nothing changes."""
 _IDLE_SHARE = 9
@@ -62,7 +66,7 @@ def run(sweep: Sweep, out: Path, workers: int | None, wait: bool, console: Conso
     """Submit, say what was submitted, and follow if asked to. Returns the exit code."""
     options = for_runs(resolve(sweep.slurm), sweep.runs)
     _check_place(out)
-    login_node.check()
+    check_login_node()
     check_writable(out)
     carry_out.prepare_data(sweep.runs, console)
     plan = make(sweep, out)
@@ -137,8 +141,8 @@ def describe(plan: Plan, console: Console) -> None:
     except UsageError as error:
         say(console, f"not on Slurm as it is: {error}", "yellow")
         return
-    if login_node.is_meant():
-        login_node.check()
+    if is_meant():
+        check_login_node()
     found = find_jobs(Submissions(plan.out))
     layout = _layout(plan, split(plan, found, options.retries).ready, found, options, None)
     say(console, f"on Slurm: {layout.words(options.array_parallelism)}")
@@ -290,3 +294,26 @@ def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
         return INTERRUPTED
     results.show(results.report(sweep, out, curves(sweep.origin, out, console)), console)
     return SOME_FAILED if closed else OK
+
+
+def why_not() -> str | None:
+    """Why nothing can be submitted from here, or None."""
+    absent = [name for name in _NEEDED if shutil.which(name) is None]
+    if not absent:
+        return None
+    return (
+        f"no jobs can be submitted from here: {' and '.join(absent)} not found on PATH; on the cluster's login node, load Slurm's module "
+        "or add the folder of its programs to PATH"
+    )
+
+
+def is_meant() -> bool:
+    """Whether this machine is one to submit from: some of Slurm's programs are here, or the user's options for it."""
+    options = user_file()
+    return (options is not None and options.is_file()) or any(shutil.which(name) for name in _SIGNS)
+
+
+def check_login_node() -> None:
+    """Raise :class:`UsageError` where nothing can be submitted."""
+    if why := why_not():
+        raise UsageError(why)

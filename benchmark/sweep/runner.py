@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmark.devices import no_gpu, worker_devices
 from benchmark.storage.run_folder import MAX_DEATHS, Claim, ClaimLost, check_writable
+from benchmark.sweep.failures import StopEarly
 from benchmark.sweep.order import ATTENDED, INTERRUPTED, KILLED, OK, SOME_FAILED, USAGE, Order, Policy, SweepOutcome
 from benchmark.sweep.progress import View
-from benchmark.sweep.stop_early import StopEarly
 from benchmark.sweep.worker_process import WorkerProcess
 
 _IDLE_DEATHS = 2

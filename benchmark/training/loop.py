@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from benchmark.config.run_config import Training
-from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.checkpoint import Checkpoints, Snapshots
 from benchmark.training.evaluate import autocast
 from benchmark.training.optim import lr_factor, set_lr
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.session import Interrupted, Session
-from benchmark.training.snapshots import Snapshots
 from datasets.stream import Preprocess, TrainStream
 from methods.base import Batch, Context, Mixed, Net, Step
 

@@ -24,13 +24,13 @@ from safetensors.torch import save
 from benchmark.config.run_config import RunConfig
 from benchmark.errors import UsageError
 from benchmark.storage.run_folder import Check, replacing, write_record, write_text
-from benchmark.training import kept_weights, peak_memory
+from benchmark.training import kept_weights
 from benchmark.training.backbones import Source
 from benchmark.training.evaluate import Predictions
 from benchmark.training.images import Images
 from benchmark.training.linearity import MEASURES, summary
 from benchmark.training.loop import Fit
-from benchmark.training.on_device import FLOAT32, RESIDENT
+from benchmark.training.on_device import FLOAT32, RESIDENT, peak_bytes
 from benchmark.training.session import Session
 
 
@@ -201,7 +201,7 @@ def check_installed() -> None:
 
 def _peak_bytes(device: torch.device) -> int | None:
     """The run's own: without the pixels that lie on the device for later runs too."""
-    peak = peak_memory.peak_bytes(device)
+    peak = peak_bytes(device)
     return peak - RESIDENT.nbytes if device.type == "cuda" and peak is not None else peak
 
 

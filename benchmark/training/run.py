@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from benchmark.config.run_config import RunConfig, load_run
-from benchmark.training import peak_memory
 from benchmark.training.backbones import Source, source_of, student_of
-from benchmark.training.checkpoint import Checkpoints
+from benchmark.training.checkpoint import Checkpoints, Snapshots
 from benchmark.training.cpu_forms import for_cpu
 from benchmark.training.evaluate import Predictions, evaluate, followed
 from benchmark.training.frozen import Runner, compiled, make_room
@@ -21,7 +20,7 @@ from benchmark.training.images import Images, load_also_test, load_images, load_
 from benchmark.training.linearity import draw_pairs, measure
 from benchmark.training.loop import Fit
 from benchmark.training.loop import train as fit_train
-from benchmark.training.on_device import RESIDENT, set_numerics
+from benchmark.training.on_device import RESIDENT, keep_pages, reset_peak, set_numerics
 from benchmark.training.optim import build_optimizer
 from benchmark.training.pipeline import Pipeline
 from benchmark.training.preflight import preflight
@@ -29,7 +28,6 @@ from benchmark.training.record import AlsoTested, Events, Results, build, write
 from benchmark.training.seeding import Streams
 from benchmark.training.session import Interrupted, Session
 from benchmark.training.setup_cache import setup_cache
-from benchmark.training.snapshots import Snapshots
 from datasets.arena import ArenaSplit
 from datasets.seal import sealed
 from datasets.stream import Preprocess, Sample, TrainStream, eval_batches, train_batches
@@ -47,8 +45,8 @@ def train(config: RunConfig, session: Session) -> None:
     """
     started_at = datetime.datetime.now(datetime.UTC)
     started = time.monotonic()
-    peak_memory.keep_pages()
-    peak_memory.reset_peak()
+    keep_pages()
+    reset_peak()
     fit, images, source = assemble(config)
     with Events(session.folder, config.runtime.tensorboard, session.check) as events:
         checkpoints = Checkpoints(

@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console, Group
 from rich.table import Table
 
-from benchmark.cli import app, doctor, logs
+from benchmark.cli import app, doctor, printing
 from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.perf import scale
@@ -174,10 +174,10 @@ def test_what_is_not_there_is_said_in_a_line(arguments: tuple[str, ...], tmp_pat
 
 def test_logs_takes_the_beginning_of_a_run_id_and_no_pattern(tmp_path: Path) -> None:
     (tmp_path / "x" / "runs" / "digits-1-a-s0").mkdir(parents=True)
-    logs.show("digits-1", tmp_path, Terminal(file=io.StringIO()))
+    printing.show_logs("digits-1", tmp_path, Terminal(file=io.StringIO()))
     for wrong in ("*", "", "../runs/digits"):
         with pytest.raises(UsageError, match="no run"):
-            logs.show(wrong, tmp_path, Terminal(file=io.StringIO()))
+            printing.show_logs(wrong, tmp_path, Terminal(file=io.StringIO()))
 
 
 def test_a_printed_command_does_what_it_says(tmp_path: Path) -> None:

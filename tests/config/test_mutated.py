@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.cli import planning
+from benchmark.cli import printing
 from benchmark.config import grid
 from benchmark.errors import UsageError
 from benchmark.terminal import Terminal
@@ -110,7 +110,7 @@ def plan(content: bytes, folder: Path) -> str:
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         try:
             sweep = grid.load(str(path), out=folder / "results")
-            planning.plan(sweep, folder / "results", False, Terminal(file=nowhere, width=200))
+            printing.plan(sweep, folder / "results", False, Terminal(file=nowhere, width=200))
         except (UsageError, DataError, OSError) as error:
             return str(error)
     return ""

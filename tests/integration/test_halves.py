@@ -11,7 +11,7 @@ import benchmark
 from benchmark.config import grid
 from benchmark.exchange import merge as merging
 from benchmark.exchange import pack as packing
-from benchmark.exchange.same_run import VARYING, conflicts
+from benchmark.exchange.conflicts import VARYING, conflicts
 from benchmark.storage.run_folder import RunFolder
 from benchmark.sweep import results
 from benchmark.sweep.carry_out import create_folders, prepare_data

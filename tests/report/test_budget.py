@@ -134,8 +134,8 @@ def test_only_the_diagnostic_and_the_comparison_read_snapshots() -> None:
         if any(word in path.read_text() for word in ("snapshots.csv", ".snapshots()", "import optimism", "report.optimism"))
     }
     in_report = {f"report/{name}.py" for name in ("collect", "optimism", "redraw", "page")}
-    whole = "exchange/whole_run.py"  # where the table ends, to see whether a copy is whole; no accuracy
-    assert readers == {"training/snapshots.py", "published/comparison.py", whole, *in_report}
+    whole = "exchange/conflicts.py"  # where the table ends, to see whether a copy is whole; no accuracy
+    assert readers == {"training/checkpoint.py", "published/comparison.py", whole, *in_report}
 
 
 def test_of_equal_snapshots_the_first_is_the_best(tmp_path: Path) -> None:

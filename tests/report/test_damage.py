@@ -13,7 +13,7 @@ from benchmark.devices import cpu_count
 from benchmark.report.build import Report, build
 from benchmark.report.cells import file_name, group_runs, term_ratios
 from benchmark.report.collect import Tuned, collect
-from benchmark.report.figures import fonts, write
+from benchmark.report.figures import canvas, write
 from benchmark.report.figures.lines import linearity_series, loss_series
 from benchmark.report.figures.rows import draw_accuracy
 from benchmark.report.text import csv_text, markdown_table, to_latex
@@ -155,7 +155,7 @@ def odd(tmp_path: Path) -> Report:
 
 def test_odd_names_break_no_table_and_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "PER_GROUP", (draw_accuracy,))
-    monkeypatch.setattr(fonts, "_covered", lambda path: frozenset(map(chr, range(0x250))))
+    monkeypatch.setattr(canvas, "_covered", lambda path: frozenset(map(chr, range(0x250))))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = odd(tmp_path)
@@ -178,7 +178,7 @@ def test_letters_that_no_font_has_are_noted_once(
     name: str, letters: str, codes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write, "PER_GROUP", (draw_accuracy,))
-    monkeypatch.setattr(fonts, "_covered", lambda path: frozenset(map(chr, range(0x250))))
+    monkeypatch.setattr(canvas, "_covered", lambda path: frozenset(map(chr, range(0x250))))
     methods = ("fine_tuning", name)
     fakes.write_sweep(tmp_path, items := fakes.grid(methods, seeds=2))
     with warnings.catch_warnings():

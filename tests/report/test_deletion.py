@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.report.across import compare_across
+from benchmark.report.across import compare_across, overview_tables
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.intervals import mean
-from benchmark.report.overview import overview_tables
 from benchmark.report.summary import summarise
 from benchmark.report.tables import main_csv, main_table
 from tests.report import fakes

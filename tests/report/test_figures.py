@@ -20,9 +20,7 @@ from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
 from benchmark.report.effects import ablation_words, effects
 from benchmark.report.figures import write
-from benchmark.report.figures.ablation import draw_ablation
-from benchmark.report.figures.canvas import Drawing, fix_layout
-from benchmark.report.figures.labels import numbering
+from benchmark.report.figures.canvas import Drawing, fix_layout, numbering
 from benchmark.report.figures.lines import (
     MAX_POINTS,
     draw_fractions,
@@ -31,7 +29,7 @@ from benchmark.report.figures.lines import (
     linearity_series,
     loss_series,
 )
-from benchmark.report.figures.rows import draw_accuracy, draw_difference, window
+from benchmark.report.figures.rows import draw_ablation, draw_accuracy, draw_difference, window
 from benchmark.report.figures.scatter import draw_cost_accuracy
 from benchmark.report.figures.write import PER_GROUP
 from benchmark.report.intervals import Interval

@@ -8,11 +8,20 @@ import pytest
 from matplotlib.axes import Axes
 from scipy import stats
 
-from benchmark.report.across import MIN_DATASETS, Across, compare_across, friedman_p, mean_ranks, nemenyi, rank_table
+from benchmark.report.across import (
+    MIN_DATASETS,
+    Across,
+    across_notes,
+    compare_across,
+    friedman_p,
+    mean_ranks,
+    nemenyi,
+    rank_table,
+    ranks_table,
+)
 from benchmark.report.cells import group_runs
 from benchmark.report.collect import Expected
-from benchmark.report.figures.critical import draw_critical
-from benchmark.report.overview import across_notes, ranks_table
+from benchmark.report.figures.scatter import draw_critical
 from benchmark.report.style import Looks
 from tests.report import fakes
 

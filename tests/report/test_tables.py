@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report.across import compare_across
+from benchmark.report.across import OVERVIEW_CAPTION, RANKS_CAPTION, compare_across, overview_csv, overview_tables, ranks_csv, ranks_table
 from benchmark.report.cells import Group, group_runs
 from benchmark.report.collect import collect
-from benchmark.report.overview import OVERVIEW_CAPTION, RANKS_CAPTION, overview_csv, overview_tables, ranks_csv, ranks_table
 from benchmark.report.tables import main_csv, main_table
 from benchmark.report.text import Table, Value, to_latex, to_latex_panels, to_markdown
 from tests.programs import lacking

@@ -18,7 +18,6 @@ from rich.console import Console
 from benchmark.config import grid
 from benchmark.devices import Gpu
 from benchmark.errors import UsageError
-from benchmark.slurm import cancel as stopping
 from benchmark.slurm import jobs, submit
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import identity
@@ -53,7 +52,7 @@ class World:
 
     def cancel(self) -> tuple[int, str]:
         shown = io.StringIO()
-        code = stopping.cancel(grid.load(str(self.file)), self.out, Console(file=shown, width=300))
+        code = jobs.cancel(grid.load(str(self.file)), self.out, Console(file=shown, width=300))
         return code, shown.getvalue()
 
     def status(self) -> str:

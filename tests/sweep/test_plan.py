@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmark.cli import planning
+from benchmark.cli import printing
 from benchmark.config import grid, weights
 from benchmark.errors import UsageError
 from benchmark.perf import scale
@@ -48,7 +48,7 @@ def finish(out: Path, found: grid.Sweep, which: slice = slice(None), **changes: 
 
 def shown(found: plan.Plan) -> str:
     text = io.StringIO()
-    planning.show_plan(found, Console(file=text, width=1000))
+    printing.show_plan(found, Console(file=text, width=1000))
     return text.getvalue()
 
 
@@ -442,7 +442,7 @@ def test_a_probe_says_how_large_each_loss_term_is_and_warns_of_one_that_rules(
     monkeypatch.setattr("benchmark.sweep.probe.measured", lambda made, console: Probed(made, runs))
     monkeypatch.setattr("benchmark.sweep.probe.precisions", lambda made, console: None)
     text = io.StringIO()
-    planning.plan(sweep(methods=["fine_tuning", "delta"]), tmp_path / "out", True, Console(file=text, width=1000))
+    printing.plan(sweep(methods=["fine_tuning", "delta"]), tmp_path / "out", True, Console(file=text, width=1000))
     assert text.getvalue().count("loss terms of") == 1
     assert f"loss terms of delta, over the cross-entropy (means over 10 steps): delta {ratio:.2g}, head_decay 0.5" in text.getvalue()
     warning = f"delta: the loss term delta is {ratio:.0f} times the cross-entropy (means over 10 steps): it rules the training"
@@ -472,7 +472,7 @@ def test_a_probe_on_a_cpu_times_both_precisions_of_the_baseline(precision: str, 
     training = {"steps": 5000, "batch_size": 8, "image_size": 32}
     found = sweep(methods=["fine_tuning"], datasets=data, backbone=backbone, training=training, linearity={"pairs": 0}, precision=precision)
     text = io.StringIO()
-    planning.plan(found, tmp_path / "out", True, Console(file=text, width=1000))
+    printing.plan(found, tmp_path / "out", True, Console(file=text, width=1000))
     said = re.search(r"precision: a step of fine_tuning takes (\S+) s in fp32 and (\S+) s in bf16 on this CPU: ", text.getvalue())
     assert said is not None
     assert 0 < float(said[1]) < 5

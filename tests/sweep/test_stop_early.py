@@ -2,8 +2,8 @@
 
 import pytest
 
+from benchmark.sweep.failures import StopEarly
 from benchmark.sweep.order import Policy
-from benchmark.sweep.stop_early import StopEarly
 from tests.sweep import sweeping
 from tests.sweep.sweeping import make, run
 

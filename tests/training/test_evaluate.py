@@ -73,8 +73,7 @@ def test_files_are_written_while_the_clock_stands_still(
     """Checkpoints and snapshots that take 1,000 seconds change no speed by a thousandth."""
     import time
 
-    from benchmark.training.checkpoint import Checkpoints
-    from benchmark.training.snapshots import Snapshots
+    from benchmark.training.checkpoint import Checkpoints, Snapshots
 
     late, real = [0.0], time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: real() + late[0])

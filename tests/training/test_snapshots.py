@@ -12,8 +12,8 @@ from benchmark.errors import UsageError
 from benchmark.storage.checksummed import read
 from benchmark.storage.run_folder import RunFolder
 from benchmark.training import record
+from benchmark.training.checkpoint import Snapshots
 from benchmark.training.run import Interrupted, preflight, train
-from benchmark.training.snapshots import Snapshots
 from tests.runs import Notebook, config
 from tests.training.test_run import steady
 

@@ -10,8 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmark.report.figures.canvas import plain
-from benchmark.report.figures.fonts import font_families
+from benchmark.report.figures.canvas import font_families, plain
 from benchmark.report.style import RC
 
 TILE = 0.85

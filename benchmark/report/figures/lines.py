@@ -20,13 +20,14 @@ from benchmark.report.figures.canvas import (
     interval_text,
     legend,
     legend_rows,
+    number_line,
+    numbering,
     paired_text,
     pairs_text,
     plain,
     seeds_text,
     sheet,
 )
-from benchmark.report.figures.labels import number_line, numbering
 from benchmark.report.intervals import mean
 from benchmark.report.measures import SPLITS, accuracy
 from benchmark.report.style import INK, Looks

@@ -1,11 +1,14 @@
-"""Figures with one row per method: accuracy, and the paired differences to the baseline."""
+"""Figures with one row per method or change: accuracy, the paired differences to the baseline, and what each change of an ablation does."""
 
 from collections.abc import Mapping, Sequence
 
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from benchmark.report.cells import Cell, Group, given
+from benchmark.report.effects import PANELS, Effect, effects
 from benchmark.report.figures.canvas import (
     Drawing,
     evidence,
@@ -21,11 +24,14 @@ from benchmark.report.figures.canvas import (
 )
 from benchmark.report.figures.svg import tell
 from benchmark.report.intervals import Interval
-from benchmark.report.measures import accuracy
-from benchmark.report.style import INK, MUTED, Looks, Style
+from benchmark.report.measures import CLAIMABLE, accuracy
+from benchmark.report.style import INK, MUTED, RULE, WIDTH, Looks, Style
 
-_ROW = 0.23
-_FRAME = 0.62
+_ROW, _FRAME = 0.23, 0.62
+"""Height of a method's row and of what stands around all rows, in inches."""
+
+_CHANGE_ROW, _CHANGE_FRAME = 0.36, 0.95
+"""The same of the ablation, whose rows hold two lines."""
 
 
 def draw_accuracy(group: Group, looks: Looks) -> Drawing | None:
@@ -162,3 +168,86 @@ def label_rows(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.set_ylabel("")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
+
+
+_LONGEST = 46
+"""Characters of a change that fit under a method's name."""
+
+_SPLITS = (("test", -0.13, True), ("train", 0.13, False))
+"""Split, its place in a row, whether its marker is filled."""
+
+
+def draw_ablation(group: Group, looks: Looks) -> Drawing | None:
+    """Paired differences to the baseline, a panel per measure; only where the baseline is a full method with two variants."""
+    found = effects(group)
+    if not found:
+        return None
+    figure = Figure(figsize=(2 * WIDTH, _CHANGE_FRAME + _CHANGE_ROW * len(found)), layout="constrained")
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    for axes, (metric, name) in zip(panels, PANELS, strict=True):
+        axes.axvline(0, color=INK, linewidth=0.7, zorder=0.5)
+        for y, effect in enumerate(found):
+            _row(axes, y, effect, metric, looks, group.baseline)
+        axes.set_xlabel(plain(name))
+        axes.set_ylabel("")
+    _label(panels[0], found)
+    _legend(figure)
+    cells = [effect.cell for effect in found if effect.cell.difference]
+    words = pairs_text(cells)
+    heading(figure, f"{group.title}, difference to the full {group.baseline}, {words}, 95 % intervals")
+    key = ("accuracy", "test")
+    listed = ", ".join(f"{e.name} {e.differences[key].mean:+.1f}" for e in found if key in e.differences)
+    return Drawing(
+        name=f"ablation-{group.slug}",
+        title=f"Ablation of {group.baseline}: {group.title}",
+        caption=f"Differences to the full {group.baseline} at the same seed, {words}: {paired_text(cells)}. Left of zero in the first "
+        "panel is what a change costs in accuracy; right of zero in the others is less linear. Filled: test; hollow: train. "
+        "Under each name: the options that differ; the last rows are other methods.",
+        alt=f"Mean paired difference in test accuracy to {group.baseline}, in points, on {group.title}: {listed}.",
+        figure=figure,
+    )
+
+
+def _row(axes: Axes, y: int, effect: Effect, metric: str, looks: Looks, baseline: str) -> None:
+    look, drawn = looks[effect.cell.method], False
+    for split, shift, filled in _SPLITS:
+        of = effect.differences.get((metric, split))
+        if of is None:
+            continue
+        drawn, before = True, len(axes.get_lines())
+        marker = {"markersize": 4.2 * look.size, "linestyle": "none", "markerfacecolor": look.colour if filled else "white", "zorder": 3}
+        bar = {"linewidth": 1.3 if filled else 0.8, "zorder": 2, "solid_capstyle": "butt"}
+        where = {"x": list(of.values), "y": [y + shift] * of.n, "orient": "h", "native_scale": True, "ax": axes}
+        edge = {"markeredgewidth": 0.9, "markeredgecolor": look.colour}
+        sns.pointplot(**where, errorbar=interval_ends, color=look.colour, marker=look.marker, err_kws=bar, **marker, **edge)
+        shown = of.signed(CLAIMABLE[metric, split].form)
+        text = f"{effect.cell.method} − {baseline}, {split}: {shown}, n = {of.n}"
+        for line in axes.get_lines()[before:]:
+            tell(line, text)
+    if not drawn:
+        say(axes, y, f"no {CLAIMABLE[metric, 'test'].title.lower()}")
+
+
+def _label(axes: Axes, found: Sequence[Effect]) -> None:
+    """A row per effect from the top: the method and, below it, the options that changed."""
+    names = []
+    for effect in found:
+        text = effect.change if len(effect.change) <= _LONGEST else effect.change[: _LONGEST - 1] + "…"
+        names.append(plain(f"{effect.cell.method}\n{text}" if text else effect.cell.method))
+    axes.set_yticks(range(len(found)), names, fontsize=7, linespacing=1.15)
+    axes.set_ylim(len(found) - 0.45, -0.55)
+    first = next((y for y, effect in enumerate(found) if not effect.change), None)
+    for panel in axes.figure.axes:
+        panel.tick_params(axis="y", length=0)
+        panel.grid(axis="y", visible=False)
+        if first:
+            panel.axhline(first - 0.5, color=RULE, linewidth=0.7)
+
+
+def _legend(figure: Figure) -> None:
+    marks = [
+        Line2D([], [], color=MUTED, marker="o", markersize=4, linewidth=1.3 if filled else 0.8, label=split, markerfacecolor=face)
+        for split, _, filled in _SPLITS
+        for face in [MUTED if filled else "white"]
+    ]
+    figure.legend(handles=marks, loc="outside lower right", ncols=2)

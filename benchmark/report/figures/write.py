@@ -18,10 +18,7 @@ from benchmark.devices import cpu_count
 from benchmark.report.across import Across
 from benchmark.report.cells import Group, group_slug
 from benchmark.report.collect import Tuned
-from benchmark.report.figures.ablation import draw_ablation
-from benchmark.report.figures.canvas import TOO_MANY, Drawing, fix_layout
-from benchmark.report.figures.critical import draw_critical
-from benchmark.report.figures.fonts import font_families
+from benchmark.report.figures.canvas import TOO_MANY, Drawing, fix_layout, font_families
 from benchmark.report.figures.lines import (
     draw_budget,
     draw_fractions,
@@ -30,8 +27,8 @@ from benchmark.report.figures.lines import (
     draw_linearity_label,
     draw_loss_terms,
 )
-from benchmark.report.figures.rows import draw_accuracy, draw_difference
-from benchmark.report.figures.scatter import draw_cost_accuracy, draw_gap_accuracy
+from benchmark.report.figures.rows import draw_ablation, draw_accuracy, draw_difference
+from benchmark.report.figures.scatter import draw_cost_accuracy, draw_critical, draw_gap_accuracy
 from benchmark.report.figures.svg import with_values
 from benchmark.report.style import RC, Looks
 from benchmark.storage.atomic import replacing

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.training import peak_memory
+from benchmark.training import on_device
 from benchmark.training.net import Net
 from benchmark.training.run import train
 from tests.runs import Notebook, config
 
 CODE = """
 import torch
-from benchmark.training import peak_memory as memory
+from benchmark.training import on_device as memory
 memory.keep_pages()
 cpu = torch.device("cpu")
 memory.reset_peak()
@@ -42,7 +42,7 @@ def test_a_run_starts_without_the_networks_of_the_one_before(images: Path, backb
         left = []
         for n in range(3):
             train(config(images, backbone, "delta", fold_bn="on"), Notebook(tmp_path / str(n)))
-            peak_memory.reset_peak()
+            on_device.reset_peak()
             left.append(networks())
     finally:
         gc.enable()
