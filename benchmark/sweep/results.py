@@ -20,6 +20,7 @@ from benchmark.report import explain as explaining
 from benchmark.report.build import STATE, Report, build, print_table
 from benchmark.report.cells import group_runs, group_slug
 from benchmark.report.collect import Expected, SweepInfo, Tuned, cell_name, collect
+from benchmark.report.figures import processes
 from benchmark.storage.atomic import write_text
 from benchmark.terminal import say
 
@@ -61,7 +62,8 @@ def check_not_emptied(sweep: Sweep, out: Path) -> None:
 
 @functools.cache
 def load_drawing() -> None:
-    """Begin to import, in a thread and once, what draws a report: less to wait for after the last run."""
+    """Begin to import, in a thread and in processes, once, what draws a report: less to wait for after the last run."""
+    processes.begin()
     threading.Thread(target=importlib.import_module, args=("benchmark.report.redraw",)).start()
 
 

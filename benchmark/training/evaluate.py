@@ -55,13 +55,14 @@ def evaluate(net: Net, batches: Iterable[Sample], precision: str) -> Predictions
     """Predict every image of ``batches``; the net is left in eval mode."""
     net.eval()
     parts: list[list[torch.Tensor]] = []
-    for sample in batches:
-        with autocast(sample.x.device, precision), in_place(net):
-            logits = net(sample.x).logits
-        log_p = torch.log_softmax(logits.float(), dim=1)
-        best = log_p.max(dim=1)
-        true = log_p.gather(1, sample.y[:, None])[:, 0]
-        parts.append([sample.index, sample.y, best.indices, best.values.exp(), true.exp(), true])
+    with in_place(net):
+        for sample in batches:
+            with autocast(sample.x.device, precision):
+                logits = net(sample.x).logits
+            log_p = torch.log_softmax(logits.float(), dim=1)
+            best = log_p.max(dim=1)
+            true = log_p.gather(1, sample.y[:, None])[:, 0]
+            parts.append([sample.index, sample.y, best.indices, best.values.exp(), true.exp(), true])
     index, label, top1, probability, true_probability, log_true = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
     return Predictions(index, label, top1, probability, true_probability, float(np.mean(-log_true, dtype=np.float64)))
 

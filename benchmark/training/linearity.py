@@ -9,7 +9,7 @@ bar(g) = lam * g(xi) + (1 - lam) * g(xj), means over the pairs:
 * ``label_kl`` = mean cross-entropy of p(x) against the mixed one-hot label, minus that label's entropy
 
 Both feature gaps are ratios of means, so that one pair of nearly equal features cannot carry the number. At the ends, lam 0 and 1, x is one
-of the two images: the first three vanish by construction, which is checked on one batch, and the last follows from that image's own logits.
+of the two images: the first three vanish by construction, as is checked on a few pairs, and the last follows from that image's own logits.
 """
 
 import math
@@ -28,8 +28,12 @@ from datasets.base import DataError
 from datasets.stream import Sample, center_windows, cut
 from methods.base import Net
 
+_Out = tuple[Tensor, Tensor]
+"""Features [B, F] and logits [B, C]."""
 MEASURES = ("feature_gap", "feature_gap_rel", "label_l1", "label_kl")
 _TINY = 1e-12
+_CHECKED = 8
+"""Pairs on which the ends are checked."""
 _END_TOLERANCE = 1e-3
 
 
@@ -67,24 +71,24 @@ def measure(net: Net, pairs: Iterable[tuple[Sample, Sample]], config: Linearity,
     net.eval()
     lambdas = [float(lam) for lam in np.linspace(0, 1, config.lambdas)]
     sums: dict[float, Any] = dict.fromkeys(lambdas, 0.0)
-    ends: list[Tensor] = []
-    n = checked = 0
-    for a, b in pairs:
-        n += len(a.y)
-        checked = checked or n
-        fa, la = _forward(net, a.x, precision)
-        fb, lb = _forward(net, b.x, precision)
-        for lam in lambdas:
-            at_end = lam in (0.0, 1.0)
-            if at_end and ends:
-                f, logits = (fa, la) if lam == 1.0 else (fb, lb)
-            else:
-                f, logits = _forward(net, lam * a.x + (1 - lam) * b.x, precision)
-            values = [*feature_terms(f, fa, fb, lam), label_l1(logits, la, lb, lam), label_kl(logits, a.y, b.y, lam)]
-            sums[lam] = sums[lam] + torch.stack([v.double().sum() for v in values])
-        ends = ends or [sums[0.0], sums[1.0]]
-    _check_ends(ends, checked)
+    n = 0
+    with in_place(net):
+        for a, b in pairs:
+            if n == 0:
+                _check_ends(net, a, b, precision)
+            n += len(a.y)
+            ends = {1.0: _forward(net, a.x, precision), 0.0: _forward(net, b.x, precision)}
+            for lam in lambdas:
+                found = ends[lam] if lam in ends else _forward(net, lam * a.x + (1 - lam) * b.x, precision)
+                sums[lam] = sums[lam] + _terms(found, ends[1.0], ends[0.0], (a.y, b.y), lam)
     return [_row(lam, sums[lam].tolist(), n) for lam in lambdas]
+
+
+def _terms(found: _Out, of_a: _Out, of_b: _Out, labels: tuple[Tensor, Tensor], lam: float) -> Tensor:
+    """Sums over the pairs of what the measures are made of, float64 [5]."""
+    (f, logits), (fa, la), (fb, lb) = found, of_a, of_b
+    values = [*feature_terms(f, fa, fb, lam), label_l1(logits, la, lb, lam), label_kl(logits, *labels, lam)]
+    return torch.stack([v.double().sum() for v in values])
 
 
 def _row(lam: float, sums: list[float], n: int) -> dict:
@@ -119,18 +123,21 @@ def label_kl(logits: Tensor, ya: Tensor, yb: Tensor, lam: float) -> Tensor:
     return cross - entropy * (ya != yb).to(cross.dtype)
 
 
-def _forward(net: Net, x: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    with autocast(x.device, precision), in_place(net):
+def _forward(net: Net, x: Tensor, precision: str) -> _Out:
+    with autocast(x.device, precision):
         out = net(x)
     return out.features.float(), out.logits.float()
 
 
-def _check_ends(ends: list[Tensor], n: int) -> None:
-    """``ends``: the sums of the first batch at lambda 0 and 1, from a forward of their own."""
-    for lam, sums in zip((0, 1), ends, strict=True):
-        row = _row(lam, sums.tolist(), n)
+def _check_ends(net: Net, a: Sample, b: Sample, precision: str) -> None:
+    """RuntimeError where the first three measures do not vanish at lambda 0 and 1 of the first pairs, by forwards of their own."""
+    xa, xb, labels = a.x[:_CHECKED], b.x[:_CHECKED], (a.y[:_CHECKED], b.y[:_CHECKED])
+    of_a, of_b = _forward(net, xa, precision), _forward(net, xb, precision)
+    for lam in (0.0, 1.0):
+        sums = _terms(_forward(net, lam * xa + (1 - lam) * xb, precision), of_a, of_b, labels, lam)
+        row = _row(lam, sums.tolist(), len(xa))
         for name in ("feature_gap", "feature_gap_rel", "label_l1"):
             if row[name] > _END_TOLERANCE:
                 raise RuntimeError(
-                    f"linearity: {name} is {row[name]:.2g} at lambda {lam}, where it must vanish: the forward is not repeatable"
+                    f"linearity: {name} is {row[name]:.2g} at lambda {lam:g}, where it must vanish: the forward is not repeatable"
                 )

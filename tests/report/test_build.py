@@ -5,7 +5,9 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -23,6 +25,7 @@ from benchmark.report.figures import write
 from benchmark.report.figures.rows import draw_difference
 from tests.report import fakes
 
+ROOT = Path(__file__).parents[2]
 METHODS = ("fine_tuning", "linear_probe", "l2_sp", "smile", "l2_sp+mixup")
 GRID = fakes.grid(METHODS)
 INFO = fakes.with_redo(fakes.info(METHODS), [f"toys/0.15/{method}" for method in METHODS])
@@ -95,6 +98,34 @@ def test_nothing_is_redrawn_until_a_record_changes(tmp_path: Path, monkeypatch: 
     assert build(tmp_path, fakes.info(methods[:1]), fewer).redrawn
     assert not (tmp_path / "figures" / "difference-toys-0.15.svg").exists()
     assert mine.exists()
+
+
+def test_processes_that_were_begun_before_draw_the_same_bytes_without_importing_again(tmp_path: Path, built: tuple[Path, Report]) -> None:
+    code = f"""
+import sys, time
+from pathlib import Path
+from benchmark.report.figures import processes
+if __name__ == "__main__":
+    processes.begin()
+    from benchmark.report import build
+    from benchmark.report.figures import write
+    from tests.report import fakes
+    write.cpu_count = lambda: 2
+    info = fakes.with_redo(fakes.info({METHODS!r}), [f"toys/0.15/{{method}}" for method in {METHODS!r}])
+    build.build(Path(sys.argv[1]), info, fakes.grid({METHODS!r}))
+    with processes.pool(1) as pool:
+        print(pool.submit(eval, "'matplotlib' in __import__('sys').modules").result())
+"""
+    sweep = tmp_path / "sweep"
+    shutil.copytree(built[0], sweep, ignore=shutil.ignore_patterns("figures", "report_state.json"))
+    script = tmp_path / "draw.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(script), str(sweep)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    drawn = {path.name: path.read_bytes() for path in (built[0] / "figures").iterdir()}
+    assert {path.name: path.read_bytes() for path in (sweep / "figures").iterdir()} == drawn
 
 
 def test_an_unchanged_report_imports_nothing_heavy(built: tuple[Path, Report]) -> None:

@@ -165,20 +165,20 @@ def test_a_forward_that_is_not_repeatable_is_found_out() -> None:
         measure(Noisy(), zip(a, b, strict=True), Linearity(pairs=2, lambdas=3), "fp32")
 
 
-def test_the_ends_cost_one_batch_and_their_label_gap_is_the_images_own() -> None:
-    (xa, ya), (xb, yb) = ((torch.randn(8, 3, 4, 4), torch.randint(3, (8,))) for _ in range(2))
+def test_the_ends_cost_eight_pairs_and_their_label_gap_is_the_images_own() -> None:
+    (xa, ya), (xb, yb) = ((torch.randn(40, 3, 4, 4), torch.randint(3, (40,))) for _ in range(2))
 
     class Counting(Affine):
-        calls = 0
+        images = 0
 
         def forward(self, x: torch.Tensor) -> Output:
-            self.calls += 1
+            self.images += len(x)
             return super().forward(x)
 
     net = Counting()
-    pairs = zip(samples(xa, ya, [2] * 4), samples(xb, yb, [2] * 4), strict=True)
-    rows = measure(net, pairs, Linearity(pairs=8, lambdas=5), "fp32")
-    assert net.calls == 4 * (2 + 3) + 2
+    pairs = zip(samples(xa, ya, [20] * 2), samples(xb, yb, [20] * 2), strict=True)
+    rows = measure(net, pairs, Linearity(pairs=40, lambdas=5), "fp32")
+    assert net.images == 40 * (2 + 3) + 4 * 8
     for row, x, y in ((rows[-1], xa, ya), (rows[0], xb, yb)):
         own = torch.nn.functional.cross_entropy(Affine()(x).logits, y)
         assert row["label_kl"] == pytest.approx(float(own), rel=1e-5)

@@ -3,10 +3,8 @@
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from benchmark.devices import cpu_count
 from benchmark.report.across import Across
 from benchmark.report.cells import Group, group_slug
 from benchmark.report.collect import Tuned
+from benchmark.report.figures import processes
 from benchmark.report.figures.canvas import TOO_MANY, Drawing, fix_layout, font_families
 from benchmark.report.figures.lines import (
     draw_budget,
@@ -56,7 +55,7 @@ LINES = 9
 _CHUNK = 4
 
 POOL_FROM = 3
-"""From this many groups on, starting processes costs less than it saves."""
+"""From this many groups on, starting processes costs less than it saves, where none were begun before."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,8 @@ def write_figures(groups: Sequence[Group], across: Across, folder: Path, looks: 
         tasks += _tasks(draw_fractions, same, "")
         tasks += [task for group in same for draw in PER_GROUP for task in _tasks(draw, group, group.slug)]
     names = [name for group in groups for name in (group.dataset, *(cell.method for cell in group.cells))]
-    return _write_all(tasks, folder, looks, names, min(cpu_count(), len(groups)) if len(groups) >= POOL_FROM else 1)
+    pooled = processes.begun() or len(groups) >= POOL_FROM
+    return _write_all(tasks, folder, looks, names, min(cpu_count(), len(tasks) // _CHUNK) if pooled else 1)
 
 
 def write_budgets(found: Sequence[Tuned], folder: Path, looks: Looks) -> list[Picture]:
@@ -129,8 +129,8 @@ def _write_all(tasks: Sequence[_Task], folder: Path, looks: Looks, names: Sequen
     if workers < 2:
         pictures = list(map(write, tasks))
     else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            pictures = list(pool.map(write, tasks, chunksize=_CHUNK))
+        with processes.pool(workers) as pool:
+            pictures = list(pool.map(write, tasks, chunksize=_CHUNK if len(tasks) >= 2 * _CHUNK * workers else 1))
     return [picture for picture in pictures if picture is not None]
 
 
