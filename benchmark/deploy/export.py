@@ -71,7 +71,7 @@ def plain_network(trained: Trained) -> nn.Module:
     expected = _probabilities(lambda x: net(x).logits, x)
     # a component folds the modules that its own surgery made, which it finds in the network
     trained.pipeline.undo_surgery(net)
-    plain: nn.Module = empty_body(trained)
+    plain: nn.Module = empty(config.backbone, len(trained.classes), size).net.body  # without the methods' modules
     try:
         plain.load_state_dict(net.body.state_dict())
     except RuntimeError as error:
@@ -82,11 +82,6 @@ def plain_network(trained: Trained) -> nn.Module:
     if (worst := float((_probabilities(plain, x) - expected).abs().max())) > TOLERANCE:
         raise UsageError(f"method '{config.method}': timm's network with these weights gives other probabilities, by up to {worst:.1g}")
     return plain
-
-
-def empty_body(trained: Trained) -> nn.Module:
-    """The network of a run as timm builds it, without the methods' modules."""
-    return empty(trained.config.backbone, len(trained.classes), trained.config.training.image_size).net.body
 
 
 def _probabilities(net: Any, x: Tensor) -> Tensor:

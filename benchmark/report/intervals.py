@@ -5,7 +5,7 @@ the new head's initialisation together. Standard deviations divide by n - 1.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -125,11 +125,6 @@ def bootstrap_interval(values: tuple[float, ...], level: float = LEVEL) -> tuple
     draws = np.random.default_rng(0)
     found = scipy.stats.bootstrap((values,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", random_state=draws)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float], level: float = LEVEL) -> Difference:
-    """Difference a - b over the seeds both have, with a paired-t interval; ValueError when they share none."""
-    return difference([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], level)
 
 
 def difference(values: Sequence[float], level: float = LEVEL) -> Difference:

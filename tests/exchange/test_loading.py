@@ -13,7 +13,7 @@ import benchmark
 from benchmark.errors import UsageError
 from benchmark.exchange.loading import LoadedSweep
 from benchmark.report.collect import Expected
-from benchmark.report.intervals import paired_difference
+from benchmark.report.intervals import difference
 from tests.report import fakes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def test_paired_differences_are_those_of_the_report(loaded: LoadedSweep, metric:
     assert list(zip(frame["dataset"], frame["seed"], strict=True)) == [(d, s) for d in ("toys", "birds") for s in range(3)]
     runs = loaded.runs[loaded.runs["dataset"] == "birds"]
     ours, theirs = (dict(runs[runs["method"] == m].set_index("seed")[metric]) for m in ("smile", "fine_tuning"))
-    wanted, birds = paired_difference(ours, theirs), frame[frame["dataset"] == "birds"]
+    wanted, birds = difference([ours[seed] - theirs[seed] for seed in range(3)]), frame[frame["dataset"] == "birds"]
     assert list(birds["difference"]) == list(wanted.values) == list(birds["left"] - birds["right"])
     (found,) = birds[["mean", "low", "high", "n", "p"]].drop_duplicates().to_numpy()
     assert tuple(found) == pytest.approx((wanted.mean, wanted.low, wanted.high, 3, wanted.p))

@@ -14,7 +14,6 @@ from benchmark.report.intervals import (
     detectable_difference,
     difference,
     holm,
-    paired_difference,
     paired_p,
     pareto_front,
     spread,
@@ -48,38 +47,34 @@ def test_no_values_are_refused() -> None:
 
 
 def test_paired_difference_is_scipys_paired_test() -> None:
-    a = dict(enumerate(VALUES))
-    b = dict(enumerate([0.80, 0.80, 0.78, 0.83, 0.84]))
-    found = paired_difference(a, b)
-    test = stats.ttest_rel(VALUES, [b[i] for i in range(5)])
+    others = [0.80, 0.80, 0.78, 0.83, 0.84]
+    found = difference([a - b for a, b in zip(VALUES, others, strict=True)])
+    test = stats.ttest_rel(VALUES, others)
     low, high = test.confidence_interval(0.95)
     assert (found.low, found.high, found.p) == pytest.approx((low, high, test.pvalue), rel=1e-10)
 
 
-def test_only_shared_seeds_are_paired() -> None:
-    found = paired_difference({0: 3.0, 1: 5.0, 7: 100.0}, {0: 1.0, 1: 2.0, 9: -100.0})
-    assert (found.n, found.mean) == (2, 2.5)
+def test_no_difference_of_nothing() -> None:
     with pytest.raises(ValueError, match="no seed in common"):
-        paired_difference({0: 1.0}, {1: 1.0})
+        difference([])
 
 
 def test_a_shared_seed_effect_cancels() -> None:
-    effect = {0: 5.0, 1: -7.0, 2: 11.0, 3: 0.0}
-    wobble = {0: 0.1, 1: -0.1, 2: 0.2, 3: -0.2}
-    found = paired_difference({s: 80 + e + wobble[s] for s, e in effect.items()}, {s: 78 + e for s, e in effect.items()})
+    effect, wobble = (5.0, -7.0, 11.0, 0.0), (0.1, -0.1, 0.2, -0.2)
+    found = difference([(80 + e + w) - (78 + e) for e, w in zip(effect, wobble, strict=True)])
     assert found.mean == pytest.approx(2.0)
     assert found.half_width < 0.5
 
 
 def test_differences_without_spread_are_not_called_significant() -> None:
     """.85 - .83 and .87 - .85 differ in the last bit only."""
-    equal = paired_difference({0: 0.85, 1: 0.87}, {0: 0.83, 1: 0.85})
+    equal = difference([0.85 - 0.83, 0.87 - 0.85])
     assert (equal.p, equal.detectable) == (None, None)
-    assert paired_difference({0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.6}).p == 1.0
+    assert difference([0.0, 0.0]).p == 1.0
 
 
 def test_one_pair_has_neither_interval_nor_p() -> None:
-    found = paired_difference({3: 0.9}, {3: 0.8})
+    found = difference([0.9 - 0.8])
     assert (found.low, found.p, found.detectable) == (None, None, None)
 
 
@@ -135,11 +130,10 @@ def test_bootstrap_is_refused_below_ten_values_and_without_spread() -> None:
 
 
 def test_a_difference_has_the_bootstrap_interval_of_its_values() -> None:
-    pairs = dict(enumerate(SKEWED))
-    found = paired_difference(pairs, dict.fromkeys(pairs, 0.0))
+    found = difference(SKEWED)
     assert found.values == SKEWED
     assert found.bootstrap == bootstrap_interval(SKEWED)
-    assert paired_difference({0: 1.0, 1: 3.0}, {0: 0.0, 1: 0.0}).bootstrap is None
+    assert difference([1.0, 3.0]).bootstrap is None
 
 
 def test_paired_p_is_scipys() -> None:
