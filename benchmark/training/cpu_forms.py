@@ -2,8 +2,7 @@
 
 Depthwise convolutions whose kernel is larger than their map, of at most 3×3 pixels: the library's weight gradient takes many times as
 long as its forward there. Such a layer is a product with one small matrix per channel, y[c] = x[c] M[c], and so are both gradients.
-Clamps such as ReLU6 in place, with a backward pass that reads their output, which the next layer keeps anyway: the same bits. Other
-activations out of place where the in-place form has to keep a copy of its input for the backward pass: one copy less, the same bits. While
+Activations out of place where the in-place form has to keep a copy of its input for the backward pass: one copy less, the same bits. While
 there is no backward pass, as in evaluation, they are in place again: no new memory, and again the same bits.
 """
 
@@ -23,7 +22,7 @@ from methods.base import Net
 _Pair = tuple[int, int]
 LARGEST_SIDE = 3
 """Pixels of the maps' longer side up to which the matrices are faster: beyond, they grow with its fourth power."""
-_KEEP_THEIR_INPUT = (nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish, nn.GELU)
+_KEEP_THEIR_INPUT = (nn.Hardtanh, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish, nn.GELU)
 """Activations whose backward pass reads their input; that of ReLU, sigmoid or tanh reads the output, which in place costs nothing."""
 
 _MARK = "in_place_without_gradient"
@@ -36,8 +35,6 @@ def for_cpu(body: nn.Module) -> None:
         if isinstance(module, _KEEP_THEIR_INPUT) and getattr(module, "inplace", False):
             module.inplace = False
             setattr(module, _MARK, True)
-        if type(module) in (nn.Hardtanh, nn.ReLU6) and module.inplace:
-            body.set_submodule(name, Clamp(module))
         if type(module) in (nn.Conv2d, Conv2dSame) and _is_depthwise(module):
             body.set_submodule(name, DepthwiseConv2d(module))
 
@@ -53,36 +50,6 @@ def in_place(net: Net | nn.Module) -> Iterator[None]:
     finally:
         for module in taken_out:
             module.inplace = False
-
-
-class Clamp(nn.Hardtanh):
-    """``plain`` in place; its gradient is zero where its output is at an end, as it is where its input is there or beyond."""
-
-    def __init__(self, plain: nn.Hardtanh) -> None:
-        super().__init__(plain.min_val, plain.max_val, inplace=True)
-        self.train(plain.training)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """input: any shape, overwritten."""
-        if torch.is_grad_enabled() and input.requires_grad:
-            return _Clamp.apply(input, self.min_val, self.max_val)
-        return super().forward(input)
-
-
-class _Clamp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        nn.functional.hardtanh(x, low, high, inplace=True)
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(x)
-        ctx.ends = low, high
-        return x
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(grad, y, *ctx.ends), None, None
 
 
 def _is_depthwise(conv: nn.Conv2d) -> bool:

@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import timm
 import torch
 from timm.layers import Conv2dSame
 from torch import nn
@@ -64,12 +63,11 @@ def test_what_is_no_plain_depthwise_convolution_stays() -> None:
     assert list(body) == before
 
 
-@pytest.mark.parametrize("act", [nn.SiLU(inplace=True), nn.ReLU6(inplace=True), nn.Hardtanh(-0.5, 0.25, inplace=True)], ids=str)
-def test_activations_that_keep_their_input_give_the_same_bits_without_a_copy(act: nn.Module) -> None:
-    body = nn.Sequential(nn.BatchNorm2d(3), act, nn.BatchNorm2d(3), nn.ReLU(inplace=True))
+def test_activations_that_keep_their_input_work_out_of_place_and_give_the_same_bits() -> None:
+    body = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU6(inplace=True), nn.BatchNorm2d(3), nn.ReLU(inplace=True))
     other = copy.deepcopy(body)
     for_cpu(other)
-    assert (other[1].inplace, other[3].inplace) == (not isinstance(act, nn.SiLU), True)
+    assert [body[1].inplace, other[1].inplace, other[3].inplace] == [True, False, True]
     x = torch.randn(2, 3, 4, 4)
     grads = []
     for net in (body, other):
@@ -77,22 +75,6 @@ def test_activations_that_keep_their_input_give_the_same_bits_without_a_copy(act
         out.square().sum().backward()
         grads.append([out, *(p.grad for p in net.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
-
-
-@pytest.mark.parametrize("plain", [nn.ReLU6(inplace=True), nn.Hardtanh(-1, 2, inplace=True)], ids=str)
-def test_a_clamp_passes_gradients_where_its_output_is_inside_and_keeps_one_tensor(plain: nn.Hardtanh) -> None:
-    for_cpu(body := nn.Sequential(plain))
-    (clamp,) = body
-    low, high = plain.min_val, plain.max_val
-    x = torch.tensor([low - 1, low, low + 0.5, high, high + 1, float("nan")]).requires_grad_()
-    found = clamp(kept := x * 1)
-    assert found.data_ptr() == kept.data_ptr()
-    (grad,) = torch.autograd.grad(found, x, torch.arange(1.0, 7.0))
-    (wanted,) = torch.autograd.grad(F.hardtanh(x, low, high), x, torch.arange(1.0, 7.0))
-    assert torch.equal(grad, wanted)
-    assert list(grad) == [0, 0, 3, 0, 0, 6]
-    with torch.no_grad():
-        assert clamp(kept := x * 1).data_ptr() == kept.data_ptr()
 
 
 def test_a_network_keeps_its_names_and_its_steps() -> None:
@@ -124,7 +106,7 @@ def _curve(net: nn.Module) -> list[float]:
 
 
 def test_activations_are_in_place_where_no_gradient_is_asked_for_and_give_the_same_bits() -> None:
-    body = timm.create_model("test_efficientnet").eval()  # with SiLU
+    body = load_source("efficientnet_lite0", 32).net.body
     seen: list[bool] = []
     body.bn1.act.register_forward_pre_hook(lambda act, _: seen.append(act.inplace))
     x = torch.rand(4, 3, 32, 32).to(memory_format=torch.channels_last)
@@ -140,6 +122,6 @@ def test_activations_are_in_place_where_no_gradient_is_asked_for_and_give_the_sa
     measure(Net(body), [(sample, sample)], Linearity(pairs=4, lambdas=3), "fp32")
     assert all(seen[3:])
     assert len(seen) > 4
-    kept = nn.SiLU(inplace=False)  # the network's own choice: its input may be read again
+    kept = nn.ReLU6(inplace=False)  # the network's own choice: its input may be read again
     with in_place(kept):
         assert not kept.inplace
