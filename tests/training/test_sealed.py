@@ -35,20 +35,25 @@ class Spy(Component):
         if hook == self.hook:
             getattr(self, f"_{self.route}")(ctx)
 
-    def _import(self, ctx):
+    def _decode(self):
         from datasets.arena import decodings, find
         from datasets.base import open_dataset
-        find(open_dataset(USE), next(iter(decodings().values())))
+        return next(decode for decode in decodings().values() if find(open_dataset(USE), decode, closed=("test",)))
+
+    def _import(self, ctx):
+        from datasets.arena import find
+        from datasets.base import open_dataset
+        find(open_dataset(USE), self._decode())
 
     def _prepare(self, ctx):
-        from datasets.arena import decodings, prepare
+        from datasets.arena import prepare
         from datasets.base import open_dataset
-        prepare(open_dataset(USE), next(iter(decodings().values())))
+        prepare(open_dataset(USE), self._decode())
 
     def _cache(self, ctx):
         from benchmark.training.images import open_arena
-        from datasets.arena import decodings, open_split
-        arena = open_arena(USE, next(iter(decodings().values())))
+        from datasets.arena import open_split
+        arena = open_arena(USE, self._decode())
         assert "test" not in arena.splits
         open_split(arena, "test")
 
