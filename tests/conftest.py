@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.report.figures import processes
 from methods.testing import tiny_backbone, tiny_images
 from tests.programs import pytest_runtest_protocol
 
@@ -21,6 +22,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cache")
     os.environ["SMILEBENCH_CACHE"] = str(root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn in the test's own process, whatever another test's sweep has begun: in others no patch of it would act."""
+    monkeypatch.setattr(processes, "_begun", False)
 
 
 @pytest.fixture(scope="session")

@@ -156,7 +156,7 @@ class Worker:
         self.program = importlib.import_module(os.environ.get(PROGRAM, "benchmark.training.run"))
         gc.collect()
         gc.freeze()  # what is imported stays, so that collecting between two runs looks at what the runs left alone
-        atexit.register(gc.unfreeze)
+        atexit.register(gc.unfreeze)  # else libraries report at the end, as leaked, what was left out
 
     def run(self) -> None:
         """Until no run is left or the parent asks to stop."""
@@ -319,5 +319,3 @@ def release_memory() -> None:
 
 if __name__ == "__main__":
     Worker(Parent()).run()
-    sys.stderr.flush()
-    os._exit(0)  # taking down what torch has imported takes over a second, and there is nothing left to save
