@@ -130,14 +130,20 @@ def _forward(net: Net, x: Tensor, precision: str) -> _Out:
 
 
 def _check_ends(net: Net, a: Sample, b: Sample, precision: str) -> None:
-    """RuntimeError where the first three measures do not vanish at lambda 0 and 1 of the first pairs, by forwards of their own."""
+    """RuntimeError where the first three measures do not vanish at lambda 0 and 1 of the first pairs, by two forwards of their own."""
     xa, xb, labels = a.x[:_CHECKED], b.x[:_CHECKED], (a.y[:_CHECKED], b.y[:_CHECKED])
-    of_a, of_b = _forward(net, xa, precision), _forward(net, xb, precision)
-    for lam in (0.0, 1.0):
-        sums = _terms(_forward(net, lam * xa + (1 - lam) * xb, precision), of_a, of_b, labels, lam)
-        row = _row(lam, sums.tolist(), len(xa))
+    ends = (1.0, 0.0)
+    of_a, of_b = _halves(_forward(net, torch.cat([xa, xb]), precision))
+    mixed = _halves(_forward(net, torch.cat([lam * xa + (1 - lam) * xb for lam in ends]), precision))
+    for lam, found in zip(ends, mixed, strict=True):
+        row = _row(lam, _terms(found, of_a, of_b, labels, lam).tolist(), len(xa))
         for name in ("feature_gap", "feature_gap_rel", "label_l1"):
             if row[name] > _END_TOLERANCE:
                 raise RuntimeError(
                     f"linearity: {name} is {row[name]:.2g} at lambda {lam:g}, where it must vanish: the forward is not repeatable"
                 )
+
+
+def _halves(out: _Out) -> tuple[_Out, _Out]:
+    features, logits = (t.chunk(2) for t in out)
+    return (features[0], logits[0]), (features[1], logits[1])

@@ -29,27 +29,33 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         raise UsageError(f"compile: 'on' needs {problem}; compile=off runs without it")
     if any(config.runtime.tensorboard for config in configs):
         check_installed()
-    seen, pictures, forwards = set(), set(), set()
+    pictures, networks, passed = set(), dict[tuple, list[RunConfig]](), set[tuple]()
     for config in configs:
-        names = [repr((c.use, sorted(c.options.items()))) for c in config.components]
         shown = (config.dataset, config.fraction, config.data, config.evaluation, config.linearity, config.training.image_size)
         if shown not in pictures:
             pictures.add(shown)
             _check_images(config)
-        key = (config.backbone, config.pretrained, config.data, config.training.image_size, *names)
-        if key in seen:
-            continue
-        seen.add(key)
-        streams = Streams(config.dataset, config.fraction, config.seed)
-        source = source_of(config, streams)
+        networks.setdefault((config.backbone, config.pretrained, config.data, config.training.image_size), []).append(config)
+    for sharing in networks.values():
+        _check_methods(sharing, passed)
+
+
+def _check_methods(configs: Sequence[RunConfig], passed: set[tuple]) -> None:
+    """Each distinct method on the network that ``configs`` start from. passed: backbones, sizes and taps whose forward came through."""
+    first = configs[0]
+    streams = Streams(first.dataset, first.fraction, first.seed)
+    source = source_of(first, streams)
+    student = student_of(source, len(open_arena(first.data.source, first.data.decode).classes), streams)
+    for config in {repr([(c.use, sorted(c.options.items())) for c in config.components]): config for config in configs}.values():
         pipeline = Pipeline.build(config.components)
-        student = student_of(source, len(open_arena(config.data.source, config.data.decode).classes), streams)
         pipeline.check(student, source.num_classes)
-        student.tap(taps := pipeline.taps(student))
+        taps = pipeline.taps(student)
         shape = (config.backbone, config.training.image_size, *taps)
-        if shape not in forwards:  # what a method does to the network comes later, in training
-            forwards.add(shape)
-            check_forward(student, config)
+        if shape not in passed:  # what a method does to the network comes later, in training
+            passed.add(shape)
+            tapped = copy.deepcopy(student)
+            tapped.tap(taps)
+            check_forward(tapped, config)
 
 
 def _check_images(config: RunConfig) -> None:
