@@ -2,9 +2,12 @@
 
 steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, pause: one
 at which it sleeps for a minute, both on its first ``times`` claims. last_words: what it writes to its parent before it dies. error: an
-exception to raise at step 2. fits_alone: out of memory on the first claim only. show: environment variables to log.
+exception to raise at step 2. fits_alone: out of memory on the first claim only. show: environment variables to log. prints: leaves words
+in buffers, with an exit handler, and with an object that says when it is taken apart.
 """
 
+import atexit
+import ctypes
 import errno
 import gc
 import json
@@ -40,7 +43,18 @@ DEFAULTS = {
     "error": None,
     "fits_alone": False,
     "show": [],
+    "prints": False,
 }
+
+
+class Kept:
+    """What outlives a run."""
+
+    def __del__(self) -> None:
+        os.write(2, b"taken apart\n")
+
+
+kept: list[Kept] = []
 
 
 def broken(error: Exception) -> Exception:
@@ -92,6 +106,11 @@ def train(config: dict[str, Any], session: Any) -> None:
 def _train(config: dict[str, Any], session: Any) -> None:
     session.log(json.dumps({name: os.environ[name] for name in config["show"]}))
     session.log(f"{'nothing' if gc.get_freeze_count() == 0 else 'what is imported'} is left out of collections")
+    if config["prints"]:
+        kept.append(Kept())
+        print("words of Python")
+        ctypes.CDLL(None).printf(b"words of C\n")
+        atexit.register(print, "words of a handler")
     point(config, session, "setup")
     saved = session.folder / "checkpoint" / "step.json"
     step, total = 0, 0

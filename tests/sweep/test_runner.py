@@ -187,6 +187,17 @@ def test_collecting_between_runs_does_not_look_at_what_is_imported(tmp_path):
     assert "what is imported is left out of collections" in run(tmp_path, "a").log_path.read_text()
 
 
+def test_a_worker_ends_with_all_its_last_words_and_takes_nothing_apart(tmp_path):
+    sweep(tmp_path, make(tmp_path, {"a": {"prints": True}}), workers=1)
+    (log,) = tmp_path.glob("logs/*/worker-0.log")
+    assert sorted(log.read_text().splitlines()) == ["words of C", "words of Python", "words of a handler"]
+
+
+def test_the_handler_that_ends_a_worker_is_the_first_of_all():
+    code = "import atexit, sys, benchmark.sweep.worker; sys.exit(atexit._ncallbacks())"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_runs_begin_before_what_only_a_report_needs_is_imported():
     code = "import sys, benchmark.sweep.carry_out; sys.exit(bool({'scipy.stats', 'pandas', 'matplotlib'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
