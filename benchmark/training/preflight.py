@@ -41,21 +41,24 @@ def preflight(configs: Sequence[RunConfig]) -> None:
 
 
 def _check_methods(configs: Sequence[RunConfig], passed: set[tuple]) -> None:
-    """Each distinct method on the network that ``configs`` start from. passed: backbones, sizes and taps whose forward came through."""
+    """Each distinct method on the network that ``configs`` start from, and a forward with the taps of all of them.
+
+    passed: backbones, sizes and taps whose forward came through.
+    """
     first = configs[0]
     streams = Streams(first.dataset, first.fraction, first.seed)
     source = source_of(first, streams)
     student = student_of(source, len(open_arena(first.data.source, first.data.decode).classes), streams)
+    taps: dict[str, None] = {}
     for config in {repr([(c.use, sorted(c.options.items())) for c in config.components]): config for config in configs}.values():
         pipeline = Pipeline.build(config.components)
         pipeline.check(student, source.num_classes)
-        taps = pipeline.taps(student)
-        shape = (config.backbone, config.training.image_size, *taps)
-        if shape not in passed:  # what a method does to the network comes later, in training
-            passed.add(shape)
-            tapped = copy.deepcopy(student)
-            tapped.tap(taps)
-            check_forward(tapped, config)
+        taps |= dict.fromkeys(pipeline.taps(student))
+    student.tap(tuple(taps))
+    shape = (first.backbone, first.training.image_size, *student.taps)
+    if shape not in passed:  # what a method does to the network comes later, in training
+        passed.add(shape)
+        check_forward(student, first)
 
 
 def _check_images(config: RunConfig) -> None:
