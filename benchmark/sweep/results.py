@@ -62,9 +62,16 @@ def check_not_emptied(sweep: Sweep, out: Path) -> None:
 
 @functools.cache
 def load_drawing() -> None:
-    """Begin to import, in a thread and in processes, once, what draws a report: less to wait for after the last run."""
+    """Begin to import, in a thread and in processes, once, what draws a report, and to read the methods' looks: less to wait for after
+    the last run.
+    """
     processes.begin()
-    threading.Thread(target=importlib.import_module, args=("benchmark.report.redraw",)).start()
+    threading.Thread(target=_load).start()
+
+
+def _load() -> None:
+    importlib.import_module("benchmark.report.redraw")
+    method_looks()
 
 
 def report(sweep: Sweep, out: Path, tuning: tuple[Tuned, ...] = ()) -> Report:
