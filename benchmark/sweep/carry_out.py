@@ -35,15 +35,16 @@ def run(sweep: Sweep, out: Path, workers: int | None, console: Console, tuning: 
     """
     if not all(config.evaluation.test for config in sweep.runs):
         raise UsageError(f"{sweep.name}: evaluation.test: false is for 'smilebench tune': a sweep's report is of test")
-    code = complete(sweep, out, workers, console, idle=results.load_drawing)
-    if code not in (0, 1):
+    with results.loading() as load:
+        code = complete(sweep, out, workers, console, idle=load)
+        if code not in (0, 1):
+            return code
+        try:
+            results.show(results.report(sweep, out, tuning()), console)
+        except OSError as error:  # the disk that stopped the runs stops the report
+            say(console, f"the report could not be written: {error.strerror}", "red")
+            return 1
         return code
-    try:
-        results.show(results.report(sweep, out, tuning()), console)
-    except OSError as error:  # the disk that stopped the runs stops the report
-        say(console, f"the report could not be written: {error.strerror}", "red")
-        return 1
-    return code
 
 
 def complete(sweep: Sweep, out: Path, workers: int | None, console: Console, idle: Callable[[], None] = lambda: None) -> int:

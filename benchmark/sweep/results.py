@@ -1,9 +1,9 @@
 """A sweep in the words of the report, which knows no configs; and the command line that carries out one of its cells again."""
 
-import functools
+import contextlib
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,24 @@ def check_not_emptied(sweep: Sweep, out: Path) -> None:
         )
 
 
-@functools.cache
-def load_drawing() -> None:
-    """Begin to import, in a thread and in processes, once, what draws a report, and to read the methods' looks: less to wait for after
-    the last run.
+@contextlib.contextmanager
+def loading() -> Iterator[Callable[[], None]]:
+    """Gives what begins, once, in a thread and in processes, to import what draws a report and to read the methods' looks: less to wait for
+    after the last run. The thread has ended when the block is left, as Python cannot import while it ends.
     """
-    processes.begin()
-    threading.Thread(target=_load).start()
+    begun: list[threading.Thread] = []
+
+    def begin() -> None:
+        if not begun:
+            processes.begin()
+            begun.append(threading.Thread(target=_load))
+            begun[0].start()
+
+    try:
+        yield begin
+    finally:
+        for thread in begun:
+            thread.join()
 
 
 def _load() -> None:

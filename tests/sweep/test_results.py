@@ -1,6 +1,8 @@
 """The command that a report gives to redo a cell stands for exactly the runs of that cell."""
 
 import shlex
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,20 @@ def test_settings_that_find_none_of_the_records_do_not_empty_a_report(
     assert "none of its 1 finished runs is of 'quick' as it stands" in shown
     assert (tmp_path / "report.html").read_text() == "{}"
     assert typed(capsys, "report", "quick", "--out", tmp_path)[0] == 0
+
+
+def test_loading_begins_once_and_has_ended_when_the_command_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = [], []
+
+    def load_slowly() -> None:
+        begun.append(threading.current_thread())
+        time.sleep(0.2)
+        ended.append(threading.current_thread())
+
+    monkeypatch.setattr(results, "_load", load_slowly)
+    monkeypatch.setattr(results.processes, "begin", lambda: None)
+    with results.loading() as load:
+        load()
+        load()
+    assert len(begun) == 1
+    assert ended == begun != [threading.current_thread()]
