@@ -14,6 +14,7 @@ from benchmark.slurm import start_python
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.run_folder import STALE_SECONDS, claim, read_json
 from tests.slurm.jobbing import AGAIN, end, spec, start
+from tests.sweep.fake import release
 from tests.sweep.sweeping import make, record, run, steps_done, total, wait_for
 
 
@@ -140,12 +141,13 @@ def test_starts_with_progress_are_not_counted(tmp_path):
 
 
 def test_being_cancelled_saves_and_asks_for_nothing(tmp_path):
-    runs = make(tmp_path, {"a": {"steps": 3000, "seconds": 0.5, "every": 10000}})
+    runs = make(tmp_path, {"a": {"steps": 3000, "held": 2, "every": 10000}})
     process = start(spec(tmp_path, runs))
     wait_for(lambda: logged(tmp_path, "a", "did step 1"))
-    for _ in range(2):  # the second comes before the step ends, so while the job still waits for its worker
+    for _ in range(2):  # both while the job waits for its worker
         tell(process, signal.SIGTERM)
         time.sleep(0.05)
+    release(run(tmp_path, "a").path)
     code, shown = end(process)
     assert code == 75, shown
     assert run(tmp_path, "a").saved_step() >= 1

@@ -1,9 +1,9 @@
 """A training program without torch, for the sweep's tests; the run's ``config.yaml`` is JSON that says how it behaves.
 
-steps: number of steps. seconds: of one step. every: steps between checkpoints. die: a point at which the process kills itself, pause: one
-at which it sleeps for a minute, both on its first ``times`` claims. last_words: what it writes to its parent before it dies. error: an
-exception to raise at step 2. fits_alone: out of memory on the first claim only. show: environment variables to log. prints: leaves words
-in buffers, with an exit handler, and with an object that says when it is taken apart.
+steps: number of steps. seconds: of one step. held: a step that lasts until :func:`release`. every: steps between checkpoints. die: a point
+at which the process kills itself, pause: one at which it sleeps for a minute, both on its first ``times`` claims. last_words: what it
+writes to its parent before it dies. error: an exception to raise at step 2. fits_alone: out of memory on the first claim only. show:
+environment variables to log. prints: leaves words in buffers, with an exit handler, and with an object that says when it is taken apart.
 """
 
 import atexit
@@ -35,6 +35,7 @@ class DataError(ValueError):
 DEFAULTS = {
     "steps": 10,
     "seconds": 0.002,
+    "held": None,
     "every": 3,
     "die": None,
     "pause": None,
@@ -78,6 +79,14 @@ ERRORS = {
     "cuda": lambda: broken(RuntimeError("CUDA error: device-side assert triggered")),
     "unsaid": lambda: broken(KeyError("x")),
 }
+
+
+_RELEASED = "released"
+
+
+def release(folder: Path) -> None:
+    """Let the held step of the run in ``folder`` end."""
+    (folder / _RELEASED).touch()
 
 
 def load_run(path: Path) -> dict[str, Any]:
@@ -124,6 +133,8 @@ def _train(config: dict[str, Any], session: Any) -> None:
         time.sleep(config["seconds"])
         total += step * step
         step += 1
+        while step == config["held"] and not (session.folder / _RELEASED).exists():
+            time.sleep(0.01)
         session.log(f"did step {step}")
         session.progress(step, config["steps"], "train", 100.0)
         stop = session.stop_requested()
