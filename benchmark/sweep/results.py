@@ -1,9 +1,10 @@
 """A sweep in the words of the report, which knows no configs; and the command line that carries out one of its cells again."""
 
 import contextlib
+import functools
 import importlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,21 +64,17 @@ def check_not_emptied(sweep: Sweep, out: Path) -> None:
 @contextlib.contextmanager
 def loading() -> Iterator[Callable[[], None]]:
     """Gives what begins, once, in a thread and in processes, to import what draws a report and to read the methods' looks: less to wait for
-    after the last run. The thread has ended when the block is left, as Python cannot import while it ends.
+    after the last run. The thread has ended when the block is left, as Python cannot import while it ends. What fails in it is left to the
+    report, which meets the same.
     """
-    begun: list[threading.Thread] = []
+    with ThreadPoolExecutor(1) as thread:
 
-    def begin() -> None:
-        if not begun:
+        @functools.cache
+        def begin() -> None:
             processes.begin()
-            begun.append(threading.Thread(target=_load))
-            begun[0].start()
+            thread.submit(_load)
 
-    try:
         yield begin
-    finally:
-        for thread in begun:
-            thread.join()
 
 
 def _load() -> None:

@@ -1,9 +1,10 @@
 """A training program without torch, for the sweep's tests; the run's ``config.yaml`` is JSON that says how it behaves.
 
-steps: number of steps. seconds: of one step. held: a step that lasts until :func:`release`. every: steps between checkpoints. die: a point
-at which the process kills itself, pause: one at which it sleeps for a minute, both on its first ``times`` claims. last_words: what it
-writes to its parent before it dies. error: an exception to raise at step 2. fits_alone: out of memory on the first claim only. show:
-environment variables to log. prints: leaves words in buffers, with an exit handler, and with an object that says when it is taken apart.
+steps: number of steps. seconds: of one step. held: a step that lasts until :func:`release`, a minute at most. every: steps between
+checkpoints. die: a point at which the process kills itself, pause: one at which it sleeps for a minute, both on its first ``times`` claims.
+last_words: what it writes to its parent before it dies. error: an exception to raise at step 2. fits_alone: out of memory on the first
+claim only. show: environment variables to log. prints: leaves words in buffers, with an exit handler, and with an object that says when it
+is taken apart.
 """
 
 import atexit
@@ -133,8 +134,10 @@ def _train(config: dict[str, Any], session: Any) -> None:
         time.sleep(config["seconds"])
         total += step * step
         step += 1
-        while step == config["held"] and not (session.folder / _RELEASED).exists():
-            time.sleep(0.01)
+        if step == config["held"]:
+            until = time.monotonic() + 60
+            while not (session.folder / _RELEASED).exists() and time.monotonic() < until:
+                time.sleep(0.01)
         session.log(f"did step {step}")
         session.progress(step, config["steps"], "train", 100.0)
         stop = session.stop_requested()

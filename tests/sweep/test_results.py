@@ -82,17 +82,20 @@ def test_settings_that_find_none_of_the_records_do_not_empty_a_report(
 
 
 def test_loading_begins_once_and_has_ended_when_the_command_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, ended = [], []
+    begun, ended, printed = [], [], []
 
     def load_slowly() -> None:
         begun.append(threading.current_thread())
         time.sleep(0.2)
         ended.append(threading.current_thread())
+        raise ImportError("left to the report")
 
     monkeypatch.setattr(results, "_load", load_slowly)
+    monkeypatch.setattr(threading, "excepthook", printed.append)
     monkeypatch.setattr(results.processes, "begin", lambda: None)
     with results.loading() as load:
         load()
         load()
     assert len(begun) == 1
     assert ended == begun != [threading.current_thread()]
+    assert not printed
