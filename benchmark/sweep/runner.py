@@ -193,9 +193,12 @@ class _Runner:
         if kind == "ready":
             worker.ready = True
             self.passed = self.passed or worker.index == 0
-            for each in self.alive.values():
-                if self.passed and each.ready and not self.stopping:
-                    each.send("go")
+            if not self.open:
+                self.let_go()  # the others did it all while this one was starting
+            elif self.passed and not self.stopping:
+                for each in self.alive.values():
+                    if each.ready:
+                        each.send("go")
         elif kind == "refused":
             self.give_up(USAGE, event["reason"])
         elif kind == "start":

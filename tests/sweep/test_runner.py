@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -274,6 +276,30 @@ def test_a_worker_without_a_run_is_let_go_with_the_last_run(tmp_path, monkeypatc
     outcome, _ = sweep(tmp_path, runs)
     assert outcome == SweepOutcome(0, done=tuple(runs))
     assert set(told) == {0, 1}
+
+
+def test_a_worker_that_is_ready_only_after_the_last_run_is_let_go(tmp_path, monkeypatch):
+    runs = make(tmp_path, {"a": {}, "b": {}})
+    done, ready, listen = threading.Semaphore(0), threading.Event(), WorkerProcess.listen
+
+    def late(worker: WorkerProcess, put: Callable[[WorkerProcess, dict[str, Any] | None], None]) -> None:
+        """Worker 1 is heard only after both runs have ended, the end of worker 0 only after that."""
+
+        def hold(worker: WorkerProcess, event: dict[str, Any] | None) -> None:
+            if worker.index == 1 and event == {"event": "ready"}:
+                assert all(done.acquire(timeout=20) for _ in runs)
+            if worker.index == 0 and event is None:
+                assert ready.wait(timeout=20)
+            put(worker, event)
+            if event is not None and event["event"] == "done":
+                done.release()
+            if worker.index == 1:
+                ready.set()
+
+        listen(worker, hold)
+
+    monkeypatch.setattr(WorkerProcess, "listen", late)
+    assert sweep(tmp_path, runs)[0] == SweepOutcome(0, done=tuple(runs))
 
 
 def test_a_core_that_gets_free_before_the_last_run_ends_is_told_of(tmp_path, monkeypatch):
