@@ -431,6 +431,9 @@ def _keys(model: type[BaseModel], loc: list[Any]) -> list[str]:
     return list(model.model_fields)
 
 
-def load_run(path: Path) -> RunConfig:
-    """The resolved config of a run folder's ``config.yaml``."""
-    return validate(RunConfig, yamlio.read(path), str(path))
+def load_run(path: Path, device: str | None = None) -> RunConfig:
+    """The resolved config of a run folder's ``config.yaml``. device: ``cpu`` or ``cuda``, instead of the one it was last asked for on."""
+    found = validate(RunConfig, yamlio.read(path), str(path))
+    if device is None:
+        return found
+    return found.model_copy(update={"runtime": found.runtime.model_copy(update={"device": device})})

@@ -20,6 +20,7 @@ from benchmark.config.grid import Sweep
 from benchmark.config.slurm_options import Slurm
 from benchmark.slurm.layout import Limits
 from benchmark.slurm.submissions import Submission, Submissions, tasks_of
+from benchmark.storage.atomic import see_anew
 from benchmark.storage.liveness import living_parent, machine
 from benchmark.storage.run_folder import RunFolder, whole
 from benchmark.sweep.order import OK, SOME_FAILED, USAGE
@@ -96,6 +97,7 @@ class Jobs:
 
 def find_jobs(submissions: Submissions, mend: bool = False) -> Jobs:
     """Ask about every submission that was not cancelled. mend: complete or forget those that a dying command left half made."""
+    see_anew([submissions.notes])
     entries = submissions.all()
     asked = [entry for entry in entries if not entry.cancelled]
     if not asked:

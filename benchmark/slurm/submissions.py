@@ -11,11 +11,11 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.storage.liveness import identity, known_dead
+from benchmark.storage.liveness import identity, known_alive, known_dead
 from benchmark.storage.run_folder import Claim, ClaimLost, RunFolder, claim, read_json, write_json
 
 _TURN_SECONDS = 0.2
@@ -47,7 +47,9 @@ class Submission:
 
     def abandoned(self) -> bool:
         """Whether the command that was about to submit it is gone."""
-        return self.job is None and (known_dead(self.by) or time.time() - self.time > _SUBMITTING_SECONDS)
+        if self.job is not None or known_alive(self.by):
+            return False
+        return known_dead(self.by) or time.time() - self.time > _SUBMITTING_SECONDS
 
 
 class Submissions:
@@ -56,6 +58,7 @@ class Submissions:
     def __init__(self, out: Path) -> None:
         self.folder = out / "slurm"
         self.jobs = self.folder / "jobs"
+        self.notes = self.folder / "notes"
         self._submissions = self.folder / "submissions"
 
     def all(self) -> list[Submission]:
@@ -66,25 +69,25 @@ class Submissions:
     def prepare(self) -> Path:
         """The folders; returns the one in which the tasks of one command share their failures."""
         shared = self.folder / "shared" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        for folder in (self._submissions, self.folder / "notes", self.jobs, shared):
+        for folder in (self._submissions, self.notes, self.jobs, shared):
             folder.mkdir(parents=True, exist_ok=True)
         return shared
 
     def open(self, sweep: str, tasks: Sequence[Sequence[str]], steps: Mapping[str, int]) -> Submission:
         """Say what is about to be submitted: a command that dies between this and sbatch's answer is found by the job's name."""
         stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        content = {
-            "name": f"smilebench-{sweep}-{stem}",
-            "job": None,
-            "tasks": [list(task) for task in tasks],
-            "steps": {run_id: steps[run_id] for task in tasks for run_id in task},
-            "by": identity(),
-            "time": time.time(),
-            "cancelled": False,
-        }
-        path = self._submissions / f"{stem}.json"
-        write_json(path, content, exclusive=True)
-        return _read(path, content)
+        made = Submission(
+            path=self._submissions / f"{stem}.json",
+            name=f"smilebench-{sweep}-{stem}",
+            job=None,
+            tasks=tuple(tuple(task) for task in tasks),
+            steps={run_id: steps[run_id] for task in tasks for run_id in task},
+            by=identity(),
+            time=time.time(),
+            cancelled=False,
+        )
+        write_json(made.path, _content(made), exclusive=True)
+        return made
 
     @contextlib.contextmanager
     def turn(self, waits: Callable[[], None]) -> Iterator[Claim]:
@@ -112,16 +115,16 @@ class Submissions:
 
     def update(self, submission: Submission, **changes: Any) -> Submission:
         """Write a job id, or that it was cancelled."""
-        content = {**(read_json(submission.path) or {}), **changes}
-        write_json(submission.path, content)
-        return _read(submission.path, content)
+        updated = replace(submission, **changes)
+        write_json(updated.path, _content(updated))
+        return updated
 
     def drop(self, submission: Submission) -> None:
         """Forget a submission that never became a job."""
         submission.path.unlink(missing_ok=True)
 
     def note_path(self, submission: str, task: int) -> Path:
-        return self.folder / "notes" / f"{submission}-{task}.json"
+        return self.notes / f"{submission}-{task}.json"
 
     def note(self, submission: str, task: int) -> dict[str, Any]:
         """What a task says of itself (starts: a list, ended: an object or None); empty before it was started."""
@@ -150,6 +153,11 @@ def _read_whole(path: Path, content: Mapping[str, Any]) -> Submission | None:
         return _read(path, content)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _content(submission: Submission) -> dict[str, Any]:
+    """What its file says."""
+    return {name: value for name, value in asdict(submission).items() if name != "path"}
 
 
 def _read(path: Path, content: Mapping[str, Any]) -> Submission:

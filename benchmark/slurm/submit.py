@@ -16,6 +16,7 @@ from benchmark.slurm.job import JobTask
 from benchmark.slurm.jobs import Jobs, SubmittedTask, find_jobs, limits_of, why_ended
 from benchmark.slurm.layout import JobLayout, lay_out
 from benchmark.slurm.submissions import Submissions
+from benchmark.storage.atomic import see_anew
 from benchmark.storage.run_folder import Claim, ClaimLost, RunFolder, check_writable
 from benchmark.sweep import carry_out, results
 from benchmark.sweep.order import INTERRUPTED, OK, SOME_FAILED, USAGE, Order, Policy
@@ -263,6 +264,7 @@ def _follow(submissions: Submissions, out: Path, sweep: Sweep, console: Console)
 
 def _conclude(sweep: Sweep, out: Path, options: Slurm, console: Console) -> int:
     """List what failed, report when nothing is left to run; the exit code."""
+    see_anew(out / "runs" / config.run_id for config in sweep.runs)
     plan, found = make(sweep, out), find_jobs(Submissions(out))
     parts = split(plan, found, options.retries)
     failed = [item for item in plan.todo if item.state == "failed"]

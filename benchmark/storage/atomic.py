@@ -132,6 +132,15 @@ def check_writable(folder: Path) -> None:
         raise UsageError(f"results cannot be written to {folder}: {error.strerror}") from error
 
 
+def see_anew(folders: Iterable[Path]) -> None:
+    """Open ``folders``: an NFS client then asks the server what is in them. A file that it has found absent it may else take for absent for
+    a minute after another host has written it.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.close(os.open(folder, os.O_RDONLY))
+
+
 def clock(folder: Path) -> float:
     """Now, by the clock of the file system that holds ``folder``, about which its hosts agree; where it is read-only, by this host's."""
     probe = folder / f"{TEMP}{secrets.token_hex(8)}"

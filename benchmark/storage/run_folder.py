@@ -130,12 +130,19 @@ class RunFolder:
     def create(self, config: str) -> None:
         """Make the folder with its ``config.yaml``; a finished run keeps the one it was run with.
 
-        Not flushed to the disk: should the machine crash, the next command writes again what was lost.
+        So does one that somebody works on. Not flushed to the disk: should the machine crash, the next command writes again what was lost.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         before = self.config_path.read_text("utf-8", errors="replace") if self.config_path.exists() else ""
-        if not before or (before != config and not self.record_path.exists()):
+        if not before or (before != config and self.state() not in ("done", "running")):
             write_text(self.config_path, config, durable=False)
+
+    def recorded_at(self) -> int | None:
+        """When ``record.json`` was written, in nanoseconds, which tells two records apart; None without one."""
+        try:
+            return self.record_path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
 
     def state(self, now: float | None = None) -> str:
         """One of :data:`STATES`. now: as in :meth:`ClaimFile.alive`."""

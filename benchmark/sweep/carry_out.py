@@ -99,8 +99,8 @@ def create_folders(plan: Plan) -> None:
 
 def create_folder(plan: Plan, item: Planned) -> RunFolder:
     """The same for one run."""
-    run = RunFolder(item.folder)
-    if item.state == "stale" and run.record_path.exists():  # else another command was here since
+    run, looked_at = RunFolder(item.folder), item.recorded_at
+    if item.state == "stale" and looked_at is not None and run.recorded_at() == looked_at:  # else another command was here since
         set_aside(plan.out, item.folder)
     run.create(yamlio.dump(item.config.model_dump(mode="json")))
     return run

@@ -1,5 +1,6 @@
 """Why a run failed, in the words of ``failure.json``; and when a sweep stops because all its runs fail alike."""
 
+import contextlib
 import re
 import traceback
 from pathlib import Path
@@ -98,14 +99,16 @@ class StopEarly:
     def succeeded(self) -> None:
         """A run is done."""
         if self._folder is not None and not self._done:
-            (self._folder / "done").touch()
+            with contextlib.suppress(OSError):  # the disk that fails the runs; to share is not what the runs are for
+                (self._folder / "done").touch()
         self._done = True
 
     def failed(self, run_id: str, kind: str, reason: str) -> None:
         """A run has failed. kind, reason: as in ``failure.json``."""
         self._failures[run_id] = {"alike": f"{kind}: {_general(reason, run_id)}", "reason": reason}
         if self._folder is not None and self._limit is not None and len(self._failures) <= self._limit:
-            write_json(self._folder / f"{run_id}.json", self._failures[run_id], durable=False)
+            with contextlib.suppress(OSError):
+                write_json(self._folder / f"{run_id}.json", self._failures[run_id], durable=False)
 
     def reason(self) -> str | None:
         """Why to stop, or None."""

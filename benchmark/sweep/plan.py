@@ -36,6 +36,7 @@ class Planned:
 
     state: one of :data:`benchmark.storage.run_folder.STATES`, or ``stale``: done with other settings, data or weights than those of
     now. why: what has changed, or why it failed. seconds: what it is expected to take one worker; None before anything like it is measured.
+    recorded_at: of the record that was looked at, see :meth:`RunFolder.recorded_at`.
     """
 
     config: RunConfig
@@ -43,6 +44,7 @@ class Planned:
     state: str
     why: str = ""
     seconds: float | None = None
+    recorded_at: int | None = None
 
     @property
     def work(self) -> float:
@@ -137,7 +139,9 @@ def make(sweep: Sweep, out: Path) -> Plan:
     for config in sweep.runs:
         run = RunFolder(folder / config.run_id)
         state, why = (run.state(now) if config.run_id in names else "new"), ""
+        recorded_at = None
         if state == "done":
+            recorded_at = run.recorded_at()
             record = run.record()
             samples.append(cost.sample(config, record or {}, run.path))
             arena = arenas[config.data.source, config.data.decode]
@@ -148,7 +152,7 @@ def make(sweep: Sweep, out: Path) -> Plan:
             why = run.failure().get("reason", "failed").strip().splitlines()[0]
         elif state == "new":
             why = before.change(config)
-        runs.append(Planned(config, run.path, "stale" if why and state != "failed" else state, why))
+        runs.append(Planned(config, run.path, "stale" if why and state != "failed" else state, why, recorded_at=recorded_at))
     missing += sweep.winners.made_with_others(
         (c, arenas[c.data.source, c.data.decode].data_hash, hashes.get(c.backbone) if c.pretrained else None) for c in sweep.runs
     )

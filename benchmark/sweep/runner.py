@@ -6,7 +6,6 @@ import secrets
 import shutil
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -97,7 +96,6 @@ class _Runner:
         self.postponed: list[str] = []
         self.reported: dict[str, str] = {}
         self.waited_for: set[str] = set()
-        self.deaths: Counter[str] = Counter()
         self.ending: tuple[int, str] | None = None
         self.passed = False
         self.idle_deaths = 0
@@ -263,7 +261,7 @@ class _Runner:
                 self.note_death(worker, worker.run_id, cause)
         worker.reap()  # from here on other workers may see that it is dead
         del self.alive[worker.index]
-        if self.stopping or cause is None:
+        if self.stopping or cause is None or not self.open:
             return
         self.idle_deaths = 0 if worker.runs else self.idle_deaths + 1
         if self.idle_deaths >= _IDLE_DEATHS:
@@ -276,14 +274,16 @@ class _Runner:
 
     def note_death(self, worker: WorkerProcess, run_id: str, cause: str) -> None:
         """Say how it died, for whoever takes the run over; a run that has cost as many workers as it may counts as failed."""
-        self.deaths[run_id] += 1
-        if self.deaths[run_id] == MAX_DEATHS:
-            self.count("failed", run_id, {"kind": "killed", "reason": f"its process died ({cause})"})
         self.view.released(run_id, f"worker died ({cause})")
+        run = self.order.folder(run_id)
         try:
-            self.order.folder(run_id).note_death(worker.claim, cause)
+            run.note_death(worker.claim, cause)
+            deaths = len(run.deaths(str(self.policy.session), before=worker.claim + 1))
         except OSError as error:
             self.view.note(f"{run_id}: its death could not be noted: {error}")
+            return
+        if deaths >= MAX_DEATHS:
+            self.count("failed", run_id, {"kind": "killed", "reason": f"its process died ({cause})"})
 
     def end_claim(self, worker: WorkerProcess, run_id: str) -> None:
         """End the claim of a worker that was cut off: its death is no fault of the run."""

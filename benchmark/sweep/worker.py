@@ -42,11 +42,13 @@ class Parent:
     """The line to the process that started this one. ``go`` and ``stop`` are plain flags, safe to set in a signal handler.
 
     preflight: look at all configs before the first run. alone: no other worker of this session runs, so running out of memory is final.
+    telling: an event is being handed over, which takes until a parent that is suspended goes on.
     """
 
     def __init__(self) -> None:
         self.go = False
         self.stop = False
+        self.telling = False
         message = json.loads(_read_line())
         self.order = Order(**{**message["order"], "runs": tuple(message["order"]["runs"])})
         self.policy = Policy(**message["policy"])
@@ -73,10 +75,15 @@ class Parent:
             time.sleep(0.05)
 
     def tell(self, event: str, **fields: Any) -> None:
+        rest = (json.dumps({"event": event, **fields}) + "\n").encode()
+        self.telling = True
         try:
-            os.write(self._events, (json.dumps({"event": event, **fields}) + "\n").encode())
+            while rest:
+                rest = rest[os.write(self._events, rest) :]
         except BrokenPipeError:
             self.stop = True
+        finally:
+            self.telling = False
 
 
 class RunSession:
@@ -90,7 +97,7 @@ class RunSession:
         self._own = own
         self._parent = parent
         self._reported = 0.0
-        self._moved = time.monotonic()
+        self._signs = 0
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -104,7 +111,7 @@ class RunSession:
 
     def progress(self, step: int, total: int, phase: str, images_per_second: float) -> None:
         """Say how far the run is; cheap enough for every step."""
-        self._moved = time.monotonic()
+        self._signs += 1
         self.latest = {"step": step, "total": total, "phase": phase, "images_per_second": round(images_per_second, 1)}
         if time.monotonic() - self._reported >= _TELL_SECONDS:
             self._reported = time.monotonic()
@@ -115,15 +122,17 @@ class RunSession:
 
     def log(self, text: str) -> None:
         """A line for ``log.txt``."""
-        self._moved = time.monotonic()
+        self._signs += 1
         self.check()
         with self._own.run.log_path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def _beat(self) -> None:
+        """Until the run is over. A hang is told by heartbeats without a sign of training: a suspended process has none of either."""
+        signs, quiet = self._signs, 0.0
         while True:
-            if (stuck := time.monotonic() - self._moved) > HANG_SECONDS:
-                self._give_up(stuck)
+            if quiet > HANG_SECONDS:
+                self._give_up(quiet)
             try:
                 self._own.beat({**self.latest, "updated": time.time()})
             except ClaimLost:
@@ -132,6 +141,8 @@ class RunSession:
                 print(f"{self.folder.name}: heartbeat: {error}", file=sys.stderr)
             if self._over.wait(BEAT_SECONDS):
                 return
+            quiet = quiet + BEAT_SECONDS if self._signs == signs and not self._parent.telling else 0.0
+            signs = self._signs
 
     def _give_up(self, stuck: float) -> None:
         """Training is stuck in a call that does not return, which no exception can end: fail the run, and end the process."""
@@ -198,7 +209,7 @@ class Worker:
         return False
 
     def _config(self, run_id: str) -> Any:
-        return self.program.load_run(self.order.folder(run_id).config_path)
+        return self.program.load_run(self.order.folder(run_id).config_path, device=self.order.device)
 
     def _finished(self, run_id: str) -> bool:
         """Carry the run out if it is free; whether this worker need not look at it again."""

@@ -44,8 +44,10 @@ class WorkerProcess:
 
     def send(self, value: Any) -> None:
         """One line of JSON. To a dead worker nothing is sent: the end of its events tells."""
+        rest = json.dumps(value).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):
-            self._stdin.write(json.dumps(value).encode() + b"\n")
+            while rest:  # a pipe takes 64 KiB; a suspension ends a write in the middle of what is longer
+                rest = rest[self._stdin.write(rest) :]
 
     def listen(self, put: Callable[["WorkerProcess", dict[str, Any] | None], None]) -> None:
         """Hand every event to ``put`` from a thread of its own, and None after the last one."""

@@ -139,6 +139,8 @@ def test_a_config_survives_its_file(images: Path, backbone: str, tmp_path: Path)
     file = tmp_path / "config.yaml"
     file.write_text(yamlio.dump(run.model_dump(mode="json")))
     assert load_run(file).run_id == run.run_id
+    assert load_run(file, "cuda").runtime == run.runtime.model_copy(update={"device": "cuda"})
+    assert load_run(file, "cuda").run_id == run.run_id
     file.write_text(file.read_text().replace("fraction: 1.0", "fraktion: 1.0"))
     with pytest.raises(UsageError, match=r"config\.yaml.*fraktion.*did you mean 'fraction'"):
         load_run(file)

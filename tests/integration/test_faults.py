@@ -40,7 +40,7 @@ class Parent:
 
     def __init__(self, order: Order) -> None:
         self.order, self.policy = order, Policy(session="s", wait=False)
-        self.preflight, self.alone, self.go, self.stop = False, True, True, False
+        self.preflight, self.alone, self.go, self.stop, self.telling = False, True, True, False, False
         self.events: list[dict[str, Any]] = []
 
     def tell(self, event: str, **fields: Any) -> None:

@@ -128,6 +128,28 @@ if __name__ == "__main__":
     assert {path.name: path.read_bytes() for path in (sweep / "figures").iterdir()} == drawn
 
 
+def test_where_they_cannot_be_begun_each_imports_for_itself(tmp_path: Path) -> None:
+    code = """
+from benchmark.report.figures import processes
+if __name__ == "__main__":
+    processes.begin()
+    with processes.pool(1) as pool:
+        print(processes.begun(), pool.submit(len, "ab").result())
+"""
+    script = tmp_path / "draw.py"
+    script.write_text(code)
+    place = tmp_path / ("x" * 100)  # too long a name for a socket's
+    place.mkdir()
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(place)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "False 2\n"), done.stderr
+
+
 def test_an_unchanged_report_imports_nothing_heavy(built: tuple[Path, Report]) -> None:
     code = f"""
 import sys

@@ -15,15 +15,16 @@ import pytest
 import yaml
 from rich.console import Console
 
-from benchmark.config import grid
+from benchmark.config import grid, weights
 from benchmark.devices import Gpu
 from benchmark.errors import UsageError
+from benchmark.perf import scale
 from benchmark.slurm import jobs, submit
 from benchmark.slurm.submissions import Submissions
 from benchmark.storage.liveness import identity
 from benchmark.storage.run_folder import RunFolder, claim, read_json, write_json, write_record
 from benchmark.sweep import plan
-from datasets.arena import prepare
+from datasets.arena import find, prepare
 from datasets.base import DataError, open_dataset
 from tests.commands import command
 from tests.slurm.fake_slurm import FakeSlurm
@@ -235,6 +236,42 @@ def test_a_command_that_died_between_sbatch_and_its_note_is_made_good(world):
     world.sweep()
     assert len(world.slurm.scripts()) == 2
     assert [entry["job"] for entry in world.submissions] == ["101"]
+
+
+def test_a_submission_that_another_command_forgot_meanwhile_is_remembered_whole(world):
+    submissions = Submissions(world.out)
+    submissions.prepare()
+    entry = submissions.open("small", [["a", "b"], ["c"]], {"a": 1, "b": 2, "c": 3})
+    submissions.drop(entry)
+    assert submissions.update(entry, job="7") == submissions.all()[0]
+    assert world.submissions[0] == {**world.submissions[0], "job": "7", "tasks": [["a", "b"], ["c"]], "steps": {"a": 1, "b": 2, "c": 3}}
+
+
+def test_a_command_that_lives_is_given_time_to_submit(world):
+    submissions = Submissions(world.out)
+    submissions.prepare()
+    entry = submissions.open("small", [["a"]], {"a": 0})
+    write_json(entry.path, {**read_json(entry.path), "time": 0})
+    assert not submissions.all()[0].abandoned()
+    write_json(entry.path, {**read_json(entry.path), "by": {**identity(), "machine": "another"}})
+    assert submissions.all()[0].abandoned()
+
+
+def test_records_that_a_network_file_system_has_not_shown_yet_are_asked_for(world, monkeypatch):
+    """What such a client has found absent it answers from its cache, until the folder is opened."""
+    world.sweep()
+    found = grid.load(str(world.file), ())
+    for config in found.runs:
+        arena = find(open_dataset(config.data.source), config.data.decode)
+        hashes = {"data_hash": arena.data_hash, "weights_hash": weights.parse(config.backbone).sha256}
+        write_record(world.out / "runs" / config.run_id, {**scale.record(config, 1), **hashes})
+    world.slurm.set("queue", "")
+    opened, exists, open_ = set(), Path.exists, os.open
+    monkeypatch.setattr(Path, "exists", lambda path: (path.name != "record.json" or str(path.parent) in opened) and exists(path))
+    monkeypatch.setattr(os, "open", lambda path, *how, **more: opened.add(str(path)) or open_(path, *how, **more))
+    monkeypatch.setattr(submit.results, "report", lambda *_: None)
+    monkeypatch.setattr(submit.results, "show", lambda *_: None)
+    assert submit._conclude(found, world.out, submit.for_runs(submit.resolve(found.slurm), found.runs), Console(file=io.StringIO())) == 0
 
 
 def test_two_commands_at_once_do_not_submit_the_same(world):

@@ -285,6 +285,16 @@ def test_a_finished_run_keeps_its_config(run):
     assert run.config_path.read_text() == "steps: 2\n"
 
 
+def test_a_run_that_somebody_works_on_keeps_its_config(run):
+    run.create("steps: 2\n")
+    own = take(run)
+    run.create("steps: 3\n")
+    assert run.config_path.read_text() == "steps: 2\n"
+    own.end("interrupted")
+    run.create("steps: 3\n")
+    assert run.config_path.read_text() == "steps: 3\n"
+
+
 @pytest.mark.parametrize(
     "content", ['"x"', '{"reason": null}', '{"reason": ""}', "[]", '{"reason": "half', "\0" * 40, '{"reason": 7, "claim": "x"}']
 )

@@ -90,8 +90,8 @@ def release(folder: Path) -> None:
     (folder / _RELEASED).touch()
 
 
-def load_run(path: Path) -> dict[str, Any]:
-    return {**DEFAULTS, **json.loads(path.read_text())}
+def load_run(path: Path, device: str) -> dict[str, Any]:
+    return {**DEFAULTS, **json.loads(path.read_text()), "device": device}
 
 
 def preflight(configs: list[dict[str, Any]]) -> None:
@@ -115,6 +115,7 @@ def train(config: dict[str, Any], session: Any) -> None:
 
 def _train(config: dict[str, Any], session: Any) -> None:
     session.log(json.dumps({name: os.environ[name] for name in config["show"]}))
+    session.log(f"on {config['device']}")
     session.log(f"{'nothing' if gc.get_freeze_count() == 0 else 'what is imported'} is left out of collections")
     if config["prints"]:
         kept.append(Kept())

@@ -153,6 +153,16 @@ def test_a_folder_that_another_command_has_made_since_is_left_alone(tmp_path: Pa
     assert len(list((tmp_path / "stale").iterdir())) == 2
 
 
+def test_a_record_that_another_command_has_made_since_is_not_set_aside(tmp_path: Path) -> None:
+    finish(tmp_path, sweep(), slice(0, 1), weights_hash="other")
+    mine, others = plan.make(sweep(), tmp_path), plan.make(sweep(), tmp_path)
+    carry_out.create_folders(others)
+    finish(tmp_path, sweep(), slice(0, 1))
+    carry_out.create_folders(mine)
+    assert plan.make(sweep(), tmp_path).counts == {"done": 1, "new": 9}
+    assert len(list((tmp_path / "stale").iterdir())) == 1
+
+
 def test_failures_are_counted_by_their_reason(tmp_path: Path) -> None:
     found = sweep()
     carry_out.create_folders(plan.make(found, tmp_path))

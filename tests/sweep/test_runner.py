@@ -1,21 +1,25 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from benchmark.storage.run_folder import claim, read_json
+from benchmark.sweep import worker
 from benchmark.sweep.order import Order, SweepOutcome
 from benchmark.sweep.progress import View
 from benchmark.sweep.runner import run_local
 from benchmark.sweep.worker import PROGRAM
 from benchmark.sweep.worker_process import WorkerProcess
-from tests.sweep.sweeping import FAKE, ROOT, make, record, run, steps_done, sweep, total
+from tests.sweep.sweeping import FAKE, ROOT, make, record, run, start, steps_done, sweep, total, wait_for
 
 
 def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monkeypatch):
@@ -300,6 +304,82 @@ def test_a_worker_that_is_ready_only_after_the_last_run_is_let_go(tmp_path, monk
 
     monkeypatch.setattr(WorkerProcess, "listen", late)
     assert sweep(tmp_path, runs)[0] == SweepOutcome(0, done=tuple(runs))
+
+
+def test_workers_that_die_while_they_start_change_nothing_once_all_runs_are_done(tmp_path, monkeypatch):
+    runs = make(tmp_path, {"a": {}, "b": {}, "c": {}})
+    done, listen = [threading.Semaphore(0) for _ in range(2)], WorkerProcess.listen
+
+    def late(worker: WorkerProcess, put: Callable[[WorkerProcess, dict[str, Any] | None], None]) -> None:
+        """Workers 1 and 2 die in place of being ready, when all runs have ended."""
+
+        def hold(worker: WorkerProcess, event: dict[str, Any] | None) -> None:
+            if worker.index > 0 and event == {"event": "ready"}:
+                assert all(done[worker.index - 1].acquire(timeout=20) for _ in runs)
+                worker.cut_off()
+                return
+            put(worker, event)
+            if event is not None and event["event"] == "done":
+                for each in done:
+                    each.release()
+
+        listen(worker, hold)
+
+    monkeypatch.setattr(WorkerProcess, "listen", late)
+    assert sweep(tmp_path, runs, workers=3)[0] == SweepOutcome(0, done=tuple(runs))
+
+
+def test_runs_are_carried_out_on_the_device_of_the_command_that_does_them(tmp_path):
+    """Another command may have asked for the same runs on another device since."""
+    runs = make(tmp_path, {"a": {"device": "cuda"}})
+    assert sweep(tmp_path, runs, workers=1)[0].exit_code == 0
+    assert "on cpu" in run(tmp_path, "a").log_path.read_text()
+
+
+def test_a_run_that_was_suspended_does_not_hang(tmp_path, monkeypatch):
+    monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "1")
+    monkeypatch.setenv("SMILEBENCH_STALE_SECONDS", "4")
+    runs = make(tmp_path, {"a": {"steps": 20, "seconds": 0.1}})
+    process = start(tmp_path, runs, workers=1)
+    log = run(tmp_path, "a").log_path
+    wait_for(lambda: log.exists() and "did step 5" in log.read_text())
+    pids = process.pid, read_json(run(tmp_path, "a").claims / "1")["pid"]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    assert set(steps_done(tmp_path, "a").values()) == {1}
+
+
+@pytest.mark.parametrize("telling", [False, True])
+def test_waiting_for_a_suspended_command_is_no_hang(tmp_path, monkeypatch, telling):
+    make(tmp_path, {"a": {}})
+    monkeypatch.setattr(worker, "HANG_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.02)
+    given_up = threading.Event()
+    monkeypatch.setattr(worker.RunSession, "_give_up", lambda *_: given_up.set())
+    own = claim(run(tmp_path, "a").path, "s")
+    with worker.RunSession(own, SimpleNamespace(telling=telling, stop=False)):
+        assert given_up.wait(0.5 if telling else 20) == (not telling)
+
+
+def test_an_event_is_told_whole_though_the_pipe_takes_it_in_parts(monkeypatch):
+    taken = []
+
+    def write(_: int, part: bytes) -> int:
+        taken.append(part[:100])
+        return len(taken[-1])
+
+    parent = worker.Parent.__new__(worker.Parent)
+    parent._events = -1
+    monkeypatch.setattr(worker.os, "write", write)
+    parent.tell("failed", reason="x" * 2000)
+    monkeypatch.undo()
+    assert json.loads(b"".join(taken)) == {"event": "failed", "reason": "x" * 2000}
+    assert not parent.telling
 
 
 def test_a_core_that_gets_free_before_the_last_run_ends_is_told_of(tmp_path, monkeypatch):

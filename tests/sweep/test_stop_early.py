@@ -87,6 +87,20 @@ def test_deaths_count_as_failures_do(tmp_path):
     assert [run(tmp_path, run_id).last_claim() for run_id in runs[4:]] == [None, None]
 
 
+def test_deaths_between_which_a_run_got_on_count_for_nothing(tmp_path):
+    runs = make(tmp_path, {f"r{n}": {"die": "files", "times": 2} for n in range(2)})
+    outcome, _ = sweep(tmp_path, runs, 1)
+    assert (outcome.exit_code, outcome.done) == (0, tuple(runs))
+    assert [run(tmp_path, run_id).last_claim().n for run_id in runs] == [3, 3]
+
+
+def test_failures_that_cannot_be_shared_count_for_their_own_process(tmp_path):
+    rule = StopEarly(2, folder=tmp_path / "absent")
+    assert "the first 2 runs all failed alike" in told(rule, ("disk_full", "no space"), ("disk_full", "no space"))
+    rule.succeeded()
+    assert rule.reason() is None
+
+
 def test_deaths_beside_a_run_that_is_done_stop_nothing(tmp_path):
     runs = make(tmp_path, {"good": {}, **{f"r{n}": {"die": "setup", "times": 9} for n in range(4)}})
     outcome, _ = sweep(tmp_path, runs, 2)

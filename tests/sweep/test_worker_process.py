@@ -1,9 +1,11 @@
 """What a worker process is started with, and what is heard of it."""
 
 import io
+import json
 import os
 import queue
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +36,20 @@ def test_what_follows_a_line_that_is_no_event_is_heard_to_the_last_word(line: by
     with open(writer, "wb") as file:
         file.write(b'{"event": "ready"}\n' + line + b'{"event": "done"}\n' + line[:-1])
     assert [heard.get(timeout=10) for _ in range(3)] == [{"event": "ready"}, {"event": "done"}, None]
+
+
+def test_a_long_line_is_sent_whole_though_the_pipe_takes_it_in_parts() -> None:
+    taken: list[bytes] = []
+
+    def write(part: bytes) -> int:
+        taken.append(part[:1000])
+        return len(taken[-1])
+
+    worker = WorkerProcess.__new__(WorkerProcess)
+    worker._stdin = SimpleNamespace(write=write)
+    worker.send({"runs": ["x" * 60] * 2000})
+    assert len(taken) > 100
+    assert json.loads(b"".join(taken)) == {"runs": ["x" * 60] * 2000}
 
 
 def test_a_worker_that_has_just_ended_can_still_be_told_to_end_and_is_heard(tmp_path: Path) -> None:
