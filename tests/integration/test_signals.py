@@ -1,5 +1,6 @@
 """SIGINT to a real sweep: once, and every worker saves; twice, and all is over at once. Nothing is lost, and the records stay the same."""
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -46,10 +47,14 @@ def test_sigint_stops_a_sweep_which_resumes_to_the_same_records(signals: int, fi
         wait_for(lambda: one_done_and_others_training(sweep))
         workers = children(process.pid)
         before = {run.run_id: run.saved_step() for run in sweep.runs().values()}
-        started = time.monotonic()
-        for _ in range(signals):
+        if signals == 2:
+            for pid in workers:  # else they may have saved and left before the second
+                os.kill(pid, signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        if signals == 2:
+            wait_for(lambda: "stopping: " in sweep.shown)  # two that are sent at once may arrive as one
             process.send_signal(signal.SIGINT)
-            time.sleep(0.01)
+        started = time.monotonic()
         code = process.wait(WAIT)
         taken = time.monotonic() - started
     finally:

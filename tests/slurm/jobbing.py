@@ -32,7 +32,7 @@ def start(task: job.JobTask, **variables: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def end(process: subprocess.Popen, seconds: float = 30) -> tuple[int, str]:
+def end(process: subprocess.Popen, seconds: float = 60) -> tuple[int, str]:
     """Exit code and output."""
     shown, _ = process.communicate(timeout=seconds)
     return process.returncode, shown

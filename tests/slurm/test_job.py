@@ -42,7 +42,7 @@ def test_a_job_carries_out_its_runs_and_notes_its_end(tmp_path):
 
 
 def test_a_signal_while_training_saves_and_the_next_start_goes_on(tmp_path):
-    runs = make(tmp_path, {"a": {"steps": 300, "seconds": 0.01, "every": 1000}, "b": {}})
+    runs = make(tmp_path, {"a": {"steps": 2000, "seconds": 0.01, "every": 10000}, "b": {}})
     task = spec(tmp_path, runs)
     process = start(task)
     wait_for(lambda: logged(tmp_path, "a", "did step 5"))
@@ -52,11 +52,11 @@ def test_a_signal_while_training_saves_and_the_next_start_goes_on(tmp_path):
     saved = run(tmp_path, "a").saved_step()
     assert saved >= 5
     assert run(tmp_path, "a").state() == "interrupted"
-    make(tmp_path, {"a": {"steps": 300, "seconds": 0, "every": 1000}})
+    make(tmp_path, {"a": {"steps": 2000, "seconds": 0, "every": 10000}})
     code, shown = end(start(task))
     assert code == 0, shown
     assert set(steps_done(tmp_path, "a").values()) == {1}
-    assert record(tmp_path, "a")["total"] == total(300)
+    assert record(tmp_path, "a")["total"] == total(2000)
     assert record(tmp_path, "b")["total"] == total(10)
     assert Submissions(tmp_path).note("entry", 0)["starts"] == [[0, 0], [0, saved]]
 
@@ -143,7 +143,7 @@ def test_starts_with_progress_are_not_counted(tmp_path):
 def test_being_cancelled_saves_and_asks_for_nothing(tmp_path):
     runs = make(tmp_path, {"a": {"steps": 3000, "held": 2, "every": 10000}})
     process = start(spec(tmp_path, runs))
-    wait_for(lambda: logged(tmp_path, "a", "did step 1"))
+    wait_for(lambda: logged(tmp_path, "a", "held at step 2"))
     for _ in range(2):  # both while the job waits for its worker
         tell(process, signal.SIGTERM)
         time.sleep(0.05)
@@ -187,19 +187,19 @@ def test_a_failure_is_not_tried_again_by_the_same_job(tmp_path):
 
 
 def test_memory_that_ran_out_before_a_restart_is_tried_alone_after_it(tmp_path):
-    runs = make(tmp_path, {"a": {"error": "memory", "fits_alone": True}, "b": {"steps": 300, "seconds": 0.01, "every": 1000}})
+    runs = make(tmp_path, {"a": {"error": "memory", "fits_alone": True}, "b": {"steps": 2000, "seconds": 0.01, "every": 10000}})
     task = spec(tmp_path, runs)
     process = start(task)
     wait_for(lambda: logged(tmp_path, "b", "did step 3"))
     tell(process, signal.SIGUSR2)
     assert end(process)[0] == AGAIN
-    make(tmp_path, {"b": {"steps": 300, "seconds": 0, "every": 1000}})
+    make(tmp_path, {"b": {"steps": 2000, "seconds": 0, "every": 10000}})
     code, shown = end(start(task))
     assert code == 0, shown
 
 
 def test_tasks_of_one_submission_stop_when_all_fail_alike(tmp_path):
-    runs = make(tmp_path, {f"r{n}": {"error": "bug"} for n in range(9)})
+    runs = make(tmp_path, {f"r{n}": {"error": "bug", "lingers": n == 3} for n in range(9)})
     first = spec(tmp_path, runs[:2], give_up_after=4)
     assert end(start(first))[0] == 1
     code, _ = end(start(spec(tmp_path, runs[2:6], give_up_after=4, shared=first.policy.shared, n=1)))

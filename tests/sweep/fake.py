@@ -3,8 +3,8 @@
 steps: number of steps. seconds: of one step. held: a step that lasts until :func:`release`, a minute at most. every: steps between
 checkpoints. die: a point at which the process kills itself, pause: one at which it sleeps for a minute, both on its first ``times`` claims.
 last_words: what it writes to its parent before it dies. error: an exception to raise at step 2. fits_alone: out of memory on the first
-claim only. show: environment variables to log. prints: leaves words in buffers, with an exit handler, and with an object that says when it
-is taken apart.
+claim only. lingers: once its failure is told, its process takes until it is asked to stop, a minute at most. show: environment variables
+to log. prints: leaves words in buffers, with an exit handler, and with an object that says when it is taken apart.
 """
 
 import atexit
@@ -44,6 +44,7 @@ DEFAULTS = {
     "times": 1,
     "error": None,
     "fits_alone": False,
+    "lingers": False,
     "show": [],
     "prints": False,
 }
@@ -80,6 +81,18 @@ ERRORS = {
     "cuda": lambda: broken(RuntimeError("CUDA error: device-side assert triggered")),
     "unsaid": lambda: broken(KeyError("x")),
 }
+
+
+def linger(session: Any) -> None:
+    """Have a torch whose memory is given back, after the run, only once the process is asked to stop."""
+
+    def busy() -> bool:
+        until = time.monotonic() + 60
+        while not session.stop_requested() and time.monotonic() < until:
+            time.sleep(0.01)
+        return False
+
+    sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(is_initialized=busy))
 
 
 _RELEASED = "released"
@@ -131,11 +144,14 @@ def _train(config: dict[str, Any], session: Any) -> None:
         session.log(f"resumed at step {step}")
     while step < config["steps"]:
         if step == 2 and config["error"] in ERRORS and not (config["fits_alone"] and session.claim > 1):
+            if config["lingers"]:
+                linger(session)
             raise ERRORS[config["error"]]()
         time.sleep(config["seconds"])
         total += step * step
         step += 1
         if step == config["held"]:
+            session.log(f"held at step {step}")
             until = time.monotonic() + 60
             while not (session.folder / _RELEASED).exists() and time.monotonic() < until:
                 time.sleep(0.01)

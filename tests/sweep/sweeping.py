@@ -65,7 +65,7 @@ def steps_done(folder: Path, run_id: str) -> Counter[int]:
     return Counter(int(step) for step in re.findall(r"did step (\d+)", run(folder, run_id).log_path.read_text()))
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, "waited in vain"

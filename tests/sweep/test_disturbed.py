@@ -9,6 +9,7 @@ import time
 import pytest
 
 from benchmark.storage.run_folder import STALE_SECONDS, claim, read_json, write_record
+from tests.sweep.fake import release
 from tests.sweep.sweeping import make, record, run, start, steps_done, sweep, total, wait_for
 
 
@@ -25,26 +26,26 @@ def gone(pid):
     return False
 
 
-def steps_begun(folder, run_id):
+def steps_begun(folder, run_id, words="did step"):
     log = run(folder, run_id).log_path
-    return log.exists() and "did step" in log.read_text()
+    return log.exists() and words in log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_saves_and_stops_and_the_same_command_resumes(tmp_path, number):
-    runs = make(tmp_path, {run_id: {"steps": 200, "seconds": 0.01, "every": 1000} for run_id in "ab"} | {"c": {}})
+    runs = make(tmp_path, {run_id: {"steps": 2000, "seconds": 0.01, "every": 10000} for run_id in "ab"} | {"c": {}})
     process = start(tmp_path, runs)
     wait_for(lambda: steps_begun(tmp_path, "a") and steps_begun(tmp_path, "b"))
     process.send_signal(number)
-    shown, _ = process.communicate(timeout=20)
+    shown, _ = process.communicate(timeout=60)
     assert process.returncode == 75
     assert "the same command resumes" in shown
     assert [run(tmp_path, run_id).state() for run_id in runs] == ["interrupted", "interrupted", "new"]
     assert run(tmp_path, "a").saved_step() > 0
-    make(tmp_path, {run_id: {"steps": 200, "seconds": 0, "every": 1000} for run_id in "ab"})
+    make(tmp_path, {run_id: {"steps": 2000, "seconds": 0, "every": 10000} for run_id in "ab"})
     assert sweep(tmp_path, runs)[0].exit_code == 0
     for run_id in "ab":
-        assert record(tmp_path, run_id)["total"] == total(200)
+        assert record(tmp_path, run_id)["total"] == total(2000)
         assert set(steps_done(tmp_path, run_id).values()) == {1}
 
 
@@ -57,7 +58,7 @@ def test_a_second_signal_stops_at_once_and_nothing_is_lost(tmp_path):
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert gone(pid)
     assert [run(tmp_path, run_id).state() for run_id in runs] == ["done", "interrupted"]
@@ -78,7 +79,7 @@ def test_two_commands_at_once_share_the_runs(tmp_path):
     runs = make(tmp_path, {f"r{n}": {"steps": 30, "seconds": 0.005} for n in range(10)})
     processes = [start(tmp_path, runs, workers=1) for _ in range(2)]
     for process in processes:
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 0
     sessions = set()
     for run_id in runs:
@@ -90,21 +91,23 @@ def test_two_commands_at_once_share_the_runs(tmp_path):
 
 @pytest.mark.slow
 def test_a_paused_process_that_wakes_after_losing_its_claim_stops_without_writing(tmp_path):
-    runs = make(tmp_path, {"a": {"steps": 400, "seconds": 0.005}})
+    runs = make(tmp_path, {"a": {"steps": 400, "seconds": 0.005, "held": 2}})
     folder = run(tmp_path, "a")
     process = start(tmp_path, runs)
-    wait_for(lambda: steps_begun(tmp_path, "a"))
+    wait_for(lambda: steps_begun(tmp_path, "a", "held at step 2"))
+    wait_for(folder.progress_path.exists)  # the first heartbeat is over, the second 5 s away
     pid = owner(tmp_path, "a")
     os.kill(pid, signal.SIGSTOP)
     os.utime(folder.claims / "1", (time.time() - 2 * STALE_SECONDS,) * 2)
     own = claim(folder.path, "another command")
     assert own is not None
+    release(folder.path)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     os.kill(pid, signal.SIGCONT)
     time.sleep(0.5)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
     write_record(folder.path, {"by": "the winner"}, own.check)
-    shown, _ = process.communicate(timeout=20)
+    shown, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "lost" in shown
     assert record(tmp_path, "a") == {"by": "the winner"}

@@ -62,7 +62,7 @@ def sweep(folder, runs, limit):
 
 
 def test_a_local_sweep_stops_and_says_what_was_not_run(tmp_path):
-    runs = make(tmp_path, {f"r{n}": {"error": "bug"} for n in range(8)})
+    runs = make(tmp_path, {f"r{n}": {"error": "bug", "lingers": n == 2} for n in range(8)})
     outcome, _ = sweep(tmp_path, runs, 3)
     assert outcome.exit_code == 1
     assert outcome.message.startswith("stopped early: the first 3 runs all failed alike")
