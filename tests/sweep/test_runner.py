@@ -19,6 +19,7 @@ from benchmark.sweep.progress import View
 from benchmark.sweep.runner import run_local
 from benchmark.sweep.worker import PROGRAM
 from benchmark.sweep.worker_process import WorkerProcess
+from tests.sweep.fake import release
 from tests.sweep.sweeping import FAKE, ROOT, make, record, run, start, steps_done, sweep, total, wait_for
 
 
@@ -337,18 +338,21 @@ def test_runs_are_carried_out_on_the_device_of_the_command_that_does_them(tmp_pa
 
 
 def test_a_run_that_was_suspended_does_not_hang(tmp_path, monkeypatch):
-    monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "1")
-    monkeypatch.setenv("SMILEBENCH_STALE_SECONDS", "4")
-    runs = make(tmp_path, {"a": {"steps": 20, "seconds": 0.1}})
+    monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "3")
+    monkeypatch.setenv("SMILEBENCH_STALE_SECONDS", "4")  # looked at every 0.5 s
+    runs = make(tmp_path, {"a": {"held": 5}})
     process = start(tmp_path, runs, workers=1)
     log = run(tmp_path, "a").log_path
-    wait_for(lambda: log.exists() and "did step 5" in log.read_text())
+    wait_for(lambda: log.exists() and "held at step 5" in log.read_text())
     pids = process.pid, read_json(run(tmp_path, "a").claims / "1")["pid"]
+    time.sleep(0.8)  # the last sign of progress is of before the last heartbeat
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(2)
+    time.sleep(3.2)
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
+    time.sleep(0.3)
+    release(run(tmp_path, "a").path)
     shown, _ = process.communicate(timeout=60)
     assert process.returncode == 0, shown
     assert set(steps_done(tmp_path, "a").values()) == {1}
