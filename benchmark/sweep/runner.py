@@ -155,9 +155,9 @@ class _Runner:
                 else:
                     self.handle(worker, event)
             if (self.signalled or self.stop_asked()) and not self.stopping:
+                self.stop()
                 hint = "" if self.policy.patient else " (a second signal stops at once)"
                 self.view.note(f"stopping: every worker saves a checkpoint first{hint}")
-                self.stop()
             if self.signalled > 1 and not self.policy.patient:
                 self.kill()
             if time.monotonic() > self.deadline and not self.overdue:

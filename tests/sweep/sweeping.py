@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from unittest import mock
 
 from rich.console import Console
@@ -34,15 +34,17 @@ def make(folder: Path, configs: dict[str, dict[str, Any]]) -> list[str]:
 def sweep(folder: Path, run_ids: list[str], workers: int = 2, policy: Policy = ATTENDED, **order: Any) -> tuple[SweepOutcome, str]:
     """The outcome, and what the user saw. order: threads, device."""
     shown = io.StringIO()
-    view = View(Console(file=shown, width=200))
+    return _sweep(folder, run_ids, workers, shown, policy, **order), shown.getvalue()
+
+
+def _sweep(folder: Path, run_ids: list[str], workers: int, shown: TextIO, policy: Policy = ATTENDED, **order: Any) -> SweepOutcome:
     named = Order(**{"out": str(folder), "runs": tuple(run_ids), "device": "cpu", "workers": workers, "threads": 1, **order})
     with mock.patch.dict(os.environ, {PROGRAM: FAKE}):
-        outcome = run_local(named, view, policy)
-    return outcome, shown.getvalue()
+        return run_local(named, View(Console(file=shown, width=200)), policy)
 
 
 def start(folder: Path, run_ids: list[str], workers: int = 2) -> subprocess.Popen:
-    """The same in a process of its own, which may be killed."""
+    """The same in a process of its own, which may be killed, and prints what the user sees as it comes."""
     command = [sys.executable, "-m", "tests.sweep.sweeping", str(folder), str(workers), *run_ids]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -74,6 +76,6 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 if __name__ == "__main__":
-    result, text = sweep(Path(sys.argv[1]), sys.argv[3:], int(sys.argv[2]))
-    print(text, result.message)
+    result = _sweep(Path(sys.argv[1]), sys.argv[3:], int(sys.argv[2]), sys.stdout)
+    print(result.message)
     sys.exit(result.exit_code)

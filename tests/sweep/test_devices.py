@@ -1,13 +1,15 @@
 """Which workers get which GPU, by made-up device lists: nothing here needs one."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from benchmark import devices
 from benchmark.devices import default_workers, visible_gpus, worker_devices
-from tests.sweep.sweeping import make, run, sweep
+from tests.sweep.fake import release
+from tests.sweep.sweeping import make, run, sweep, wait_for
 
 
 @pytest.mark.parametrize(
@@ -50,11 +52,18 @@ def test_every_gpu_gets_its_number_of_workers(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_each_worker_sees_one_device_and_all_devices_are_used(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run takes long enough that each worker gets some, whatever the machine is busy with."""
+    """No run ends before every worker has one."""
     gpus = ["3", "MIG-GPU-8932f937/1/0"]
-    show = {"steps": 4, "seconds": 0.1, "show": ["CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"]}
+    show = {"steps": 4, "held": 1, "show": ["CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"]}
     runs = make(tmp_path, {f"r{n}": show for n in range(3 * workers)})
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(gpus))
+
+    def release_all() -> None:
+        wait_for(lambda: sum((run(tmp_path, run_id).claims / "1").exists() for run_id in runs) == workers)
+        for run_id in runs:
+            release(run(tmp_path, run_id).path)
+
+    threading.Thread(target=release_all, daemon=True).start()
     outcome, shown = sweep(tmp_path, runs, workers=workers, threads=2, device="cuda")
     assert outcome.exit_code == 0, shown
     seen: dict[int, set[str]] = {}

@@ -55,6 +55,7 @@ def test_a_second_signal_stops_at_once_and_nothing_is_lost(tmp_path):
     wait_for(lambda: run(tmp_path, "a").state() == "done")
     pid = owner(tmp_path, "b")
     process.send_signal(signal.SIGINT)
+    assert any("stopping: " in line for line in process.stdout)  # heard: the next is not taken for the same
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
@@ -76,8 +77,10 @@ def test_workers_save_and_leave_when_the_runner_is_killed(tmp_path):
 
 
 def test_two_commands_at_once_share_the_runs(tmp_path):
-    runs = make(tmp_path, {f"r{n}": {"steps": 30, "seconds": 0.005} for n in range(10)})
+    runs = make(tmp_path, {f"r{n}": {"steps": 30, "seconds": 0.005, "held": 1 if n == 0 else None} for n in range(10)})
     processes = [start(tmp_path, runs, workers=1) for _ in range(2)]
+    owner(tmp_path, "r1")  # the command that does not hold r0
+    release(run(tmp_path, "r0").path)
     for process in processes:
         process.communicate(timeout=60)
         assert process.returncode == 0
@@ -117,7 +120,7 @@ def test_a_paused_process_that_wakes_after_losing_its_claim_stops_without_writin
 def test_kills_at_random_moments(tmp_path):
     """Workers and runners are killed again and again; every record is right, and no finished run is touched."""
     rng = random.Random(0)
-    runs = make(tmp_path, {f"r{n}": {"steps": 40, "seconds": 0.004, "every": 5} for n in range(12)})
+    runs = make(tmp_path, {f"r{n}": {"steps": 40, "seconds": 0.004, "every": 5, "held": 3 if n == 0 else None} for n in range(12)})
     finished, kills = {}, {"worker": 0, "runner": 0}
     for n in range(12):
         process = start(tmp_path, runs)
@@ -138,6 +141,7 @@ def test_kills_at_random_moments(tmp_path):
             if path.exists():
                 assert finished.setdefault(run_id, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
     assert min(kills.values()) >= 3
+    release(run(tmp_path, "r0").path)
     outcome, shown = sweep(tmp_path, runs)
     assert outcome.exit_code == 0, shown
     for run_id in runs:

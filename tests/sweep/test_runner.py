@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from benchmark.sweep.runner import run_local
 from benchmark.sweep.worker import PROGRAM
 from benchmark.sweep.worker_process import WorkerProcess
 from tests.sweep.fake import release
-from tests.sweep.sweeping import FAKE, ROOT, make, record, run, start, steps_done, sweep, total, wait_for
+from tests.sweep.sweeping import FAKE, ROOT, make, record, run, steps_done, sweep, total
 
 
 def test_every_run_is_done_once_and_a_second_command_does_nothing(tmp_path, monkeypatch):
@@ -236,7 +235,7 @@ def test_a_device_that_breaks_behind_another_error_costs_that_run_alone(tmp_path
 
 @pytest.mark.parametrize(("pause", "where"), [("setup", ""), ("checkpoint", "at step 4 (train)"), ("evaluate", "at step 10 (train)")])
 def test_a_run_that_hangs_fails_and_the_others_are_done(pause, where, tmp_path, monkeypatch):
-    monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "0.5")
+    monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "1.5")
     monkeypatch.setenv("SMILEBENCH_STALE_SECONDS", "1.6")  # looked at every 0.2 s
     runs = make(tmp_path, {"a": {"pause": pause, "every": 4}, "b": {}})
     outcome, _ = sweep(tmp_path, runs, workers=1)
@@ -256,11 +255,17 @@ def test_without_a_gpu_a_sweep_for_one_is_refused(tmp_path, monkeypatch, listed)
     assert f"no GPU is visible here (CUDA_VISIBLE_DEVICES is '{listed}')" in outcome.message
 
 
-def test_a_run_that_is_waited_for_is_named_with_its_holder(tmp_path):
+def test_a_run_that_is_waited_for_is_named_with_its_holder(tmp_path, monkeypatch):
     runs = make(tmp_path, {"a": {}, "b": {}})
     own = claim(run(tmp_path, "a").path, "another command")
-    timer = threading.Timer(1.5, lambda: own.end("interrupted"))
-    timer.start()
+    note = View.note
+
+    def noted(view: View, text: str) -> None:
+        note(view, text)
+        if "waits for" in text:
+            threading.Timer(1.5, own.end, ["interrupted"]).start()
+
+    monkeypatch.setattr(View, "note", noted)
     outcome, shown = sweep(tmp_path, runs, workers=1)
     assert outcome.exit_code == 0
     assert shown.count("a: waits for process") == 1
@@ -337,37 +342,19 @@ def test_runs_are_carried_out_on_the_device_of_the_command_that_does_them(tmp_pa
     assert "on cpu" in run(tmp_path, "a").log_path.read_text()
 
 
-def test_a_run_that_was_suspended_does_not_hang(tmp_path, monkeypatch):
-    monkeypatch.setenv("SMILEBENCH_HANG_SECONDS", "3")
-    monkeypatch.setenv("SMILEBENCH_STALE_SECONDS", "4")  # looked at every 0.5 s
-    runs = make(tmp_path, {"a": {"held": 5}})
-    process = start(tmp_path, runs, workers=1)
-    log = run(tmp_path, "a").log_path
-    wait_for(lambda: log.exists() and "held at step 5" in log.read_text())
-    pids = process.pid, read_json(run(tmp_path, "a").claims / "1")["pid"]
-    time.sleep(0.8)  # the last sign of progress is of before the last heartbeat
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    time.sleep(3.2)
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
-    time.sleep(0.3)
-    release(run(tmp_path, "a").path)
-    shown, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, shown
-    assert set(steps_done(tmp_path, "a").values()) == {1}
-
-
-@pytest.mark.parametrize("telling", [False, True])
-def test_waiting_for_a_suspended_command_is_no_hang(tmp_path, monkeypatch, telling):
+@pytest.mark.parametrize("why", ["hangs", "its command is suspended", "it was suspended itself"])
+def test_a_silent_run_hangs_unless_something_was_suspended(tmp_path, monkeypatch, why):
     make(tmp_path, {"a": {}})
-    monkeypatch.setattr(worker, "HANG_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "HANG_SECONDS", 50.0 if why == "it was suspended itself" else 0.05)
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.02)
-    given_up = threading.Event()
+    given_up, clock, late = threading.Event(), time.monotonic, [0.0]
     monkeypatch.setattr(worker.RunSession, "_give_up", lambda *_: given_up.set())
+    monkeypatch.setattr(worker.time, "monotonic", lambda: clock() + late[0])
     own = claim(run(tmp_path, "a").path, "s")
-    with worker.RunSession(own, SimpleNamespace(telling=telling, stop=False)):
-        assert given_up.wait(0.5 if telling else 20) == (not telling)
+    with worker.RunSession(own, SimpleNamespace(telling=why == "its command is suspended", stop=False)) as session:
+        session.log("the last for long")
+        late[0] = 3600.0 if why == "it was suspended itself" else 0.0
+        assert given_up.wait(20 if why == "hangs" else 0.5) == (why == "hangs")
 
 
 def test_an_event_is_told_whole_though_the_pipe_takes_it_in_parts(monkeypatch):
@@ -387,13 +374,14 @@ def test_an_event_is_told_whole_though_the_pipe_takes_it_in_parts(monkeypatch):
 
 
 def test_a_core_that_gets_free_before_the_last_run_ends_is_told_of(tmp_path, monkeypatch):
-    runs = make(tmp_path, {"long": {"steps": 300}, "short": {}})
+    runs = make(tmp_path, {"long": {"held": 1}, "short": {}})
     finished = []
     monkeypatch.setenv(PROGRAM, FAKE)
     order = Order(str(tmp_path), tuple(runs), "cpu", 2, 1)
 
     def idle() -> None:
         finished.append({name for name in runs if run(tmp_path, name).record_path.exists()})
+        release(run(tmp_path, "long").path)
 
     run_local(order, View(Console(quiet=True)), idle=idle)
     assert finished[0] == {"short"}
