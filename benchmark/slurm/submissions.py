@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,10 @@ class Submissions:
                     own.drop()
 
     def update(self, submission: Submission, **changes: Any) -> Submission:
-        """Write a job id, or that it was cancelled."""
-        updated = replace(submission, **changes)
-        write_json(updated.path, _content(updated))
-        return updated
+        """Write a job id, or that it was cancelled; what another command has written or forgotten since stays, or is written again."""
+        content = {**_content(submission), **(read_json(submission.path) or {}), **changes}
+        write_json(submission.path, content)
+        return _read(submission.path, content)
 
     def drop(self, submission: Submission) -> None:
         """Forget a submission that never became a job."""

@@ -141,7 +141,7 @@ class RunFolder:
         """When ``record.json`` was written, in nanoseconds, which tells two records apart; None without one."""
         try:
             return self.record_path.stat().st_mtime_ns
-        except FileNotFoundError:
+        except OSError:  # or moved away since
             return None
 
     def state(self, now: float | None = None) -> str:

@@ -115,9 +115,10 @@ class StopEarly:
         if self._limit is None or self._done:
             return None
         if self._folder is not None:
-            if (self._folder / "done").exists():
-                return None
-            self._failures |= {path.stem: found for path in self._folder.glob("*.json") if (found := read_json(path))}
+            with contextlib.suppress(OSError):
+                if (self._folder / "done").exists():
+                    return None
+                self._failures |= {path.stem: found for path in self._folder.glob("*.json") if (found := read_json(path))}
         if len(self._failures) < self._limit or len({failure["alike"] for failure in self._failures.values()}) > 1:
             return None
         reason = next(iter(self._failures.values()))["reason"].splitlines()[0]

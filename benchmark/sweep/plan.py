@@ -322,19 +322,12 @@ class Earlier:
         finished = [run for run in self._found.get(cell_of(config.run_id), ()) if run.record_path.exists()]
         if not finished:
             return ""
-        last = max(finished, key=_finished_at)
+        last = max(finished, key=lambda run: run.recorded_at() or 0)
         text = last.config_path.read_text("utf-8", errors="replace") if last.config_path.exists() else ""
         key = (re.sub(r"^seed: .*\n", "", text, flags=re.M), config.canonical)  # the seed is the same
         if key not in self._known:
             self._known[key] = _difference(key[0], config)
         return self._known[key]
-
-
-def _finished_at(run: RunFolder) -> float:
-    try:
-        return run.record_path.stat().st_mtime
-    except OSError:  # moved away since
-        return 0.0
 
 
 def cell_of(run_id: str) -> str:

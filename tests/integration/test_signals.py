@@ -42,11 +42,10 @@ def suspended_while_training(sweep: Sweep, workers: list[int]) -> bool:
     """Suspend the workers; let them go on where one has ended its run by then, or is between a checkpoint and the note of its step."""
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
-    noted = all(
-        file.stat().st_mtime_ns <= (file.parent / "step.json").stat().st_mtime_ns for file in sweep.out.glob("runs/*/checkpoint/*.pt")
-    )
-    if noted and one_done_and_others_training(sweep):
-        return True
+    if one_done_and_others_training(sweep):  # and so have a note
+        saved = sweep.out.glob("runs/*/checkpoint/*.pt")
+        if all(file.stat().st_mtime_ns <= (file.parent / "step.json").stat().st_mtime_ns for file in saved):
+            return True
     for pid in workers:
         os.kill(pid, signal.SIGCONT)
     return False

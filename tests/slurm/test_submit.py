@@ -248,6 +248,15 @@ def test_a_submission_that_another_command_forgot_meanwhile_is_remembered_whole(
     assert world.submissions[0] == {**world.submissions[0], "job": "7", "tasks": [["a", "b"], ["c"]], "steps": {"a": 1, "b": 2, "c": 3}}
 
 
+def test_a_job_that_another_command_cancelled_meanwhile_stays_cancelled(world):
+    submissions = Submissions(world.out)
+    submissions.prepare()
+    entry = submissions.open("small", [["a"]], {"a": 0})
+    submissions.update(entry, job="7", cancelled=True)
+    assert submissions.update(entry, job="7").cancelled
+    assert submissions.all()[0].cancelled
+
+
 def test_a_command_that_lives_is_given_time_to_submit(world):
     submissions = Submissions(world.out)
     submissions.prepare()

@@ -1,5 +1,7 @@
 """Stopping early when every run fails for one reason, and only then."""
 
+import errno
+
 import pytest
 
 from benchmark.sweep.failures import StopEarly
@@ -99,6 +101,18 @@ def test_failures_that_cannot_be_shared_count_for_their_own_process(tmp_path):
     assert "the first 2 runs all failed alike" in told(rule, ("disk_full", "no space"), ("disk_full", "no space"))
     rule.succeeded()
     assert rule.reason() is None
+
+
+def test_what_others_share_and_cannot_be_read_stops_nothing(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.ESTALE, "stale file handle")
+
+    rule = StopEarly(2, folder=tmp_path)
+    assert told(rule, ("data", "no file")) is None
+    monkeypatch.setattr("benchmark.sweep.failures.read_json", refuse)
+    assert rule.reason() is None
+    rule.failed("r1", "data", "no file")
+    assert "the first 2 runs all failed alike" in rule.reason()
 
 
 def test_deaths_beside_a_run_that_is_done_stop_nothing(tmp_path):
